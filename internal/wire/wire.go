@@ -1,0 +1,56 @@
+// Package wire is what the agent and the gateway share: names, paths, headers and documents. It does no I/O.
+//
+// The way: the agent dials the gateway by TLS 1.3 with [ALPN] and its client certificate, and a yamux session runs on
+// that connection. Either end opens streams; on every stream is plain HTTP/1.1. The end that accepts streams serves
+// net/http on the session, which is a net.Listener; the end that opens them is an http.Transport whose DialContext opens
+// a stream. The same port speaks ordinary HTTPS (ALPN h2 and http/1.1) to people, to kubectl and to machines that enrol.
+package wire
+
+// ALPN is the TLS application protocol of a tunnel.
+const ALPN = "pipeops-tunnel/1"
+
+// Version is the version of the documents below. A gateway refuses an agent with a newer one.
+const Version = 1
+
+// Paths that the gateway serves on its HTTPS port.
+const (
+	PathEnroll   = "/v1/enroll"   // POST EnrollRequest -> EnrollResponse; no certificate needed
+	PathEvents   = "/v1/events"   // POST lines of Event; client certificate
+	PathClusters = "/v1/clusters" // /v1/clusters/NAME/...: the Kubernetes API of a cluster, for kubectl; user token
+	PathProjects = "/v1/projects" // /v1/projects/CLUSTER/NAME/...: a project's own pages; user token
+)
+
+// Paths that the gateway serves on streams which the agent opens.
+const (
+	PathHeartbeat = "/v1/heartbeat" // POST Heartbeat -> 204
+	PathDesired   = "/v1/desired"   // GET ?after=GENERATION -> lines of Document, endless; an empty line is a sign of life
+	PathStatus    = "/v1/status"    // POST Status -> 204
+	PathRenew     = "/v1/renew"     // POST RenewRequest -> RenewResponse
+)
+
+// Paths that the agent serves on streams which the gateway opens.
+const (
+	PathAgentPing    = "/v1/ping"    // GET -> 204: a round trip through the data path
+	PathAgentKube    = "/v1/kube"    // /v1/kube/...: the Kubernetes API, as the user that the headers name
+	PathAgentProject = "/v1/project" // /v1/project/NAME/...: the Service of a project
+)
+
+// Headers by which the gateway names the user for whom it asks. They are meaningful on tunnel streams only: the gateway
+// drops them from what users send, and the agent never passes them on.
+const (
+	HeaderUser  = "Pipeops-User"
+	HeaderGroup = "Pipeops-Group" // repeated
+)
+
+// Names that both ends put on Kubernetes objects.
+const (
+	UserPrefix   = "pipeops:"       // before every user and group that is impersonated
+	GroupAdmins  = "pipeops:admins" // bound to cluster-admin when the agent installs or adopts a cluster
+	FieldManager = "pipeops-agent"  // of server-side apply
+)
+
+// Limits on what either end reads.
+const (
+	MaxDocument = 1 << 20 // bytes of one document or one line of a stream of documents
+	MaxHeader   = 64 << 10
+)
