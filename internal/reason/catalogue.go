@@ -50,6 +50,9 @@ const (
 	IdentityMissing     Code = "IDENTITY_MISSING"
 	ClusterNameTaken    Code = "CLUSTER_NAME_TAKEN"
 	ClusterNotConnected Code = "CLUSTER_NOT_CONNECTED"
+	ProjectUnknown      Code = "PROJECT_UNKNOWN"
+	ProjectUnreachable  Code = "PROJECT_UNREACHABLE"
+	UserMissing         Code = "USER_MISSING"
 	AgentNotRunning     Code = "AGENT_NOT_RUNNING"
 )
 
@@ -104,6 +107,9 @@ func All() []Entry {
 		{IdentityMissing, ExitTunnel, "this machine is not enrolled", "run pipeops-agent install with --gateway and --token-file", Here, CostNone},
 		{ClusterNameTaken, ExitTunnel, "the gateway has another cluster of this name", "choose another one with --cluster", Gateway, CostNone},
 		{ClusterNotConnected, ExitTunnel, "the cluster is not connected to the gateway", "see pipeops-agent status on the machine", Here, CostNone},
+		{ProjectUnknown, ExitTunnel, "there is no such project on the cluster", "see pipeops-gateway project list", Gateway, CostNone},
+		{ProjectUnreachable, ExitTunnel, "the project does not answer", "see pipeops-gateway project status for its pods", Gateway, CostNone},
+		{UserMissing, ExitTunnel, "a request came without the user for whom it is made", "update the gateway: it must name the user", Gateway, CostNone},
 		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent", Here, CostNone},
 	}
 }

@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// maxAnswer bounds the answers that get reads whole: health and version are short texts.
+const maxAnswer = 64 << 10
+
+// get fetches a short answer of the API server.
+func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Base.JoinPath(path).String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.HTTP.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the answer to %s: %w", path, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", path, response.Status)
+	}
+	return body, nil
+}
+
+// Ready returns nil when the API server says that it is ready.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.get(ctx, "/readyz")
+	return err
+}
+
+// Version returns the version of the API server, such as "v1.33.2+k3s1".
+func (c *Client) Version(ctx context.Context) (string, error) {
+	body, err := c.get(ctx, "/version")
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return "", fmt.Errorf("cannot read the version: %w", err)
+	}
+	return answer.GitVersion, nil
+}
+
+// Nodes returns how many nodes the cluster has and how many of them are Ready.
+func (c *Client) Nodes(ctx context.Context) (all, ready int, err error) {
+	list, err := c.core("nodes").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot list the nodes: %w", err)
+	}
+	for i := range list.Items {
+		if conditionTrue(&list.Items[i], "Ready") {
+			ready++
+		}
+	}
+	return len(list.Items), ready, nil
+}
+
+// conditionTrue reports whether status.conditions holds the condition with status True.
+func conditionTrue(object *unstructured.Unstructured, kind string) bool {
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	for _, entry := range conditions {
+		condition, _ := entry.(map[string]any)
+		if condition["type"] == kind {
+			return condition["status"] == "True"
+		}
+	}
+	return false
+}

@@ -1,0 +1,89 @@
+// Package config reads the settings of the agent: the file /etc/pipeops-agent/config.yaml, over it the environment, over
+// that the flags. Only cmd imports it; every other package gets its own small set of options.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// The places of the agent on a host.
+const (
+	Path     = "/etc/pipeops-agent/config.yaml"
+	StateDir = "/var/lib/pipeops-agent"
+	Socket   = "/run/pipeops-agent/agent.sock"
+)
+
+// Config is the content of the file. It holds no secret: the join token is never kept.
+type Config struct {
+	Gateway    string   `json:"gateway,omitempty"`     // host:port
+	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
+	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
+	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
+	Mirror     string   `json:"mirror,omitempty"`      // base URL of the k3s releases
+	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
+	SumsDigest string   `json:"sums_digest,omitempty"` // SHA-256 that the release's list of digests must have
+	Disable    []string `json:"disable,omitempty"`     // parts of k3s that are not wanted
+	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
+}
+
+// maxFile bounds what is read; a real file has a few hundred bytes.
+const maxFile = 1 << 20
+
+// Load reads the file. A file that does not exist is an empty one. Unknown keys are errors: they are typing mistakes.
+func Load(path string) (Config, error) {
+	var c Config
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if info.Size() > maxFile {
+		return c, fmt.Errorf("cannot read the configuration: %s has %d bytes, at most %d are allowed", path, info.Size(), maxFile)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(content, &c); err != nil {
+		return c, fmt.Errorf("cannot read the configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
+// PIPEOPS_K3S_VERSION, PIPEOPS_SUMS_DIGEST and PIPEOPS_DISABLE (separated by commas).
+func (c Config) Environ(getenv func(string) string) Config {
+	for name, field := range map[string]*string{
+		"PIPEOPS_GATEWAY":     &c.Gateway,
+		"PIPEOPS_CLUSTER":     &c.Cluster,
+		"PIPEOPS_DISTRO":      &c.Distro,
+		"PIPEOPS_MIRROR":      &c.Mirror,
+		"PIPEOPS_K3S_VERSION": &c.K3sVersion,
+		"PIPEOPS_SUMS_DIGEST": &c.SumsDigest,
+	} {
+		if value := getenv(name); value != "" {
+			*field = value
+		}
+	}
+	if value := getenv("PIPEOPS_DISABLE"); value != "" {
+		c.Disable = strings.Split(value, ",")
+	}
+	return c
+}
+
+// Encode returns the content of the file for c.
+func (c Config) Encode() ([]byte, error) {
+	content, err := yaml.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the configuration: %w", err)
+	}
+	return append([]byte("# Written by pipeops-agent install; read again at every start of the agent.\n"), content...), nil
+}

@@ -1,0 +1,57 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFileThenEnvironment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	want := Config{Gateway: "gw:8443", Cluster: "one", Disable: []string{"traefik"}}
+	content, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("after a round trip:", diff)
+	}
+	env := map[string]string{"PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb"}
+	want.Cluster, want.Disable = "two", []string{"traefik", "servicelb"}
+	if diff := cmp.Diff(want, got.Environ(func(name string) string { return env[name] })); diff != "" {
+		t.Error("with the environment:", diff)
+	}
+}
+
+func TestLoadBadFiles(t *testing.T) {
+	dir := t.TempDir()
+	if c, err := Load(filepath.Join(dir, "absent")); err != nil || !cmp.Equal(c, Config{}) {
+		t.Errorf("an absent file gives %v, %v", c, err)
+	}
+	for name, content := range map[string]string{
+		"unknown key": "gatway: x\n",
+		"no yaml":     "gateway: [\n",
+		"twice":       "gateway: a\ngateway: b\n",
+		"token":       "token: secret\n",
+	} {
+		path := filepath.Join(dir, "bad.yaml")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := Load(dir); err == nil {
+		t.Error("a folder: no error")
+	}
+}

@@ -1,0 +1,101 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by the address of its Service. Only projects
+// that the agent deployed can be reached. It must run on a node of the cluster.
+func Pages(source *cluster.Source, log *slog.Logger) http.Handler {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // service addresses are never behind a proxy
+	proxy := &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			target, _ := r.In.Context().Value(targetKey{}).(*url.URL)
+			r.Out.URL = target
+			r.Out.Host = r.In.Host
+			for name := range r.Out.Header {
+				if strings.HasPrefix(name, "Pipeops-") {
+					r.Out.Header.Del(name)
+				}
+			}
+			r.Out.Header.Del("Authorization") // it was for the gateway, not for the project
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.Debug("project page failed", "path", r.URL.Path, "err", err)
+			refuse(w, http.StatusBadGateway, reason.ProjectUnreachable, "the project does not answer: "+err.Error())
+		},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, wire.PathAgentProject+"/"), "/")
+		switch {
+		case r.Header.Get(wire.HeaderUser) == "":
+			refuse(w, http.StatusForbidden, reason.UserMissing, "the gateway named no user")
+			return
+		case !wire.ValidName(name):
+			refuse(w, http.StatusNotFound, reason.ProjectUnknown, "there is no such project")
+			return
+		}
+		address, err := serviceAddress(r.Context(), source, name)
+		if apierrors.IsNotFound(err) {
+			refuse(w, http.StatusNotFound, reason.ProjectUnknown, "there is no project "+name+" on this cluster")
+			return
+		}
+		if err != nil {
+			refuse(w, http.StatusBadGateway, reason.ProjectUnreachable, err.Error())
+			return
+		}
+		target := &url.URL{Scheme: "http", Host: address, Path: "/" + rest, RawQuery: r.URL.RawQuery}
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, target)))
+	})
+}
+
+type targetKey struct{}
+
+// serviceAddress returns host:port of the Service of a project. Addresses that are no cluster addresses are refused: the
+// object could have been edited to reach the machine itself.
+func serviceAddress(ctx context.Context, source *cluster.Source, project string) (string, error) {
+	client, err := source.Client()
+	if err != nil {
+		return "", err
+	}
+	service, err := resource(client, "Service", Namespace(project)).Get(ctx, project, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	text, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
+	address, err := netip.ParseAddr(text)
+	if err != nil || !address.IsGlobalUnicast() || address.IsLoopback() {
+		return "", fmt.Errorf("the service of %s has no cluster address", project)
+	}
+	if service.GetLabels()[managedBy] != wire.FieldManager {
+		return "", fmt.Errorf("the service %s is not the agent's", project)
+	}
+	return net.JoinHostPort(address.String(), strconv.Itoa(servicePort)), nil
+}
+
+func refuse(w http.ResponseWriter, status int, code reason.Code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(wire.Error{Code: string(code), Message: message})
+}
