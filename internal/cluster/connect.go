@@ -72,7 +72,8 @@ func connect(config *rest.Config) (*Client, error) {
 // Source gives the client of a kubeconfig that may appear, change or vanish while the agent runs. The zero value with a
 // Path is ready for use; it may be used concurrently.
 type Source struct {
-	Path string
+	Path  string
+	Fixed *Client // if not nil, used instead of Path
 
 	mu      sync.Mutex
 	client  *Client
@@ -82,6 +83,9 @@ type Source struct {
 
 // Client returns the client of the kubeconfig as it is now. While the file is unchanged it returns the same client.
 func (s *Source) Client() (*Client, error) {
+	if s.Fixed != nil {
+		return s.Fixed, nil
+	}
 	info, err := os.Stat(s.Path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the kubeconfig: %w", err)
