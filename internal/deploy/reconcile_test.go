@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -26,7 +27,8 @@ import (
 // apply only for objects that exist, so that is added.
 func newTest(t *testing.T) (*Reconciler, *cluster.Client) {
 	t.Helper()
-	server := fake.NewSimpleDynamicClient(runtime.NewScheme())
+	server := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{{Version: "v1", Resource: "pods"}: "PodList"})
 	server.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		patch := action.(clienttesting.PatchAction)
 		applied := &unstructured.Unstructured{}

@@ -31,6 +31,7 @@ const (
 // Paths that the agent serves on streams which the gateway opens.
 const (
 	PathAgentPing    = "/v1/ping"    // GET -> 204: a round trip through the data path
+	PathAgentGoodbye = "/v1/goodbye" // POST Error -> 204: why the gateway is about to end the session
 	PathAgentKube    = "/v1/kube"    // /v1/kube/...: the Kubernetes API, as the user that the headers name
 	PathAgentProject = "/v1/project" // /v1/project/NAME/...: the Service of a project
 )
@@ -47,6 +48,15 @@ const (
 	UserPrefix   = "pipeops:"       // before every user and group that is impersonated
 	GroupAdmins  = "pipeops:admins" // bound to cluster-admin when the agent installs or adopts a cluster
 	FieldManager = "pipeops-agent"  // of server-side apply
+)
+
+// Names in certificates.
+const (
+	// GatewayName is the DNS name that the CA certifies for every gateway of its own. Agents ask for it, whatever address
+	// they dial, so that an address can change and a public name proves nothing.
+	GatewayName = "gateway.pipeops.internal"
+	// ClusterURI precedes the id of a cluster in the URI of its certificate.
+	ClusterURI = "pipeops://cluster/"
 )
 
 // Limits on what either end reads.
