@@ -53,6 +53,15 @@ const (
 	ProjectUnknown      Code = "PROJECT_UNKNOWN"
 	ProjectUnreachable  Code = "PROJECT_UNREACHABLE"
 	UserMissing         Code = "USER_MISSING"
+	CertificateExpired  Code = "CERTIFICATE_EXPIRED"
+	IdentityRevoked     Code = "IDENTITY_REVOKED"
+	SessionReplaced     Code = "SESSION_REPLACED"
+	SessionLost         Code = "SESSION_LOST"
+	GatewayStopping     Code = "GATEWAY_STOPPING"
+	GatewayNotRunning   Code = "GATEWAY_NOT_RUNNING"
+	ClusterUnknown      Code = "CLUSTER_UNKNOWN"
+	ProjectInvalid      Code = "PROJECT_INVALID"
+	UserRefused         Code = "USER_REFUSED"
 	AgentNotRunning     Code = "AGENT_NOT_RUNNING"
 )
 
@@ -110,6 +119,15 @@ func All() []Entry {
 		{ProjectUnknown, ExitTunnel, "there is no such project on the cluster", "see pipeops-gateway project list", Gateway, CostNone},
 		{ProjectUnreachable, ExitTunnel, "the project does not answer", "see pipeops-gateway project status for its pods", Gateway, CostNone},
 		{UserMissing, ExitTunnel, "a request came without the user for whom it is made", "update the gateway: it must name the user", Gateway, CostNone},
+		{CertificateExpired, ExitTunnel, "the certificate of this machine has expired", "nothing: the agent renews it when it next reaches the gateway", Here, CostNone},
+		{IdentityRevoked, ExitTunnel, "the gateway no longer accepts the identity of this machine", "enrol again with a token made for this cluster: pipeops-gateway token create --cluster", Gateway, CostNone},
+		{SessionReplaced, ExitTunnel, "another connection with the identity of this machine took over", "if this machine was cloned, enrol the clone under a name of its own", Here, CostNone},
+		{SessionLost, ExitTunnel, "the connection to the gateway was lost", "nothing: the agent connects again by itself", Here, CostNone},
+		{GatewayStopping, ExitTunnel, "the gateway is stopping", "nothing: the agent connects again when the gateway is back", Gateway, CostNone},
+		{GatewayNotRunning, ExitTunnel, "no gateway is running on this machine", "start it: pipeops-gateway serve; if it uses another folder, name it with --data", Gateway, CostNone},
+		{ClusterUnknown, ExitTunnel, "the gateway has no such cluster", "see pipeops-gateway clusters", Gateway, CostNone},
+		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
+		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
 		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent", Here, CostNone},
 	}
 }
