@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -43,26 +43,26 @@ func Pages(source *cluster.Source, log *slog.Logger) http.Handler {
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Debug("project page failed", "path", r.URL.Path, "err", err)
-			refuse(w, http.StatusBadGateway, reason.ProjectUnreachable, "the project does not answer: "+err.Error())
+			refusal.Write(w, http.StatusBadGateway, reason.New(reason.ProjectUnreachable, err.Error(), nil))
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, wire.PathAgentProject+"/"), "/")
 		switch {
 		case r.Header.Get(wire.HeaderUser) == "":
-			refuse(w, http.StatusForbidden, reason.UserMissing, "the gateway named no user")
+			refusal.Write(w, http.StatusForbidden, reason.Newf(reason.UserMissing, "a project page"))
 			return
 		case !wire.ValidName(name):
-			refuse(w, http.StatusNotFound, reason.ProjectUnknown, "there is no such project")
+			refusal.Write(w, http.StatusNotFound, reason.Newf(reason.ProjectUnknown, "%q", name))
 			return
 		}
 		address, err := serviceAddress(r.Context(), source, name)
 		if apierrors.IsNotFound(err) {
-			refuse(w, http.StatusNotFound, reason.ProjectUnknown, "there is no project "+name+" on this cluster")
+			refusal.Write(w, http.StatusNotFound, reason.Newf(reason.ProjectUnknown, "%q", name))
 			return
 		}
 		if err != nil {
-			refuse(w, http.StatusBadGateway, reason.ProjectUnreachable, err.Error())
+			refusal.Write(w, http.StatusBadGateway, reason.New(reason.ProjectUnreachable, err.Error(), nil))
 			return
 		}
 		target := &url.URL{Scheme: "http", Host: address, Path: "/" + rest, RawQuery: r.URL.RawQuery}
@@ -92,10 +92,4 @@ func serviceAddress(ctx context.Context, source *cluster.Source, project string)
 		return "", fmt.Errorf("the service %s is not the agent's", project)
 	}
 	return net.JoinHostPort(address.String(), strconv.Itoa(servicePort)), nil
-}
-
-func refuse(w http.ResponseWriter, status int, code reason.Code, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(wire.Error{Code: string(code), Message: message})
 }

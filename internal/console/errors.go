@@ -1,0 +1,63 @@
+// Package console prints for people: errors with their way out, and the progress of an install, on a terminal, as plain
+// lines, or as lines of JSON.
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// Error prints err as people need it: what happened, why, what to do, and the code to search for.
+func Error(w io.Writer, err error) {
+	var e *reason.Error
+	if !errors.As(err, &e) {
+		_, _ = fmt.Fprintf(w, "error: %v\n", err)
+		return
+	}
+	_, _ = fmt.Fprintf(w, "error: %s\n", e.Title)
+	if why := evidence(e); why != "" {
+		_, _ = fmt.Fprintf(w, "  why   %s\n", why)
+	}
+	fix := e.Fix
+	if e.Where != reason.Here {
+		fix += " (on the " + string(e.Where) + ")"
+	}
+	_, _ = fmt.Fprintf(w, "  fix   %s\n  code  %s, exit code %d, %s\n", fix, e.Code, e.Entry.Exit, e.Doc())
+}
+
+// evidence joins what was seen with its cause.
+func evidence(e *reason.Error) string {
+	switch {
+	case e.Err == nil:
+		return e.Evidence
+	case e.Evidence == "":
+		return e.Err.Error()
+	}
+	return e.Evidence + ": " + e.Err.Error()
+}
+
+// Failure is an error in JSON.
+type Failure struct {
+	Code     string `json:"code"`
+	Exit     int    `json:"exit"`
+	Title    string `json:"title"`
+	Evidence string `json:"evidence"`
+	Fix      string `json:"fix,omitempty"`
+	Where    string `json:"where,omitempty"`
+	Cost     string `json:"cost,omitempty"`
+	Doc      string `json:"doc,omitempty"`
+}
+
+// ErrorJSON prints {"error": Failure} on one line.
+func ErrorJSON(w io.Writer, err error) {
+	failure := Failure{Code: "INTERNAL", Exit: reason.Exit(err), Title: "internal error", Evidence: err.Error()}
+	var e *reason.Error
+	if errors.As(err, &e) {
+		failure = Failure{string(e.Code), e.Entry.Exit, e.Title, evidence(e), e.Fix, string(e.Where), string(e.Cost), e.Doc()}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]Failure{"error": failure})
+}
