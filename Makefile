@@ -1,0 +1,87 @@
+# make help lists the targets.
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+export CGO_ENABLED ?= 0
+export PATH := $(shell bash test/lab/find-go.sh):$(PATH)
+
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev.$$(git rev-list --count HEAD 2>/dev/null || echo 0))
+ARCHES  ?= amd64 arm64
+ARCH    := $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
+LDFLAGS := -s -w -X github.com/pipeopshq/pipeops-agent/internal/version.version=$(VERSION)
+TOOL    := go tool -modfile=tools/go.mod
+SCRIPTS := $(shell git ls-files '*.sh' .ci/run packaging/scripts/'*' 2>/dev/null)
+MODULES := . tools test/images test/k3s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## both programs, static, for this machine, in bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: check
+check: check-format check-modules lint shellcheck ## what a change must pass before its tests: format, modules, linters, scripts, architecture
+	go vet ./...
+	go vet -tags e2e ./test/...
+	go test .
+
+.PHONY: check-format
+check-format:
+	@unformatted=$$(git ls-files '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: check-modules
+check-modules:
+	@for m in $(MODULES); do if [ -e $$m/go.mod ]; then echo "go mod tidy -diff in $$m"; (cd $$m && go mod tidy -diff); fi; done
+
+.PHONY: lint
+lint: ## golangci-lint (with staticcheck in it) by .golangci.yml; builds it from tools/go.mod the first time
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: shellcheck
+shellcheck:
+	shellcheck $(SCRIPTS)
+
+.PHONY: test
+test: ## unit, integration and script tests with the race detector; no root needed
+	CGO_ENABLED=1 go test -race -timeout 5m ./...
+
+.PHONY: e2e
+e2e: dist-here ## the tests in lab machines; needs root
+	go test -tags e2e -count=1 -timeout 25m ./test/e2e/...
+
+.PHONY: bench-install
+bench-install: dist-here ## time our install and first page against k3s's own install.sh and kubectl apply; needs root
+	go run ./test/bench/install $(BENCH_FLAGS)
+
+.PHONY: demo
+demo: ## from nothing to a deployed project, in a machine of the lab; needs root, sets up the rest itself
+	bash test/lab/setup.sh
+	$(MAKE) dist-here demo-run
+
+.PHONY: demo-run
+demo-run:
+	go run ./test/lab/cmd/demo
+
+.PHONY: demo-down
+demo-down: ## remove what the demo left for looking around
+	go run ./test/lab/cmd/demo -down
+
+.PHONY: dist
+dist: ## release folder dist/: programs, .deb, .rpm, sha256sums and install.sh
+	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' packaging/dist.sh $(ARCHES)
+
+.PHONY: dist-here
+dist-here:
+	$(MAKE) dist ARCHES=$(ARCH)
+
+.PHONY: k3s
+k3s: ## build a k3s release from published Go modules (slow; kept in the cache) and print its folder
+	@bash test/k3s/build.sh
+
+.PHONY: clean
+clean: ## remove what was built; caches outside the checkout stay
+	rm -rf bin dist .cache
