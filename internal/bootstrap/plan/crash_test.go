@@ -1,0 +1,148 @@
+package plan
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type crash struct{}
+
+// dieAt runs the plan and kills it, as far as the disk can tell, at the nth crash point. It reports whether it came to
+// its end before that.
+func (h *fakeHost) dieAt(n int) (ended bool) {
+	h.t.Helper()
+	s := h.open(func() {
+		if n--; n == 0 {
+			panic(crash{})
+		}
+	})
+	defer s.Close()
+	defer func() {
+		if p := recover(); p != nil && p != (crash{}) {
+			panic(p)
+		}
+	}()
+	r := &Runner{Store: s}
+	if _, err := r.Run(h.t.Context(), h.plan()); err != nil {
+		h.t.Fatal(err)
+	}
+	return true
+}
+
+// changes lists what the ledger holds, without times.
+func (h *fakeHost) changes() []Record {
+	h.t.Helper()
+	s := h.open(nil)
+	defer s.Close()
+	all := s.Ledger.Changes()
+	for i := range all {
+		all[i].Time, all[i].Since, all[i].ID = time.Time{}, 0, 0
+	}
+	return all
+}
+
+// undoAll walks the whole ledger backwards, as an uninstall does, and returns the tree.
+func (h *fakeHost) undoAll() string {
+	h.t.Helper()
+	s := h.open(nil)
+	defer s.Close()
+	all := s.Ledger.Changes()
+	for i := range len(all) / 2 {
+		all[i], all[len(all)-1-i] = all[len(all)-1-i], all[i]
+	}
+	if err := s.reverse(h.t.Context(), slog.New(slog.DiscardHandler), time.Now, all); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.path("/units/k3s"), []byte("absent"), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return h.tree()
+}
+
+func TestEveryCrashPointConverges(t *testing.T) {
+	clean := newHost(t)
+	before := clean.tree()
+	if _, err := clean.run(clean.plan()); err != nil {
+		t.Fatal(err)
+	}
+	wantTree, wantChanges := clean.tree(), clean.changes()
+	if after := clean.undoAll(); after != before {
+		t.Fatalf("undone is not as before:\n%s", cmp.Diff(before, after))
+	}
+
+	points, last := 0, 0
+	for n := 1; last == 0; n++ {
+		h := newHost(t)
+		if h.dieAt(n) {
+			last = n
+			break
+		}
+		points++
+		// every second time it dies once more, somewhere
+		if n%2 == 0 {
+			h.dieAt(1 + rand.IntN(n))
+		}
+		if _, err := h.run(h.plan()); err != nil {
+			t.Fatalf("crash point %d: the next run fails: %v", n, err)
+		}
+		if got := h.tree(); got != wantTree {
+			t.Errorf("crash point %d: another end state:\n%s", n, cmp.Diff(wantTree, got))
+		}
+		if got := h.changes(); !cmp.Equal(wantChanges, got) {
+			t.Errorf("crash point %d: lost or repeated changes:\n%s", n, cmp.Diff(wantChanges, got))
+		}
+		if got := h.undoAll(); got != before {
+			t.Errorf("crash point %d: undone is not as before:\n%s", n, cmp.Diff(before, got))
+		}
+	}
+	if points < 60 {
+		t.Errorf("only %d crash points: are they still called?", points)
+	}
+}
+
+func TestTornLastLineIsCutOff(t *testing.T) {
+	h := newHost(t)
+	if _, err := h.run(h.plan()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"journal.jsonl", "ledger.jsonl"} {
+		path := filepath.Join(h.dir, name)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := lastLine(whole)
+		for cut := start; cut < len(whole); cut++ {
+			torn := append(append([]byte{}, whole[:cut]...), make([]byte, (cut-start)%3)...) // zeros, as ext4 leaves them
+			if err := os.WriteFile(path, torn, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h.open(nil).Close()
+			got, err := os.ReadFile(path)
+			if err != nil || string(got) != string(whole[:start]) {
+				t.Fatalf("%s cut at %d: %q is left, %v", name, cut, got[min(start, len(got)):], err)
+			}
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res, err := h.run(h.plan()); err != nil || len(res.Changed) != 0 {
+		t.Errorf("%v, %v", res, err)
+	}
+}
+
+func lastLine(data []byte) int {
+	for i := len(data) - 2; i >= 0; i-- {
+		if data[i] == '\n' {
+			return i + 1
+		}
+	}
+	return 0
+}

@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Entry is a record of the journal: a step has reached a state.
+type Entry struct {
+	Time   time.Time `json:"time"`
+	Plan   string    `json:"plan"`
+	Step   string    `json:"step,omitempty"`
+	State  State     `json:"state"`
+	Steps  []string  `json:"steps,omitempty"`  // with Planned: what the plan is made of
+	Millis int64     `json:"millis,omitempty"` // since the step started
+	Error  string    `json:"error,omitempty"`
+}
+
+// Journal is the record of what steps went through. It is durable entry by entry.
+type Journal struct {
+	lines   *lines
+	entries []Entry
+}
+
+func openJournal(path string) (*Journal, error) {
+	j := &Journal{}
+	l, err := openLines(path, "pipeops-journal", func(line []byte) error {
+		var e Entry
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		j.entries = append(j.entries, e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	j.lines = l
+	return j, nil
+}
+
+// Entries returns the journal from its beginning.
+func (j *Journal) Entries() []Entry { return j.entries }
+
+func (j *Journal) add(e Entry) error {
+	if err := j.lines.append(e, true); err != nil {
+		return fmt.Errorf("cannot write the journal: %w", err)
+	}
+	j.entries = append(j.entries, e)
+	return nil
+}
+
+// last returns the newest state of a step, "" if it never ran.
+func (j *Journal) last(plan, step string) State {
+	for i := len(j.entries) - 1; i >= 0; i-- {
+		if e := j.entries[i]; e.Plan == plan && e.Step == step {
+			return e.State
+		}
+	}
+	return ""
+}
+
+// settled reports whether the step has been done since the entry of the given number.
+func (j *Journal) settled(step string, since int) bool {
+	for _, e := range j.entries[min(since, len(j.entries)):] {
+		if e.Step == step && e.State == Done {
+			return true
+		}
+	}
+	return false
+}

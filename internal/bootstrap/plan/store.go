@@ -1,0 +1,122 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// Store is the folder of journal, ledger and before-images, locked for one writer.
+type Store struct {
+	Journal *Journal
+	Ledger  *Ledger
+
+	dir  string
+	root string
+	lock *os.File
+}
+
+// Open opens the store in dir, which is made (0700) if it is not there, and takes its lock; another holder is
+// [reason.Busy]. Targets of changes lie below root; "" means the machine itself.
+func Open(dir, root string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "blobs"), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	lock, err := acquire(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, root: root, lock: lock}
+	if s.Journal, err = openJournal(filepath.Join(dir, "journal.jsonl")); err == nil {
+		s.Ledger, err = openLedger(filepath.Join(dir, "ledger.jsonl"))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// acquire takes the lock, which ends with the process whatever becomes of it.
+func acquire(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the lock: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		if err := f.Truncate(0); err == nil { // for people; a full disk is met soon enough elsewhere
+			_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
+		}
+		return f, nil
+	}
+	defer f.Close()
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	holder := make([]byte, 16)
+	n, _ := f.Read(holder)
+	return nil, reason.Newf(reason.Busy, "process %s holds %s", strings.TrimSpace(string(holder[:n])), path)
+}
+
+// Close releases the lock.
+func (s *Store) Close() error {
+	var errs []error
+	if s.Journal != nil {
+		errs = append(errs, s.Journal.lines.close())
+	}
+	if s.Ledger != nil {
+		errs = append(errs, s.Ledger.lines.close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+func (s *Store) path(target string) string { return filepath.Join(s.root, target) }
+
+// reverse undoes the changes, given newest first. One that cannot be undone does not keep the others from it.
+func (s *Store) reverse(ctx context.Context, log *slog.Logger, now func() time.Time, changes []Record) error {
+	var errs []error
+	for _, c := range changes {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		op, err := s.reverseOne(c)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot undo the change of %s: %w", c.Target, err))
+			continue
+		}
+		if op == Left {
+			log.Warn("left alone, since it was changed by somebody else", "target", c.Target, "step", c.Step)
+		}
+		if err := s.Ledger.add(Record{Time: now(), Op: op, ID: c.ID}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) reverseOne(c Record) (Op, error) {
+	switch c.Kind {
+	case File, Dir, Value:
+	default: // a note: the step's Undo has seen to it
+		return Undone, nil
+	}
+	path := s.path(c.Target)
+	present, err := look(c.Kind, path)
+	switch {
+	case err != nil:
+		return "", err
+	case present.same(*c.Before):
+		return Undone, nil
+	case present.same(*c.After):
+		return Undone, s.restore(path, *c.Before)
+	}
+	return Left, nil
+}
