@@ -20,7 +20,8 @@ join() {
 	echo $$ >"$1/plab-$name/cgroup.procs"
 }
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-	for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+	read -r controllers </sys/fs/cgroup/cgroup.controllers
+	for controller in $controllers; do
 		echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
 	done
 	join /sys/fs/cgroup

@@ -14,16 +14,16 @@ import (
 	"github.com/pipeopshq/pipeops-agent/test/lab"
 )
 
-// exitCode is the code of a program that was run in a machine.
-type exitCode int
+// codeError is the exit code of a program that was run in a machine.
+type codeError int
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+func (e codeError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := newCommand().ExecuteContext(ctx)
 	stop()
-	var code exitCode
+	var code codeError
 	switch {
 	case errors.As(err, &code):
 		os.Exit(int(code))
@@ -125,7 +125,7 @@ func execCommand() *cobra.Command {
 			}
 			code, err := m.Attach(cmd.Context(), argv...)
 			if err == nil && code != 0 {
-				return exitCode(code)
+				return codeError(code)
 			}
 			return err
 		}),
