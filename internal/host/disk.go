@@ -1,0 +1,99 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"path"
+)
+
+// Directories whose file systems are measured, because a cluster or the agent writes there.
+const (
+	ClusterDir = "/var/lib/rancher"       // k3s keeps images, snapshots and its database below it
+	StateDir   = "/var/lib/pipeops-agent" // our own state
+	BinaryDir  = "/usr/local/bin"         // where the k3s binary goes
+)
+
+// Disk is the file system that holds a directory, or will: that of its nearest parent that exists.
+type Disk struct {
+	Path string `json:"path"` // the directory that was asked for
+	At   string `json:"at"`   // the parent that exists; "" is unknown
+	Statfs
+}
+
+// DiskOf returns what is known of a directory's file system.
+func (f Facts) DiskOf(dir string) (Disk, bool) {
+	for _, d := range f.Disk {
+		if d.Path == dir {
+			return d, true
+		}
+	}
+	return Disk{}, false
+}
+
+func diskProbe() Probe {
+	return Probe{Name: "disk", Run: func(_ context.Context, s *System) (Part, error) {
+		table, _ := readMounts(s) // without it only the type is unknown
+		var disks []Disk
+		var failed error
+		for _, dir := range []string{ClusterDir, StateDir, BinaryDir} {
+			d, err := measure(s, table, dir)
+			if err != nil {
+				failed = err
+				continue
+			}
+			disks = append(disks, d)
+		}
+		return func(f *Facts) { f.Disk = disks }, failed
+	}}
+}
+
+func measure(s *System, table mounts, dir string) (Disk, error) {
+	d := Disk{Path: dir}
+	if !s.Live() {
+		for at := dir; ; at = path.Dir(at) {
+			if st, ok := s.snapshot.Statfs[at]; ok {
+				d.At, d.Statfs = at, st
+				break
+			}
+			if at == "/" {
+				break
+			}
+		}
+	} else {
+		at, err := nearest(s, dir)
+		if err != nil {
+			return d, err
+		}
+		at = liveResolve(at)
+		st, err := liveStatfs(at)
+		if err != nil {
+			return d, err
+		}
+		d.At, d.Statfs = at, st
+	}
+	at := d.At
+	if at == "" {
+		at = dir
+	}
+	if m, ok := table.holding(at); ok {
+		if d.Type == "" {
+			d.Type = m.Type
+		}
+		if !d.ReadOnly.OK {
+			d.ReadOnly = Is(m.ReadOnly)
+		}
+	}
+	return d, nil
+}
+
+// nearest returns the directory itself or the closest parent that exists.
+func nearest(s *System, dir string) (string, error) {
+	for p := dir; ; p = path.Dir(p) {
+		if _, err := s.stat(p); err == nil || p == "/" {
+			if err != nil {
+				return "", fmt.Errorf("cannot find %s: %w", dir, err)
+			}
+			return p, nil
+		}
+	}
+}
