@@ -1,0 +1,129 @@
+package distro
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+)
+
+// Auto asks for the first distribution that fits.
+const Auto = "auto"
+
+// Request is what the user asks for.
+type Request struct {
+	Distro     string // Auto or a name; "" is Auto
+	Adopt      bool   // a healthy cluster that we did not install may be taken over without being asked for by name
+	Kubeconfig string // of the cluster to adopt; "" lets the facts find it
+	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is unknown
+}
+
+// named reports whether the user asked for this distribution.
+func (r Request) named(name string) bool { return r.Distro == name }
+
+// Decision is the choice, and for every distribution why it was chosen or not.
+type Decision struct {
+	Chosen     string      `json:"chosen"` // "" if none
+	Kubeconfig string      `json:"kubeconfig,omitzero"`
+	Candidates []Candidate `json:"candidates"`
+	Remedies   []Remedy    `json:"remedies"` // that the chosen one needs
+
+	requested string
+}
+
+// Candidate is the judgement of one distribution. The verdict is "chosen", "eligible" (it fits, another was chosen),
+// "rejected", or "waived": chosen in spite of the reasons, since it was asked for by name.
+type Candidate struct {
+	Name           string   `json:"name"`
+	Verdict        string   `json:"verdict"`
+	Reasons        []Reason `json:"reasons"`
+	Warnings       []Reason `json:"warnings,omitzero"`
+	Unknown        []string `json:"unknown,omitzero"` // requirements that could not be judged
+	Counterfactual []string `json:"counterfactual"`   // all that would have to be so for it to be chosen
+}
+
+// The verdicts on candidates.
+const (
+	Chosen   = "chosen"
+	Eligible = "eligible"
+	Rejected = "rejected"
+)
+
+// Reason is an entry of the catalogue with what was seen.
+type Reason struct {
+	Code     reason.Code  `json:"code"`
+	Title    string       `json:"title"`
+	Evidence string       `json:"evidence"`
+	Fix      string       `json:"fix"`
+	Where    reason.Where `json:"where"`
+	Cost     reason.Cost  `json:"cost"`
+}
+
+// Decide chooses. It is a pure function: the same arguments give the same decision.
+func Decide(f host.Facts, t trial.Results, r Request) Decision {
+	r.Distro = cmp.Or(r.Distro, Auto)
+	c := Case{Facts: f, Trials: t, Request: r}
+	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
+	for _, dist := range All() {
+		k := dist.judge(c)
+		if d.Chosen == "" && k.Verdict == Eligible && (r.Distro == Auto || r.named(k.Name)) {
+			d.Chosen = k.Name
+			k.Verdict = Chosen
+			if len(k.Reasons) > 0 {
+				k.Verdict = string(Waived)
+			}
+			d.Kubeconfig = dist.Kubeconfig(c)
+			d.Remedies = append(d.Remedies, remedies(dist, c)...)
+		}
+		d.Candidates = append(d.Candidates, k)
+	}
+	for i, k := range d.Candidates {
+		// it takes more than to fit: another one comes first, or was asked for
+		if k.Verdict == Eligible || k.Verdict == Rejected && (d.Chosen != "" || r.Distro != Auto && !r.named(k.Name)) {
+			d.Candidates[i].Counterfactual = append(k.Counterfactual, "--distro "+k.Name)
+		}
+	}
+	return d
+}
+
+// judge asks all requirements. A distribution that fits is eligible, also if only waivers make it so.
+func (d Distribution) judge(c Case) Candidate {
+	k := Candidate{Name: d.Name, Verdict: Eligible, Reasons: []Reason{}, Counterfactual: []string{}}
+	for _, q := range d.Requirements {
+		f := q.Judge(c)
+		switch {
+		case f.Verdict == Unknown:
+			k.Unknown = append(k.Unknown, q.Name)
+		case f.Verdict != Unmet:
+		case q.Advice:
+			k.Warnings = append(k.Warnings, f.reason(q.Code))
+		default:
+			k.Reasons = append(k.Reasons, f.reason(q.Code))
+			if q.Waivable && c.Request.named(d.Name) {
+				continue
+			}
+			k.Verdict = Rejected
+			if !slices.Contains(k.Counterfactual, f.Change) {
+				k.Counterfactual = append(k.Counterfactual, f.Change)
+			}
+		}
+	}
+	return k
+}
+
+// Candidate returns the judgement of a distribution.
+func (d Decision) Candidate(name string) (Candidate, bool) {
+	for _, k := range d.Candidates {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Candidate{}, false
+}
+
+// NeedsRemedy reports whether the chosen distribution needs a remedy, by its id.
+func (d Decision) NeedsRemedy(id string) bool {
+	return slices.ContainsFunc(d.Remedies, func(r Remedy) bool { return r.ID == id })
+}

@@ -1,0 +1,68 @@
+package distro
+
+import (
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// existing takes over the cluster that is already there and changes nothing on the machine.
+func existing() Distribution {
+	return Distribution{
+		Name:  Existing,
+		Title: "the cluster that is already here",
+		Requirements: []Requirement{
+			{Name: "cluster", Code: reason.ClusterNone, Judge: adoptable},
+			{Name: "consent", Code: reason.ClusterForeign, Judge: consent},
+			root(),
+		},
+		Steps: func(Install) ([]plan.Step, error) { return nil, nil },
+		Kubeconfig: func(c Case) string {
+			if c.Request.Kubeconfig != "" {
+				return c.Request.Kubeconfig
+			}
+			for _, f := range foreign(c.Facts, host.Running) {
+				return f.Kubeconfig
+			}
+			return ""
+		},
+	}
+}
+
+// adoptable wants exactly one running server that is not ours, or a kubeconfig. Whether its API answers and what it
+// allows is found out when it is adopted: that needs a connection, and this is a judgement.
+func adoptable(c Case) Finding {
+	if c.Request.Kubeconfig != "" {
+		return met()
+	}
+	if c.Facts.Clusters == nil {
+		return unmet("it could not be seen whether a cluster is here", "a kubeconfig given by --kubeconfig").fixed("name the kubeconfig with --kubeconfig")
+	}
+	running := foreign(c.Facts, host.Running)
+	switch {
+	case len(running) > 1:
+		f := unmet(describe(running), "--kubeconfig for one of them")
+		f.Code = reason.ClusterSeveral
+		return f
+	case len(running) == 1 && running[0].Kubeconfig == "":
+		return unmet(describe(running)+", and has no administrator's kubeconfig here", "its kubeconfig given by --kubeconfig").
+			fixed("run the command on a server of that cluster, or name a kubeconfig with --kubeconfig")
+	case len(running) == 1:
+		return met()
+	}
+	if idle := foreign(c.Facts, host.Stopped, host.Doubt); len(idle) > 0 {
+		return unmet(describe(idle), "a running "+names(idle)).fixed("start it first: systemctl start " + idle[0].Unit)
+	}
+	if ourK3s(c.Facts) {
+		return unmet("the only cluster here is the agent's own", "a running cluster that the agent did not install")
+	}
+	return unmet("none was found", "a running cluster, or a kubeconfig given by --kubeconfig")
+}
+
+// consent wants the word of the user: a cluster is not taken over by surprise.
+func consent(c Case) Finding {
+	if c.Request.Adopt || c.Request.named(Existing) || len(foreign(c.Facts, host.Running)) == 0 {
+		return met()
+	}
+	return unmet(describe(foreign(c.Facts, host.Running)), "--distro existing")
+}

@@ -1,0 +1,47 @@
+package distro
+
+// Sizes in bytes.
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// memorySlack is the part of a machine's memory that its kernel and firmware may keep: a machine sold with 1 GB reports
+// about 960 MB.
+const memorySlack = 0.06
+
+// What k3s needs. Its own profile measured 1596 MB for a server with a workload and monitoring (k3s 1.26.5); machines of
+// 512 MB hang (k3s issues 2003 and 3976). Bare, without monitoring, it works with 900 MB.
+const (
+	k3sCPUs       = 1
+	k3sCPUsWarn   = 2 // what the documentation of k3s asks for
+	k3sMemory     = 900 * mib
+	k3sMemoryWarn = 1900 * mib // below it there is no room for monitoring
+	k3sDisk       = 4 * gib    // binary, images and their unpacked layers, with room for the database and logs
+	k3sDiskWarn   = 10 * gib
+	k3sBinaryDisk = 128 * mib // the binary is about 75 MB, and the old one stays until the new one is in place
+	agentDisk     = 500 * mib // artifacts and state of the agent
+	// freeShareWarn is the share of a file system below which the kubelet begins to remove images (imageGCHighThreshold 85 %).
+	freeShareWarn = 0.15
+)
+
+// k3sPorts are the TCP ports without which k3s does not start: API, API behind the supervisor, containerd's streams, the
+// kubelet, controller manager and scheduler (k3s documentation, "Networking"; Kubernetes, "Ports and Protocols").
+func k3sPorts() []int { return []int{6443, 6444, 10010, 10250, 10257, 10259} }
+
+// The oldest kernels: 3.10 is what kubeadm's system validators accepted longest; Kubernetes 1.35 uses what came with 4.5.
+const (
+	kernelMajor, kernelMinor       = 3, 10
+	kernelNewMajor, kernelNewMinor = 4, 5
+	kubernetesNewKernel            = 35
+	kubernetesRefusesCgroupV1      = 35 // KEP-5573: kubelet 1.35 fails on cgroup v1 unless told otherwise
+)
+
+// What the distributions in containers need beside Docker. minikube refuses fewer than 2 CPUs and 1800 MB in its node, and
+// the host needs the rest; kubeadm inside kind wants 2 CPUs and 1700 MB; k3d runs k3s and its load balancer.
+const (
+	dockerCPUs     = 2
+	k3dMemory      = 1900 * mib
+	kindMemory     = 2000 * mib
+	minikubeMemory = 2800 * mib
+)
