@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -31,4 +32,22 @@ func (c *Client) GrantAdmins(ctx context.Context) error {
 		return fmt.Errorf("cannot bind %s to cluster-admin: %w", wire.GroupAdmins, err)
 	}
 	return nil
+}
+
+// AdminsGranted reports whether the binding is as GrantAdmins makes it.
+func (c *Client) AdminsGranted(ctx context.Context) (bool, error) {
+	binding, err := c.rbac("clusterrolebindings").Get(ctx, adminsBinding, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot read the binding of %s: %w", wire.GroupAdmins, err)
+	}
+	role, _, _ := unstructured.NestedString(binding.Object, "roleRef", "name")
+	subjects, _, _ := unstructured.NestedSlice(binding.Object, "subjects")
+	if role != "cluster-admin" || len(subjects) != 1 {
+		return false, nil
+	}
+	subject, _ := subjects[0].(map[string]any)
+	return subject["kind"] == "Group" && subject["name"] == wire.GroupAdmins, nil
 }

@@ -20,14 +20,21 @@ type Layer struct {
 	Check func(ctx context.Context, c *Client) error // nil: it works now
 }
 
-// Layers returns the layers in the order in which they come up. onNode says that this machine is a node of the cluster
-// and so reaches its service addresses; elsewhere DNS is judged by what the API says of it.
+// PodLayer is the id of the layer that runs a pod of its own, for a moment.
+const PodLayer = "pod"
+
+// API returns the first layer, on which all others build.
+func API() Layer {
+	return Layer{"api", "The API server answers", func(ctx context.Context, c *Client) error { return c.Ready(ctx) }}
+}
+
+// Layers returns the further layers in the order in which they come up. onNode says that this machine is a node of the
+// cluster and so reaches its service addresses; elsewhere DNS is judged by what the API says of it.
 func Layers(onNode bool) []Layer {
 	return []Layer{
-		{"api", "The API server answers", func(ctx context.Context, c *Client) error { return c.Ready(ctx) }},
 		{"node", "A node is ready", checkNode},
 		{"dns", "Names resolve inside the cluster", func(ctx context.Context, c *Client) error { return c.checkDNS(ctx, onNode) }},
-		{"pod", "A pod runs", checkPod},
+		{PodLayer, "A pod runs", checkPod},
 	}
 }
 

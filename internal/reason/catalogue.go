@@ -39,6 +39,7 @@ const (
 	StepFailed        Code = "STEP_FAILED"
 	StepNotRolledBack Code = "STEP_NOT_ROLLED_BACK"
 	Busy              Code = "BUSY"
+	Interrupted       Code = "INTERRUPTED"
 
 	GatewayUnreachable  Code = "GATEWAY_UNREACHABLE"
 	GatewayUntrusted    Code = "GATEWAY_UNTRUSTED"
@@ -48,6 +49,7 @@ const (
 	TokenUsed           Code = "TOKEN_USED"
 	TokenExpired        Code = "TOKEN_EXPIRED"
 	IdentityMissing     Code = "IDENTITY_MISSING"
+	AlreadyEnrolled     Code = "ALREADY_ENROLLED"
 	ClusterNameTaken    Code = "CLUSTER_NAME_TAKEN"
 	ClusterNotConnected Code = "CLUSTER_NOT_CONNECTED"
 	ProjectUnknown      Code = "PROJECT_UNKNOWN"
@@ -104,6 +106,7 @@ func All() []Entry {
 
 		{StepFailed, ExitRolledBack, "a step failed and was rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{StepNotRolledBack, ExitNotRolledBack, "a step failed and could not be rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
+		{Interrupted, ExitBusy, "the command was stopped before its end", "run it again: it goes on where it was", Here, CostNone},
 		{Busy, ExitBusy, "another pipeops-agent is changing this machine", "wait for it to end, then run the command again", Here, CostNone},
 
 		{GatewayUnreachable, ExitTunnel, "the gateway does not answer", "check the address, the network and that pipeops-gateway serve is running", Gateway, CostNone},
@@ -114,6 +117,7 @@ func All() []Entry {
 		{TokenUsed, ExitTunnel, "the join token has been used", "make another one: pipeops-gateway token create", Gateway, CostNone},
 		{TokenExpired, ExitTunnel, "the join token has expired", "make another one: pipeops-gateway token create", Gateway, CostNone},
 		{IdentityMissing, ExitTunnel, "this machine is not enrolled", "run pipeops-agent install with --gateway and --token-file", Here, CostNone},
+		{AlreadyEnrolled, ExitTunnel, "this machine is enrolled already", "run install with the same --gateway and --cluster, or with neither", Here, CostNone},
 		{ClusterNameTaken, ExitTunnel, "the gateway has another cluster of this name", "choose another one with --cluster", Gateway, CostNone},
 		{ClusterNotConnected, ExitTunnel, "the cluster is not connected to the gateway", "see pipeops-agent status on the machine", Here, CostNone},
 		{ProjectUnknown, ExitTunnel, "there is no such project on the cluster", "see pipeops-gateway project list", Gateway, CostNone},

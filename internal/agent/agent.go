@@ -1,0 +1,178 @@
+// Package agent is what stays running on a machine: the tunnel, the Kubernetes API proxy, the projects, the look-out for
+// the cluster, the local socket. It starts them, each in one goroutine of one group, and holds nothing else.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipeopshq/pipeops-agent/internal/apiproxy"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/deploy"
+	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// Options say what the agent works with.
+type Options struct {
+	Identity   *identity.Identity
+	Kubeconfig string // of the cluster; need not exist yet
+	Distro     string
+	StateDir   string
+	Socket     string // of the local API
+	Version    string
+	Host       *host.System
+	Log        *slog.Logger
+}
+
+// agent is a running agent.
+type agent struct {
+	Options
+	started  time.Time
+	health   *health.Tracker
+	cluster  *watcher
+	projects *deploy.Reconciler
+}
+
+// Run runs the agent until ctx ends. Neither a gateway nor a cluster that is down ends it: they are states.
+func Run(ctx context.Context, o Options) error {
+	source := &cluster.Source{Path: o.Kubeconfig}
+	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
+	a.cluster = &watcher{source: source, health: a.health}
+	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return localapi.Serve(ctx, o.Socket, a.status) })
+	group.Go(func() error { return a.cluster.run(ctx) })
+	group.Go(func() error { return a.projects.Run(ctx) })
+	group.Go(func() error { return a.sumUp(ctx) })
+	group.Go(func() error {
+		return tunnel.Run(ctx, tunnel.Options{
+			Identity:  o.Identity,
+			Handler:   handler(source, o.Log),
+			Health:    a.health,
+			Log:       o.Log.With("service", "tunnel"),
+			OnSession: a.link,
+		})
+	})
+	group.Go(func() error { return a.tellSystemd(ctx) })
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil // asked to end
+	}
+	return err
+}
+
+// handler serves what the gateway may ask of this agent.
+func handler(source *cluster.Source, log *slog.Logger) http.Handler {
+	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
+		client, err := source.Client()
+		if err != nil {
+			return apiproxy.Upstream{}, err
+		}
+		return apiproxy.Upstream{Base: client.Base, HTTP: client.HTTP.Transport, Upgrade: client.Upgrade}, nil
+	}})
+	pages := deploy.Pages(source, log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch { // no ServeMux: it would redirect paths that it thinks unclean
+		case strings.HasPrefix(r.URL.Path, wire.PathAgentKube+"/"):
+			kube.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/"):
+			pages.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// sumUp keeps the condition that sums up the statuses of all documents.
+func (a *agent) sumUp(ctx context.Context) error {
+	for {
+		list, changed := a.projects.Statuses()
+		a.health.Set(desiredState(list))
+		if err := pause(ctx, time.Hour, changed); err != nil {
+			return err
+		}
+	}
+}
+
+func desiredState(list []wire.Status) (kind, status, code, message string) {
+	for _, s := range list {
+		for _, condition := range s.Conditions {
+			if condition.Status != health.True {
+				return health.DesiredState, health.False, condition.Reason, s.Kind + " " + s.Name + ": " + condition.Message
+			}
+		}
+	}
+	return health.DesiredState, health.True, "AsDesired", ""
+}
+
+// tellSystemd says that the agent is ready, how it is at every change, and at every watchdog interval that it is alive: a
+// lock that is never released would keep the answer from it.
+func (a *agent) tellSystemd(ctx context.Context) error {
+	var systemd unit.Notifier
+	if err := systemd.Ready(a.line()); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return systemd.Watchdog(ctx, func() bool { return a.status().Agent == a.Version })
+	})
+	group.Go(func() error {
+		for {
+			_, changed := a.health.Conditions()
+			if err := systemd.Status(a.line()); err != nil {
+				return err
+			}
+			if err := pause(ctx, time.Hour, changed); err != nil {
+				return errors.Join(err, systemd.Stopping())
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// line is the one-line state that systemctl status shows.
+func (a *agent) line() string {
+	return "tunnel: " + a.health.Get(health.Tunnel).Reason + ", cluster: " + a.health.Get(health.ClusterReachable).Reason
+}
+
+// status is what the local socket answers.
+func (a *agent) status() localapi.Status {
+	conditions, _ := a.health.Conditions()
+	documents, _ := a.projects.Statuses()
+	beat := a.cluster.heartbeat()
+	return localapi.Status{
+		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
+		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes,
+		Conditions: conditions, Documents: documents, RSS: residentMemory(),
+	}
+}
+
+// residentMemory returns the resident memory of this process in bytes, 0 if it cannot be read.
+func residentMemory() int64 {
+	content, err := os.ReadFile("/proc/self/statm")
+	fields := strings.Fields(string(content))
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
+}

@@ -1,0 +1,276 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+	"github.com/pipeopshq/pipeops-agent/test/lab"
+)
+
+const project = `name: web
+image: pipeops.local/sample-web:1
+port: 8080
+env:
+  GREETING: end-to-end
+`
+
+// install returns the command line of an install in the machine, with the token in /root/token.
+func (w *world) install(g *gateway, cluster string, more ...string) []string {
+	return append([]string{"pipeops-agent", "install", "--gateway", g.address, "--token-file", "/root/token",
+		"--cluster", cluster, "--mirror", w.mirror.URL(), "--k3s-version", w.version}, more...)
+}
+
+// TestFromPackageToPage goes the whole way once, by the .deb: a pristine machine, k3s, the tunnel, a stock kubectl at the
+// far end, a project that answers; then a second install, and the search for the token.
+func TestFromPackageToPage(t *testing.T) {
+	w := newWorld(t)
+	g := w.newGateway(t)
+	m := w.machine(t, lab.Options{})
+	w.withImages(t, m)
+	token := g.token(t, m)
+	packages, err := filepath.Glob(filepath.Join(w.dist, "*_amd64.deb"))
+	if err != nil || len(packages) != 1 {
+		t.Fatalf("packages %v, %v", packages, err)
+	}
+	if err := m.Push(t.Context(), packages[0], "/root/agent.deb"); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, m, "dpkg -i /root/agent.deb")
+	shell(t, m, "test $(systemctl is-active pipeops-agent || true) = inactive") // not configured: not started
+
+	install := w.install(g, "shop", "-o", "json")
+	result, err := m.Exec(t.Context(), nil, install...)
+	if err != nil || result.Code != 0 {
+		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
+			shell(t, m, "journalctl --no-pager -n 60 -u k3s -u pipeops-agent"))
+	}
+	checkEvents(t, result.Stdout)
+	if clusters := g.run(t, "clusters"); !strings.Contains(clusters, "shop") {
+		t.Errorf("the gateway shows no cluster shop:\n%s", clusters)
+	}
+	shell(t, m, "pipeops-agent status")
+
+	kubectl := g.kubectl(t, "shop")
+	deploy(t, g, "shop")
+	t.Run("kubectl", func(t *testing.T) { stockKubectl(t, kubectl) })
+	t.Run("second install", func(t *testing.T) { secondInstall(t, m, install) })
+	t.Run("no trace of the token", func(t *testing.T) { tokenIsNowhere(t, m, token) })
+	t.Run("reboot", func(t *testing.T) { survivesReboot(t, m, g) })
+}
+
+// checkEvents wants lines of JSON in which every step that started has ended well, and a decision.
+func checkEvents(t *testing.T, lines string) {
+	t.Helper()
+	open := map[string]bool{}
+	kinds := map[string]int{}
+	for line := range strings.Lines(lines) {
+		var e wire.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%q is no event: %v", line, err)
+		}
+		kinds[e.Kind]++
+		switch e.State {
+		case "started":
+			open[e.Step] = true
+		case "done":
+			delete(open, e.Step)
+		case "failed", "rolled-back":
+			t.Errorf("step %s: %s", e.Step, e.State)
+		}
+	}
+	if len(open) > 0 {
+		t.Errorf("steps that did not end: %v", open)
+	}
+	for _, kind := range []string{"facts", "decision", "enrolled", "step", "done"} {
+		if kinds[kind] == 0 {
+			t.Errorf("no event of kind %s in %v", kind, kinds)
+		}
+	}
+}
+
+// deploy applies the sample project and waits for its page.
+func deploy(t *testing.T, g *gateway, cluster string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "project.yaml")
+	if err := os.WriteFile(file, []byte(project), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.run(t, "project", "apply", "-f", file, "--cluster", cluster, "--wait")
+	page := g.run(t, "project", "open", "web", "--cluster", cluster)
+	if !strings.Contains(page, "end-to-end") {
+		t.Errorf("the page says %q", page)
+	}
+}
+
+// stockKubectl does through the tunnel what people do with kubectl.
+func stockKubectl(t *testing.T, kubectl func(...string) *exec.Cmd) {
+	pod := strings.TrimSpace(output(t, kubectl("-n", "project-web", "get", "pods", "-o", "name")))
+	if nodes := output(t, kubectl("get", "nodes")); !strings.Contains(nodes, " Ready ") {
+		t.Errorf("nodes:\n%s", nodes)
+	}
+	if who := output(t, kubectl("auth", "whoami", "-o", "yaml")); !strings.Contains(who, "username: pipeops:") || strings.Contains(who, "system:masters") {
+		t.Errorf("the user is\n%s", who)
+	}
+	if out := output(t, kubectl("-n", "project-web", "exec", pod, "--", "/sample-web", "-version")); !strings.Contains(out, "sample-web") {
+		t.Errorf("exec says %q", out)
+	}
+	t.Run("exec -it", func(t *testing.T) { interactive(t, kubectl, pod) })
+	t.Run("logs -f", func(t *testing.T) { follow(t, kubectl("-n", "project-web", "logs", "-f", pod), "listening") })
+	t.Run("get -w", func(t *testing.T) {
+		watch := kubectl("get", "configmaps", "-n", "project-web", "-w", "-o", "name")
+		follow(t, watch, "configmap/kube-root-ca.crt")
+	})
+	t.Run("port-forward", func(t *testing.T) { portForward(t, kubectl, pod) })
+	t.Run("cp", func(t *testing.T) { copyBothWays(t, kubectl) })
+}
+
+// interactive runs a program with a terminal at both ends, by way of script(1), and types into it.
+func interactive(t *testing.T, kubectl func(...string) *exec.Cmd, pod string) {
+	inner := kubectl("-n", "project-web", "exec", "-it", pod, "--", "/sample-web", "-echo")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	command := exec.CommandContext(ctx, "script", "-qec", strings.Join(inner.Args, " "), "/dev/null")
+	command.Env = inner.Env
+	stdin, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdin.Write([]byte("typed by hand\n")); err != nil {
+		t.Fatal(err)
+	}
+	err = command.Wait() // -echo ends after one line
+	if err != nil || !strings.Contains(out.String(), "echo: typed by hand") {
+		t.Errorf("%v: %q", err, out.String())
+	}
+}
+
+// follow starts an endless command, waits until it has printed the text, and ends it.
+func follow(t *testing.T, command *exec.Cmd, text string) {
+	t.Helper()
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(30*time.Second, func() { _ = command.Process.Kill() })
+	defer timer.Stop()
+	seen := false
+	var all strings.Builder
+	for lines := bufio.NewScanner(stdout); !seen && lines.Scan(); {
+		all.WriteString(lines.Text() + "\n")
+		seen = strings.Contains(lines.Text(), text)
+	}
+	_ = command.Process.Signal(syscall.SIGINT)
+	_ = command.Wait()
+	if !seen {
+		t.Errorf("%q was not printed:\n%s", text, all.String())
+	}
+}
+
+func portForward(t *testing.T, kubectl func(...string) *exec.Cmd, pod string) {
+	command := kubectl("-n", "project-web", "port-forward", pod, ":8080")
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = command.Wait() }()
+	defer func() { _ = command.Process.Signal(syscall.SIGINT) }()
+	lines := bufio.NewScanner(stdout)
+	if !lines.Scan() {
+		t.Fatal("port-forward printed nothing")
+	}
+	fields := strings.Fields(lines.Text()) // Forwarding from 127.0.0.1:34567 -> 8080
+	page := output(t, exec.CommandContext(t.Context(), "curl", "-fsS", "--max-time", "20", "http://"+fields[2]+"/"))
+	if !strings.Contains(page, "end-to-end") {
+		t.Errorf("the page says %q", page)
+	}
+}
+
+// copyBothWays uses the busybox image of the k3s release, since cp needs tar in the container.
+func copyBothWays(t *testing.T, kubectl func(...string) *exec.Cmd) {
+	const image = "docker.io/rancher/mirrored-library-busybox:1.36.1"
+	output(t, kubectl("-n", "project-web", "run", "box", "--image", image, "--image-pull-policy", "Never", "--command", "--", "sleep", "600"))
+	output(t, kubectl("-n", "project-web", "wait", "--for=condition=Ready", "pod/box", "--timeout=60s"))
+	dir := t.TempDir()
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB
+	if err := os.WriteFile(filepath.Join(dir, "there"), want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, kubectl("-n", "project-web", "cp", filepath.Join(dir, "there"), "box:/tmp/file"))
+	output(t, kubectl("-n", "project-web", "cp", "box:/tmp/file", filepath.Join(dir, "back")))
+	got, err := os.ReadFile(filepath.Join(dir, "back"))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back of %d: %v", len(got), len(want), err)
+	}
+}
+
+// secondInstall runs the same install again, without the token: it must change nothing, and say so.
+func secondInstall(t *testing.T, m *lab.Machine, install []string) {
+	shell(t, m, "rm /root/token")
+	const tree = `find /etc /usr/local /var/lib/pipeops-agent/identity /usr/lib/systemd -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s pipeops-agent`
+	before := shell(t, m, tree)
+	result, err := m.Exec(t.Context(), nil, install[:len(install)-2]...) // without -o json
+	if err != nil || result.Code != 0 {
+		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+	}
+	if !strings.Contains(result.Stdout+result.Stderr, "Nothing to change") {
+		t.Errorf("it does not say that nothing was changed:\n%s%s", result.Stdout, result.Stderr)
+	}
+	if after := shell(t, m, tree); before != after {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// tokenIsNowhere greps what others than root could see, and what stays.
+func tokenIsNowhere(t *testing.T, m *lab.Machine, token string) {
+	secret := strings.Split(token, ".")[1]
+	script := fmt.Sprintf(`set -u
+found=
+pattern=%q
+journalctl --no-pager -a | grep -qF -- "$pattern" && found="$found journal"
+cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | sed "s/grep -[a-z]*F.*//" | grep -v pattern= | grep -qF -- "$pattern" && found="$found argv"
+grep -rqFs -- "$pattern" /etc /usr/lib/systemd /run/systemd /var/log /var/lib/pipeops-agent /root /tmp /home && found="$found files"
+echo "found:$found"`, secret)
+	out, err := m.Exec(t.Context(), strings.NewReader(script), "sh", "-s")
+	if err != nil || strings.TrimSpace(out.Stdout) != "found:" {
+		t.Errorf("%v: %s%s", err, out.Stdout, out.Stderr)
+	}
+}
+
+// survivesReboot wants the page back after an orderly reboot, by itself.
+func survivesReboot(t *testing.T, m *lab.Machine, g *gateway) {
+	if err := m.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 90*time.Second, "the page again", func(ctx context.Context) error {
+		page, err := g.try(ctx, "project", "open", "web", "--cluster", "shop")
+		if err == nil && !strings.Contains(page, "end-to-end") {
+			err = errors.New(page)
+		}
+		return err
+	})
+}
