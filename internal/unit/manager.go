@@ -1,0 +1,184 @@
+// Package unit speaks with systemd: units over D-Bus, and the notifications of a service about itself.
+package unit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Manager is a connection to systemd. A call takes as long as its context lets it.
+type Manager struct {
+	conn *dbus.Conn
+}
+
+// Connect connects to systemd: by its private socket, which root can use without a bus daemon, else by the system bus.
+// The connection lives as long as ctx.
+func Connect(ctx context.Context) (*Manager, error) {
+	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	if err == nil {
+		return &Manager{conn: conn}, nil
+	}
+	bus, busErr := dbus.NewSystemConnectionContext(ctx)
+	if busErr != nil {
+		return nil, fmt.Errorf("cannot reach systemd: %w", errors.Join(err, busErr))
+	}
+	if err := bus.Subscribe(); err != nil { // on the bus, the ends of jobs are told to subscribers only
+		bus.Close()
+		return nil, fmt.Errorf("cannot reach systemd: %w", err)
+	}
+	return &Manager{conn: bus}, nil
+}
+
+// Close ends the connection.
+func (m *Manager) Close() { m.conn.Close() }
+
+// Reload makes systemd read its unit files anew.
+func (m *Manager) Reload(ctx context.Context) error {
+	if err := m.conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("cannot reload systemd: %w", err)
+	}
+	return nil
+}
+
+// Enable makes the unit start at boot.
+func (m *Manager) Enable(ctx context.Context, name string) error {
+	if _, _, err := m.conn.EnableUnitFilesContext(ctx, []string{name}, false, false); err != nil {
+		return fmt.Errorf("cannot enable %s: %w", name, err)
+	}
+	return nil
+}
+
+// Disable undoes Enable. It is no error if the unit is not there.
+func (m *Manager) Disable(ctx context.Context, name string) error {
+	if _, err := m.conn.DisableUnitFilesContext(ctx, []string{name}, false); err != nil && !missing(err) {
+		return fmt.Errorf("cannot disable %s: %w", name, err)
+	}
+	return nil
+}
+
+// Start starts the unit and waits until it is active.
+func (m *Manager) Start(ctx context.Context, name string) error {
+	return m.job(ctx, "start", name, m.conn.StartUnitContext)
+}
+
+// Restart restarts the unit, or starts it, and waits until it is active.
+func (m *Manager) Restart(ctx context.Context, name string) error {
+	return m.job(ctx, "restart", name, m.conn.RestartUnitContext)
+}
+
+// Stop stops the unit and waits for its end. It is no error if the unit is not there.
+func (m *Manager) Stop(ctx context.Context, name string) error {
+	if err := m.job(ctx, "stop", name, m.conn.StopUnitContext); err != nil && !missing(err) {
+		return err
+	}
+	return nil
+}
+
+// RestartNoWait asks for a restart, or a start, and returns at once.
+func (m *Manager) RestartNoWait(ctx context.Context, name string) error {
+	if _, err := m.conn.RestartUnitContext(ctx, name, "replace", nil); err != nil {
+		return fmt.Errorf("cannot restart %s: %w", name, err)
+	}
+	return nil
+}
+
+// ResetFailed forgets the unit's failure and its count of starts.
+func (m *Manager) ResetFailed(ctx context.Context, name string) error {
+	if err := m.conn.ResetFailedUnitContext(ctx, name); err != nil && !missing(err) {
+		return fmt.Errorf("cannot reset %s: %w", name, err)
+	}
+	return nil
+}
+
+type jobFunc func(ctx context.Context, name, mode string, ch chan<- string) (int, error)
+
+func (m *Manager) job(ctx context.Context, verb, name string, f jobFunc) error {
+	result := make(chan string, 1) // systemd's answer must never wait for us
+	if _, err := f(ctx, name, "replace", result); err != nil {
+		return fmt.Errorf("cannot %s %s: %w", verb, name, err)
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("cannot %s %s: %w", verb, name, ctx.Err())
+	case r := <-result:
+		if r != "done" {
+			return fmt.Errorf("cannot %s %s: systemd says %s", verb, name, r)
+		}
+		return nil
+	}
+}
+
+// State is what systemd knows of a unit.
+type State struct {
+	Load     string // loaded, not-found, ...
+	Active   string // active, activating, inactive, failed, ...
+	Sub      string // running, auto-restart, ...
+	File     string // enabled, disabled, "" when there is no file, ...
+	Result   string // success, exit-code, timeout, ...
+	Restarts uint32 // automatic restarts since the last start or stop by hand
+	MainPID  uint32
+	ExitCode int32  // of the last main process
+	Cgroup   string // "" when the unit has no processes
+	Fragment string // path of its file
+	Reload   bool   // its file has changed since systemd read it
+}
+
+// Enabled reports whether the unit starts at boot.
+func (s State) Enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
+
+// State returns the state of a unit. A unit that is not there has Load not-found and Active inactive.
+func (m *Manager) State(ctx context.Context, name string) (State, error) {
+	p, err := m.conn.GetAllPropertiesContext(ctx, name)
+	if err != nil {
+		return State{}, fmt.Errorf("cannot ask for %s: %w", name, err)
+	}
+	return State{
+		Load: get[string](p, "LoadState"), Active: get[string](p, "ActiveState"), Sub: get[string](p, "SubState"),
+		File: get[string](p, "UnitFileState"), Result: get[string](p, "Result"), Restarts: get[uint32](p, "NRestarts"),
+		MainPID: get[uint32](p, "MainPID"), ExitCode: get[int32](p, "ExecMainStatus"), Cgroup: get[string](p, "ControlGroup"),
+		Fragment: get[string](p, "FragmentPath"), Reload: get[bool](p, "NeedDaemonReload"),
+	}, nil
+}
+
+// get returns a property, or its zero value where this version of systemd has none.
+func get[T any](p map[string]any, name string) T {
+	v, _ := p[name].(T)
+	return v
+}
+
+func missing(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "not loaded") || strings.Contains(text, "not found") || strings.Contains(text, "does not exist")
+}
+
+// pollEvery is how often a state is asked for while waiting: the call takes under a millisecond.
+const pollEvery = 100 * time.Millisecond
+
+// WaitActive waits until the unit is active. It fails as soon as the unit has failed or has been restarted by systemd,
+// and tells how.
+func (m *Manager) WaitActive(ctx context.Context, name string) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		s, err := m.State(ctx, name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.Active == "active":
+			return nil
+		case s.Active == "failed", s.Active == "inactive", s.Sub == "auto-restart", s.Restarts > 0:
+			return fmt.Errorf("%s does not start: it is %s (%s), result %s, exit status %d", name, s.Active, s.Sub, s.Result, s.ExitCode)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is still %s (%s): %w", name, s.Active, s.Sub, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}

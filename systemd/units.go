@@ -1,0 +1,38 @@
+// Package systemd holds the unit files: what packages ship and what `pipeops-agent install` writes is the same file.
+package systemd
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Names of the units.
+const (
+	Agent   = "pipeops-agent.service"
+	Gateway = "pipeops-gateway.service"
+)
+
+//go:embed pipeops-agent.service
+var agent string
+
+//go:embed pipeops-gateway.service
+var gateway string
+
+// AgentUnit returns the agent's unit for a binary at the given path; packages have it at /usr/bin/pipeops-agent.
+func AgentUnit(binary string) ([]byte, error) { return unit(agent, "/usr/bin/pipeops-agent", binary) }
+
+// GatewayUnit returns the gateway's unit for a binary at the given path; packages have it at /usr/bin/pipeops-gateway.
+func GatewayUnit(binary string) ([]byte, error) {
+	return unit(gateway, "/usr/bin/pipeops-gateway", binary)
+}
+
+// unit refuses paths that would need quoting in a unit file.
+func unit(text, packaged, binary string) ([]byte, error) {
+	if !filepath.IsAbs(binary) || strings.ContainsAny(binary, " \t\n\"'\\%$;") {
+		return nil, fmt.Errorf("cannot make a unit for %q: not a plain absolute path", binary)
+	}
+	return bytes.Replace([]byte(text), []byte("ExecStart="+packaged+" "), []byte("ExecStart="+binary+" "), 1), nil
+}
