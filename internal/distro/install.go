@@ -1,12 +1,51 @@
 package distro
 
 import (
-	"errors"
+	"context"
+	"path/filepath"
 
-	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/artifact"
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
-// Install is what the steps of a distribution need to know.
-type Install struct{}
+// K3sVersion is the version that is installed when none is asked for.
+const K3sVersion = "v1.33.2+k3s1"
 
-func k3sSteps(Install) ([]plan.Step, error) { return nil, errors.New("cannot install k3s: no steps") }
+// Install is what the steps of a distribution need to know.
+type Install struct {
+	Root string // below it lie the files of the machine; "" means the machine itself
+	Dir  string // the agent's state folder, below no root: downloads, and what was last started
+
+	Version    string            // of the distribution; "" means the default
+	Arch       string            // as Go names it
+	Mirror     string            // "" means the distribution's own release
+	SumsDigest string            // SHA-256 of the release's list of digests; "" means unknown
+	Fetcher    *artifact.Fetcher // nil: one with defaults
+
+	NodeName         string   // "" means the host's name
+	TLSNames         []string // further names and addresses in the API server's certificate
+	Disable          []string // components of k3s that are left out: traefik, servicelb, ...
+	KubeletArgs      []string // name=value
+	ResolvConf       []byte   // resolv.conf for pods; nil lets k3s find one
+	RestrictOOMScore bool     // see RestrictOOMScoreAdj
+
+	// Units is systemd; nil only where the steps are shown and not run.
+	Units Units
+	// LastWords returns the last lines that a unit logged; nil means journalctl.
+	LastWords func(ctx context.Context, name string) string
+}
+
+// Units is what steps need of systemd: a [unit.Manager], or a machine in a test.
+type Units interface {
+	Reload(ctx context.Context) error
+	Enable(ctx context.Context, name string) error
+	Disable(ctx context.Context, name string) error
+	RestartNoWait(ctx context.Context, name string) error
+	ResetFailed(ctx context.Context, name string) error
+	StopAll(ctx context.Context, name string) error
+	State(ctx context.Context, name string) (unit.State, error)
+	WaitActive(ctx context.Context, name string) error
+}
+
+// path is where a file of the machine lies.
+func (in Install) path(target string) string { return filepath.Join(in.Root, target) }

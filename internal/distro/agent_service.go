@@ -1,0 +1,36 @@
+package distro
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	units "github.com/pipeopshq/pipeops-agent/systemd"
+)
+
+// AgentService returns the step that writes the agent's own unit, unless a package has brought the same, and starts it.
+// The service is restarted when the binary or one of the inputs, such as the text of its configuration, has changed.
+func AgentService(in Install, binary string, inputs ...string) (plan.Step, error) {
+	content, err := units.AgentUnit(binary)
+	if err != nil {
+		return plan.Step{}, err
+	}
+	s := service{
+		Install: in,
+		id:      "agent-unit", title: "Start the agent's service",
+		name: units.Agent, target: "/etc/systemd/system/" + units.Agent, content: content,
+		inputs: func() (string, error) {
+			sum, err := plan.Digest(in.path(binary))
+			return strings.Join(append([]string{sum}, inputs...), "\x00"), err
+		},
+		timeout: 2 * time.Minute,
+	}
+	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+		if packaged, err := os.ReadFile(in.path(dir + units.Agent)); err == nil && bytes.Equal(packaged, content) {
+			s.target = ""
+		}
+	}
+	return s.step(), nil
+}

@@ -1,0 +1,68 @@
+package distro
+
+import (
+	_ "embed"
+	"strings"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/artifact"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+)
+
+// Where k3s is put: its own conventional places, so that what its users know stays true.
+const (
+	k3sBinary  = "/usr/local/bin/k3s"
+	k3sImages  = "/var/lib/rancher/k3s/agent/images"
+	k3sEtc     = "/etc/rancher/k3s"
+	k3sUnit    = "/etc/systemd/system/k3s.service"
+	ownMarker  = "# Written by pipeops-agent"
+	k3sStartUp = 10 * time.Minute // a Raspberry Pi with a slow card takes 3 to 4
+)
+
+//go:embed k3s.service
+var k3sUnitFile string
+
+// k3sInstall is an install of k3s with what its steps share.
+type k3sInstall struct {
+	Install
+	release *artifact.Release
+	fetcher *artifact.Fetcher
+}
+
+// k3sSteps returns the steps that install k3s on the machine itself, in the order of their execution.
+func k3sSteps(in Install) ([]plan.Step, error) {
+	if in.Version == "" {
+		in.Version = K3sVersion
+	}
+	k := &k3sInstall{Install: in, fetcher: in.Fetcher, release: &artifact.Release{
+		Base: in.Mirror, Version: in.Version, Arch: in.Arch, SumsDigest: in.SumsDigest, Dir: in.artifacts(),
+	}}
+	if k.fetcher == nil {
+		k.fetcher = &artifact.Fetcher{}
+	}
+	if err := k.release.Check(); err != nil {
+		return nil, err
+	}
+	steps := []plan.Step{k.download(), k.binary(), k.images(), k.sysctl(), k.config()}
+	started := []string{k.configText(true)} // the unit is started anew when any of these changes
+	if in.RestrictOOMScore {
+		files, err := k.containerdFiles()
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, k.containerd(files))
+		for _, f := range files {
+			started = append(started, f.content)
+		}
+	}
+	unit := service{
+		Install: in,
+		id:      "k3s-unit", title: "Start k3s",
+		name: "k3s.service", target: k3sUnit, content: []byte(k3sUnitFile),
+		inputs: func() (string, error) {
+			return k.release.Known(k.release.Binary()) + "\x00" + strings.Join(started, "\x00"), nil
+		},
+		timeout: k3sStartUp,
+	}
+	return append(steps, unit.step()), nil
+}

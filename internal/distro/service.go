@@ -1,0 +1,161 @@
+package distro
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+)
+
+// service is a systemd unit that a step writes, enables, starts, and starts anew when what it runs on has changed.
+type service struct {
+	Install
+	id, title string
+	name      string                 // k3s.service
+	target    string                 // where its file is written; "" when a package has brought it
+	content   []byte                 // of the file
+	inputs    func() (string, error) // tells apart what the process is started with: binary, configuration
+	timeout   time.Duration          // until it is active
+}
+
+func (s service) step() plan.Step {
+	running := false // before this run
+	step := plan.Step{
+		ID: s.id, Title: s.title, Timeout: s.timeout,
+		Changes: []string{"systemd unit " + s.name + " (enabled, started)"},
+		Done: func(ctx context.Context) (bool, error) {
+			present, err := s.present()
+			if err != nil || !present {
+				return false, err
+			}
+			same, err := s.sameInputs()
+			if err != nil || !same {
+				return false, err
+			}
+			state, err := s.Units.State(ctx, s.name)
+			return state.Active == "active" && state.Enabled(), err
+		},
+		Do: func(ctx context.Context, r *plan.Recorder) error {
+			state, err := s.Units.State(ctx, s.name)
+			if err != nil {
+				return err
+			}
+			running = state.Active == "active"
+			return s.do(ctx, r, state.File, state.Active)
+		},
+		Prove: s.prove,
+		Undo: func(ctx context.Context) error {
+			if running { // as an earlier run left it: a cluster that works is not taken down because it could not be changed
+				return nil
+			}
+			return s.takeDown(ctx)
+		},
+	}
+	if s.target != "" {
+		step.Changes = append([]string{s.target}, step.Changes...)
+	}
+	return step
+}
+
+func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active string) error {
+	if s.target != "" {
+		if err := r.WriteFile(s.target, 0o644, s.content); err != nil {
+			return err
+		}
+	}
+	inputs, err := s.inputsDigest()
+	if err != nil {
+		return err
+	}
+	if err := s.Units.Reload(ctx); err != nil {
+		return err
+	}
+	err = r.Note("unit-enabled", s.name, enabled, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
+	if err != nil {
+		return err
+	}
+	if err := s.Units.ResetFailed(ctx, s.name); err != nil {
+		return err
+	}
+	err = r.Note("unit-started", s.name, active, "active", func() error { return s.Units.RestartNoWait(ctx, s.name) })
+	if err != nil {
+		return err
+	}
+	// after the start, so that a run that is stopped between the two starts it again
+	return atomicfile.Write(s.stamp(), 0o600, []byte(inputs))
+}
+
+func (s service) prove(ctx context.Context) error {
+	err := s.Units.WaitActive(ctx, s.name)
+	if err == nil {
+		return nil
+	}
+	words := s.LastWords
+	if words == nil {
+		words = lastWords
+	}
+	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordsTimeout)
+	defer cancel()
+	if said := words(wctx, s.name); said != "" {
+		err = fmt.Errorf("%w; its last words: %s", err, said)
+	}
+	return err
+}
+
+func (s service) takeDown(ctx context.Context) error {
+	return errors.Join(s.Units.StopAll(ctx, s.name), s.Units.Disable(ctx, s.name), s.Units.ResetFailed(ctx, s.name), atomicfile.Remove(s.stamp()))
+}
+
+// present reports whether the unit's file is as it should be.
+func (s service) present() (bool, error) {
+	if s.target == "" {
+		return true, nil
+	}
+	return sameFile(s.path(s.target), 0o644, s.content)
+}
+
+// stamp is the file that says what the unit was last started with.
+func (s service) stamp() string { return filepath.Join(s.Dir, s.name+".started") }
+
+func (s service) sameInputs() (bool, error) {
+	inputs, err := s.inputsDigest()
+	if err != nil {
+		return false, err
+	}
+	last, err := os.ReadFile(s.stamp())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return string(last) == inputs, err
+}
+
+func (s service) inputsDigest() (string, error) {
+	inputs, err := s.inputs()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(append([]byte(inputs+"\x00"), s.content...))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// sameFile reports whether a file has this content and mode.
+func sameFile(path string, mode fs.FileMode, content []byte) (bool, error) {
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != mode || st.Size() != int64(len(content)) {
+		return false, err
+	}
+	got, err := os.ReadFile(path)
+	return bytes.Equal(got, content), err
+}
