@@ -1,0 +1,123 @@
+// Package apiproxy answers for the Kubernetes API on the streams of a tunnel. It asks the API server with the agent's own
+// credentials but as the user whom the gateway names, by impersonation: nothing is done with the agent's own rights.
+//
+// The header of every request is built from nothing. What the caller sent is copied only where it is known to give no
+// right; Impersonate-*, Authorization and whatever the Connection header lists cannot get through by any spelling.
+package apiproxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// Upstream is how the API server is reached. Both transports authenticate as the agent.
+type Upstream struct {
+	Base    *url.URL          // of the API server
+	HTTP    http.RoundTripper // HTTP/2 where the server offers it
+	Upgrade http.RoundTripper // HTTP/1.1 only, for exec, attach and port-forward
+}
+
+// Options say what the proxy serves.
+type Options struct {
+	// Upstream returns the API server of the moment; an error means that there is none now.
+	Upstream func(context.Context) (Upstream, error)
+	Log      *slog.Logger
+}
+
+// maxGroups bounds the groups of one user.
+const maxGroups = 64
+
+// New returns the handler of wire.PathAgentKube and all below it.
+func New(o Options) http.Handler {
+	return &proxy{Options: o, buffers: &buffers{}}
+}
+
+type proxy struct {
+	Options
+	buffers *buffers
+}
+
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), wire.PathAgentKube)
+	if !ok {
+		refusal.WriteStatus(w, http.StatusNotFound, "NotFound", "no such path")
+		return
+	}
+	path, err := wire.CleanPath(rest)
+	if err != nil {
+		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
+		return
+	}
+	header, upgrade, err := header(r.Header)
+	if err != nil {
+		status, cause := http.StatusForbidden, "Forbidden"
+		if err == errUpgrade {
+			status, cause = http.StatusBadRequest, "BadRequest"
+		}
+		refusal.WriteStatus(w, status, cause, err.Error())
+		return
+	}
+	upstream, err := p.Upstream(r.Context())
+	if err != nil {
+		p.Log.Debug("no api server", "err", err)
+		refusal.WriteStatus(w, http.StatusServiceUnavailable, "ServiceUnavailable", "the agent cannot reach the Kubernetes API of its machine: "+err.Error())
+		return
+	}
+	transport := upstream.HTTP
+	if upgrade != "" {
+		transport = upstream.Upgrade
+	}
+	// An answer may start before the request has been read whole. Only HTTP/1.1 needs to be told.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	(&httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1, // watches and logs
+		BufferPool:    p.buffers,
+		ErrorLog:      slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			target := *upstream.Base
+			target.Path = strings.TrimSuffix(target.Path, "/") + path
+			target.RawPath = ""
+			target.RawQuery = pr.In.URL.RawQuery
+			pr.Out.URL, pr.Out.Host, pr.Out.Header = &target, "", header
+			pr.Out.Trailer = nil
+		},
+		ModifyResponse: func(response *http.Response) error {
+			if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+				return fmt.Errorf("the API server switched to a protocol that was not asked for")
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			p.Log.Debug("request to the api server failed", "method", r.Method, "path", path, "err", err)
+			refusal.WriteStatus(w, http.StatusBadGateway, "BadGateway", "the agent cannot reach the Kubernetes API of its machine: "+err.Error())
+		},
+	}).ServeHTTP(w, r)
+}
+
+// buffers lends the buffers through which bodies are copied.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (b *buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *buffers) Put(buf []byte) {
+	if len(buf) == bufferSize {
+		b.pool.Put((*[bufferSize]byte)(buf))
+	}
+}

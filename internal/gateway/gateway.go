@@ -1,0 +1,258 @@
+// Package gateway is the control plane's end of the tunnels (it is not Kubernetes' Gateway API). On one TLS port it takes
+// the tunnels of agents, enrols machines, and gives users the Kubernetes API and the project pages of the clusters that
+// are connected. What it must remember is in [store]; who is connected it knows from its sessions only.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// DefaultData is where a gateway keeps its state if nothing else is said.
+const DefaultData = "/var/lib/pipeops-gateway"
+
+// Options say how a gateway runs.
+type Options struct {
+	Data      string   // folder of its state, made if it is not there
+	Advertise []string // host names and addresses, with or without a port, by which it is reached; the first is written into kubeconfigs
+	Log       *slog.Logger
+	Drain     time.Duration    // how long requests may go on after the gateway was told to stop; 0 means 10 s
+	Now       func() time.Time // nil means time.Now
+}
+
+// Gateway is an open gateway.
+type Gateway struct {
+	Options
+	store     *store.Store
+	authority *authority
+	sessions  registry
+	changes   bell
+	work      gate     // sessions, and goodbyes on their way
+	address   net.Addr // of the listener; set by Serve before anything reads it
+}
+
+// Open opens the state of a gateway and makes its CA at the first start. Close closes it.
+func Open(ctx context.Context, o Options) (*Gateway, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Drain == 0 {
+		o.Drain = 10 * time.Second
+	}
+	if o.Data == "" {
+		o.Data = DefaultData
+	}
+	s, err := store.Open(ctx, o.Data, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, a := range append(o.Advertise, ownNames()...) {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			host = strings.Trim(a, "[]")
+		}
+		names = append(names, host)
+	}
+	a, err := openAuthority(o.Data, names, o.Now)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &Gateway{Options: o, store: s, authority: a}, nil
+}
+
+// Close closes the state.
+func (g *Gateway) Close() error { return g.store.Close() }
+
+// ownNames returns the names and addresses of this machine that others may use.
+func ownNames() []string {
+	var names []string
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return names
+	}
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() {
+			names = append(names, ip.IP.String())
+		}
+	}
+	return names
+}
+
+// Serve serves on the listener, and the administrators' socket in the data folder, until ctx ends; then it tells the
+// agents, lets requests end for as long as Drain allows, and returns nil. ready, if not nil, is called when both answer.
+func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()) error {
+	g.address = listener.Addr()
+	sessions, endSessions := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSessions()
+	server := &http.Server{
+		Handler:           g.https(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       3 * time.Minute,
+		MaxHeaderBytes:    wire.MaxHeader,
+		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		Protocols:         new(http.Protocols),
+		TLSConfig: &tls.Config{
+			MinVersion:       tls.VersionTLS13,
+			GetCertificate:   g.authority.serverCertificate,
+			ClientAuth:       tls.RequestClientCert,
+			ClientCAs:        g.clientCAs(),
+			VerifyConnection: g.authority.verify,
+			NextProtos:       []string{wire.ALPN, "h2", "http/1.1"},
+		},
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, conn) },
+		},
+		// No write timeout: logs and watches last for hours.
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+
+	admin, err := g.listenAdmin()
+	if err != nil {
+		return err
+	}
+	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
+	failed := make(chan error, 2)
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- server.ServeTLS(listener, "", "") })
+	serving.Go(func() { failed <- adminServer.Serve(admin) })
+	g.Log.Info("gateway serving", "address", listener.Addr().String(), "url", g.url(), "data", g.Data)
+	if ready != nil {
+		ready()
+	}
+	var failure error
+	select {
+	case <-ctx.Done():
+		g.Log.Info("gateway stopping", "drain", g.Drain)
+	case failure = <-failed:
+	}
+	g.dismissAll(reason.New(reason.GatewayStopping, "it connects again by itself", nil))
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.Drain)
+	defer cancel()
+	_ = listener.Close()
+	g.drain(drain)
+	endSessions()
+	_ = server.Shutdown(drain) // waits for what does not run through tunnels
+	_ = server.Close()
+	_ = adminServer.Close()
+	serving.Wait()
+	g.work.close()
+	if failure != nil {
+		return fmt.Errorf("cannot serve: %w", failure)
+	}
+	return nil
+}
+
+func (g *Gateway) clientCAs() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(g.authority.cert)
+	return pool
+}
+
+// url returns the base URL that is written into kubeconfigs.
+func (g *Gateway) url() string {
+	_, port, err := net.SplitHostPort(g.address.String())
+	if err != nil {
+		return ""
+	}
+	host := "127.0.0.1"
+	if names := ownNames(); len(names) > 1 {
+		host = names[1] // the first address; the name may be known to nobody
+	}
+	if len(g.Advertise) > 0 {
+		host = g.Advertise[0]
+		if h, p, err := net.SplitHostPort(host); err == nil {
+			host, port = h, p
+		}
+	}
+	return "https://" + net.JoinHostPort(strings.Trim(host, "[]"), port)
+}
+
+// https is what the port answers to people, kubectl and machines that enrol.
+func (g *Gateway) https() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+wire.PathEnroll, g.enroll)
+	mux.HandleFunc("POST "+wire.PathEvents, g.events)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := g.store.Ping(r.Context()); err != nil {
+			g.fail(w, r, err)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.EscapedPath()
+		switch { // before the ServeMux, which would redirect paths that it thinks unclean
+		case strings.HasPrefix(path, wire.PathClusters+"/"):
+			g.kube(w, r)
+		case strings.HasPrefix(path, wire.PathProjects+"/"):
+			g.page(w, r)
+		default:
+			mux.ServeHTTP(w, r)
+		}
+	})
+}
+
+// fail answers with err and logs what the other end must not see.
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var known *reason.Error
+	if !errors.As(err, &known) {
+		g.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		refusal.Write(w, http.StatusInternalServerError, err)
+		return
+	}
+	status := http.StatusForbidden
+	switch known.Code {
+	case reason.Usage, reason.ProjectInvalid:
+		status = http.StatusBadRequest
+	case reason.ClusterUnknown, reason.ProjectUnknown:
+		status = http.StatusNotFound
+	case reason.ClusterNameTaken:
+		status = http.StatusConflict
+	case reason.UserRefused:
+		status = http.StatusUnauthorized
+	case reason.ClusterNotConnected:
+		status = http.StatusServiceUnavailable
+	}
+	g.Log.Info("request refused", "method", r.Method, "path", r.URL.Path, "code", known.Code, "evidence", known.Evidence)
+	refusal.Write(w, status, err)
+}
+
+// read decodes the body of a request, of at most wire.MaxDocument bytes.
+func read(r *http.Request, into any) error {
+	if err := json.NewDecoder(io.LimitReader(r.Body, wire.MaxDocument)).Decode(into); err != nil {
+		return reason.New(reason.Usage, "the body of the request is not what it should be", err)
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(body) // the other end is gone, or has it
+}
+
+// AdminSocket returns the path of the administrators' socket of a gateway with the given data folder.
+func AdminSocket(data string) string { return filepath.Join(data, "admin.sock") }

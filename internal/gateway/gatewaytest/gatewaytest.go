@@ -1,0 +1,166 @@
+// Package gatewaytest runs a gateway in the process of a test, on loopback.
+package gatewaytest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// Gateway is a running gateway. Stop and Start keep its address and its state.
+type Gateway struct {
+	Address string // host:port
+	Data    string
+	Admin   *gateway.Admin
+	Log     *slog.Logger
+	Now     func() time.Time // of the gateway from its next Start; nil means time.Now
+
+	t       testing.TB
+	stop    context.CancelFunc
+	stopped chan error
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+// Start runs a gateway until the test ends.
+func Start(t testing.TB) *Gateway {
+	t.Helper()
+	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
+	g.Admin = gateway.NewAdmin(g.Data)
+	g.Start()
+	t.Cleanup(g.Stop)
+	return g
+}
+
+// Start starts a gateway that was stopped, at the address that it had.
+func (g *Gateway) Start() {
+	g.t.Helper()
+	opened, err := gateway.Open(context.Background(), gateway.Options{
+		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Now: g.Now,
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", g.Address)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.Address = listener.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	g.stop, g.stopped = cancel, make(chan error, 1)
+	ready := make(chan struct{})
+	go func() {
+		err := opened.Serve(ctx, tracked{listener, g}, func() { close(ready) })
+		if closed := opened.Close(); err == nil {
+			err = closed
+		}
+		g.stopped <- err
+	}()
+	select {
+	case <-ready:
+	case err := <-g.stopped:
+		g.t.Fatal(err)
+	}
+}
+
+// Stop stops the gateway; it is no error if it is stopped.
+func (g *Gateway) Stop() {
+	g.t.Helper()
+	if g.stop == nil {
+		return
+	}
+	g.stop()
+	g.stop = nil
+	if err := <-g.stopped; err != nil {
+		g.t.Error(err)
+	}
+}
+
+// Cut resets every connection to the gateway, as a router that lost its state does.
+func (g *Gateway) Cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.conns {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = c.Close()
+		delete(g.conns, c)
+	}
+}
+
+// Token makes a join token. An empty cluster lets any new name enrol.
+func (g *Gateway) Token(cluster string) wire.Token {
+	g.t.Helper()
+	made, err := g.Admin.CreateToken(g.t.Context(), cluster, 0)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	token, err := wire.ParseToken(made.Secret)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return token
+}
+
+// Cluster returns what the gateway knows of a cluster; ok is false if it knows none of that name.
+func (g *Gateway) Cluster(name string) (info gateway.ClusterInfo, ok bool) {
+	g.t.Helper()
+	list, err := g.Admin.Clusters(g.t.Context())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, c := range list {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return info, false
+}
+
+// WaitConnected waits until a cluster is connected, or is not, for at most ten seconds.
+func (g *Gateway) WaitConnected(cluster string, connected bool) {
+	g.t.Helper()
+	g.Wait("connected="+map[bool]string{true: "true", false: "false"}[connected], func() bool {
+		info, _ := g.Cluster(cluster)
+		return info.Connected == connected
+	})
+}
+
+// Wait waits until a condition holds, for at most ten seconds.
+func (g *Gateway) Wait(what string, holds func() bool) {
+	g.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			g.t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+// tracked remembers the connections, so that they can be cut.
+type tracked struct {
+	net.Listener
+	gateway *Gateway
+}
+
+func (l tracked) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.gateway.mu.Lock()
+		if l.gateway.conns == nil {
+			l.gateway.conns = map[net.Conn]bool{}
+		}
+		l.gateway.conns[c] = true
+		l.gateway.mu.Unlock()
+	}
+	return c, err
+}

@@ -1,0 +1,132 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// kube answers for the Kubernetes API of a cluster: wire.PathClusters/NAME/... . It says who asks; the cluster's own RBAC
+// says what they may.
+func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
+	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), wire.PathClusters+"/"), "/")
+	path, err := wire.CleanPath("/" + rest)
+	if err != nil {
+		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
+		return
+	}
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	p, grant, err := g.authorize(r, name, token)
+	if err != nil {
+		g.failKube(w, r, err)
+		return
+	}
+	header, _, ok := wire.KubeHeader(r.Header)
+	if !ok {
+		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", "the protocol that is asked for is not one of the Kubernetes API's")
+		return
+	}
+	name = p.name
+	setUser(header, grant)
+	g.forward(w, r, p, forwarding{
+		to:     &url.URL{Scheme: "http", Host: "agent", Path: wire.PathAgentKube + path, RawQuery: r.URL.RawQuery},
+		header: header,
+		answer: func(response *http.Response) error {
+			if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+				return errors.New("the agent switched to a protocol that was not asked for")
+			}
+			return nil
+		},
+		failed: func(w http.ResponseWriter, err error) {
+			refusal.WriteStatus(w, http.StatusServiceUnavailable, "ClusterNotConnected", fmt.Sprintf("the connection to the cluster %s was lost: %v", name, err))
+		},
+	})
+}
+
+// authorize finds out who asks, whether they may use the cluster, and the cluster's session.
+func (g *Gateway) authorize(r *http.Request, cluster, token string) (*peer, store.Grant, error) {
+	grant, err := g.store.Authenticate(r.Context(), token)
+	if err != nil {
+		return nil, grant, err
+	}
+	c, err := g.store.ClusterByName(r.Context(), cluster)
+	if reason.Is(err, reason.ClusterUnknown) || err == nil && c.ID != grant.ClusterID {
+		// Whether there is a cluster of a name is told only to those who may use it.
+		return nil, grant, reason.Newf(reason.UserRefused, "it is not for the cluster %.60q", cluster)
+	}
+	if err != nil {
+		return nil, grant, err
+	}
+	p := g.sessions.get(c.ID)
+	if p == nil {
+		seen := "it has never been"
+		if !c.LastSeen.IsZero() {
+			seen = "it was last seen " + g.Now().Sub(c.LastSeen).Round(1e9).String() + " ago"
+		}
+		return nil, grant, reason.Newf(reason.ClusterNotConnected, "%s; %s", c.Name, seen)
+	}
+	return p, grant, nil
+}
+
+// setUser names the user to the agent. Whatever the user sent under these names is not in the header.
+func setUser(header http.Header, grant store.Grant) {
+	header.Set(wire.HeaderUser, wire.UserPrefix+grant.User)
+	for _, group := range grant.Groups {
+		header.Add(wire.HeaderGroup, group)
+	}
+}
+
+// failKube answers so that kubectl prints what is wrong.
+func (g *Gateway) failKube(w http.ResponseWriter, r *http.Request, err error) {
+	var known *reason.Error
+	if !errors.As(err, &known) {
+		g.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		refusal.WriteStatus(w, http.StatusInternalServerError, "InternalError", "the gateway failed")
+		return
+	}
+	switch known.Code {
+	case reason.UserRefused:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="pipeops-gateway"`)
+		refusal.WriteStatus(w, http.StatusUnauthorized, "Unauthorized", known.Error())
+	case reason.ClusterNotConnected:
+		refusal.WriteStatus(w, http.StatusServiceUnavailable, "ClusterNotConnected", known.Error())
+	default:
+		refusal.WriteStatus(w, http.StatusForbidden, "Forbidden", known.Error())
+	}
+}
+
+// forwarding is a request on its way to an agent.
+type forwarding struct {
+	to     *url.URL
+	header http.Header // whole: nothing of the user's own is added
+	answer func(*http.Response) error
+	failed func(http.ResponseWriter, error)
+}
+
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, p *peer, f forwarding) {
+	defer p.carry()()
+	// An answer may start before the request has been read whole. Only HTTP/1.1 needs to be told.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	(&httputil.ReverseProxy{
+		Transport:      p.transport(),
+		FlushInterval:  -1, // watches and logs
+		ModifyResponse: f.answer,
+		ErrorLog:       slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = f.to, "agent", f.header, nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			g.Log.Info("request to an agent failed", "cluster", p.name, "method", r.Method, "path", f.to.Path, "err", err)
+			f.failed(w, err)
+		},
+	}).ServeHTTP(w, r)
+}

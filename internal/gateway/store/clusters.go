@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// Cluster is what the store knows of a cluster.
+type Cluster struct {
+	ID         string           `json:"id"`
+	Name       string           `json:"name"`
+	Created    time.Time        `json:"created"`
+	LastSeen   time.Time        `json:"last_seen,omitzero"` // of the last heartbeat
+	Agent      string           `json:"agent,omitempty"`
+	Kubernetes string           `json:"kubernetes,omitempty"`
+	Distro     string           `json:"distro,omitempty"`
+	Nodes      int              `json:"nodes"`
+	Conditions []wire.Condition `json:"conditions"`
+	Install    *wire.Event      `json:"install,omitempty"` // the last event of its install
+	Key        []byte           `json:"-"`                 // SHA-256 of the public key of its agent
+	Revoked    bool             `json:"revoked,omitempty"`
+}
+
+const clusterColumns = `c.id, c.name, c.created, c.last_seen, c.agent, c.kubernetes, c.distro, c.nodes, c.conditions, c.key, c.revoked,
+	COALESCE((SELECT body FROM events e WHERE e.cluster_id = c.id ORDER BY seq DESC LIMIT 1), '')`
+
+func scanCluster(scan func(...any) error) (Cluster, error) {
+	var c Cluster
+	var created, seen int64
+	var conditions, event string
+	err := scan(&c.ID, &c.Name, &created, &seen, &c.Agent, &c.Kubernetes, &c.Distro, &c.Nodes, &conditions, &c.Key, &c.Revoked, &event)
+	if err != nil {
+		return c, err
+	}
+	c.Created, c.LastSeen = at(created), at(seen)
+	if err := json.Unmarshal([]byte(conditions), &c.Conditions); err != nil {
+		return c, err
+	}
+	if event != "" {
+		c.Install = new(wire.Event)
+		err = json.Unmarshal([]byte(event), c.Install)
+	}
+	return c, err
+}
+
+// ClusterByID returns a cluster; the error is CLUSTER_UNKNOWN if there is none.
+func (s *Store) ClusterByID(ctx context.Context, id string) (Cluster, error) {
+	return s.cluster(ctx, `c.id = ?`, id)
+}
+
+// ClusterByName returns a cluster; the error is CLUSTER_UNKNOWN if there is none.
+func (s *Store) ClusterByName(ctx context.Context, name string) (Cluster, error) {
+	return s.cluster(ctx, `c.name = ?`, name)
+}
+
+func (s *Store) cluster(ctx context.Context, where, value string) (Cluster, error) {
+	c, err := scanCluster(s.db.QueryRowContext(ctx, `SELECT `+clusterColumns+` FROM clusters c WHERE `+where, value).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, reason.Newf(reason.ClusterUnknown, "%s", value)
+	}
+	if err != nil {
+		return c, fmt.Errorf("cannot read the cluster: %w", err)
+	}
+	return c, nil
+}
+
+// Clusters returns all clusters by name.
+func (s *Store) Clusters(ctx context.Context) ([]Cluster, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT `+clusterColumns+` FROM clusters c ORDER BY c.name`)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the clusters: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	list := []Cluster{}
+	for rows.Next() {
+		c, err := scanCluster(rows.Scan)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list the clusters: %w", err)
+		}
+		list = append(list, c)
+	}
+	return list, rows.Err()
+}
+
+// Heartbeat stores what an agent says of itself. Facts that it does not send stay as they are.
+func (s *Store) Heartbeat(ctx context.Context, id string, h wire.Heartbeat) error {
+	conditions := h.Conditions
+	if conditions == nil {
+		conditions = []wire.Condition{}
+	}
+	raw, err := json.Marshal(conditions)
+	if err == nil {
+		_, err = s.db.ExecContext(ctx, `UPDATE clusters SET last_seen = ?, agent = ?, kubernetes = ?, distro = ?, nodes = ?, conditions = ?,
+			facts = CASE WHEN ? = '' THEN facts ELSE ? END WHERE id = ?`,
+			ms(s.now()), h.Agent, h.Kubernetes, h.Distro, h.Nodes, string(raw), string(h.Facts), string(h.Facts), id)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot store the heartbeat: %w", err)
+	}
+	return nil
+}
+
+// Facts returns the facts that the agent last sent, nil if it sent none.
+func (s *Store) Facts(ctx context.Context, id string) (json.RawMessage, error) {
+	var facts string
+	if err := s.db.QueryRowContext(ctx, `SELECT facts FROM clusters WHERE id = ?`, id).Scan(&facts); err != nil {
+		return nil, fmt.Errorf("cannot read the facts: %w", err)
+	}
+	if facts == "" {
+		return nil, nil
+	}
+	return json.RawMessage(facts), nil
+}
+
+// maxEvents is how many events are kept of each cluster.
+const maxEvents = 1000
+
+// AddEvents appends to the progress of a cluster's install.
+func (s *Store) AddEvents(ctx context.Context, id string, events []wire.Event) error {
+	err := s.transact(ctx, func(tx *sql.Tx) error {
+		for _, e := range events {
+			raw, err := json.Marshal(e)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO events (cluster_id, body) VALUES (?, ?)`, id, string(raw)); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM events WHERE cluster_id = ? AND seq <= (
+			SELECT seq FROM events WHERE cluster_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)`, id, id, maxEvents)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot store the events: %w", err)
+	}
+	return nil
+}
+
+// Events returns the progress of a cluster's install, the oldest first.
+func (s *Store) Events(ctx context.Context, id string) ([]wire.Event, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT body FROM events WHERE cluster_id = ? ORDER BY seq`, id)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the events: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	list := []wire.Event{}
+	for rows.Next() {
+		var body string
+		var e wire.Event
+		if err := rows.Scan(&body); err != nil {
+			return nil, fmt.Errorf("cannot read the events: %w", err)
+		}
+		if err := json.Unmarshal([]byte(body), &e); err != nil {
+			return nil, fmt.Errorf("cannot read the events: %w", err)
+		}
+		list = append(list, e)
+	}
+	return list, rows.Err()
+}

@@ -1,0 +1,136 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+const purposeJoin = "join"
+
+// Token is what the store knows of a join token; the secret is not part of it.
+type Token struct {
+	ID      string    `json:"id"`
+	Cluster string    `json:"cluster,omitempty"` // the only name that may enrol with it, if not empty
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	Used    time.Time `json:"used,omitzero"`
+	UsedBy  string    `json:"used_by,omitempty"` // name of the cluster
+}
+
+// AddToken remembers a join token.
+func (s *Store) AddToken(ctx context.Context, t wire.Token, cluster string, life time.Duration) (Token, error) {
+	mac, err := s.mac(purposeJoin, t.ID, t.Secret)
+	if err != nil {
+		return Token{}, fmt.Errorf("cannot make the token's digest: %w", err)
+	}
+	now := s.now()
+	_, err = s.db.ExecContext(ctx, `INSERT INTO tokens (id, mac, cluster, created, expires) VALUES (?, ?, ?, ?, ?)`,
+		t.ID, mac, cluster, ms(now), ms(now.Add(life)))
+	if err != nil {
+		return Token{}, fmt.Errorf("cannot store the token: %w", err)
+	}
+	return Token{ID: t.ID, Cluster: cluster, Created: now.UTC(), Expires: now.Add(life).UTC()}, nil
+}
+
+// Tokens returns all join tokens, the newest first.
+func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT t.id, t.cluster, t.created, t.expires, t.used, COALESCE(c.name, '')
+		FROM tokens t LEFT JOIN clusters c ON c.id = t.used_cluster_id ORDER BY t.created DESC`)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the tokens: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	list := []Token{}
+	for rows.Next() {
+		var t Token
+		var created, expires, used int64
+		if err := rows.Scan(&t.ID, &t.Cluster, &created, &expires, &used, &t.UsedBy); err != nil {
+			return nil, fmt.Errorf("cannot list the tokens: %w", err)
+		}
+		t.Created, t.Expires, t.Used = at(created), at(expires), at(used)
+		list = append(list, t)
+	}
+	return list, rows.Err()
+}
+
+// Enrolled is the outcome of an enrolment.
+type Enrolled struct {
+	ID       string // of the cluster
+	Replaced bool   // the cluster was there with another key, whose sessions must end
+}
+
+// Enroll uses up a token for a cluster, makes the cluster or gives it a new key, all or nothing. The same token with the
+// same key and name succeeds again until the token expires. key is the SHA-256 of the machine's public key. The error is
+// TOKEN_UNKNOWN, TOKEN_EXPIRED, TOKEN_USED, CLUSTER_NAME_TAKEN, GATEWAY_REFUSED or one of the database.
+func (s *Store) Enroll(ctx context.Context, t wire.Token, cluster string, key []byte, agent string) (Enrolled, error) {
+	var out Enrolled
+	now := s.now()
+	err := s.transact(ctx, func(tx *sql.Tx) error {
+		var mac, usedKey []byte
+		var bound, usedID string
+		var expires, used int64
+		err := tx.QueryRowContext(ctx, `SELECT mac, cluster, expires, used, used_cluster_id, used_key FROM tokens WHERE id = ?`, t.ID).
+			Scan(&mac, &bound, &expires, &used, &usedID, &usedKey)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && !s.matches(mac, purposeJoin, t.ID, t.Secret) {
+			return reason.Newf(reason.TokenUnknown, "token %s", t.ID)
+		}
+		if err != nil {
+			return err
+		}
+		again := used != 0 && bytes.Equal(usedKey, key)
+		switch {
+		case used != 0 && !again:
+			return reason.Newf(reason.TokenUsed, "token %s was used at %s, with another key", t.ID, at(used).Format(time.RFC3339))
+		case ms(now) >= expires:
+			return reason.Newf(reason.TokenExpired, "token %s expired at %s", t.ID, at(expires).Format(time.RFC3339))
+		case bound != "" && bound != cluster:
+			return reason.Newf(reason.GatewayRefused, "token %s is for the cluster %s, not %s", t.ID, bound, cluster)
+		}
+		var oldKey []byte
+		var revoked bool
+		err = tx.QueryRowContext(ctx, `SELECT id, key, revoked FROM clusters WHERE name = ?`, cluster).Scan(&out.ID, &oldKey, &revoked)
+		switch {
+		case errors.Is(err, sql.ErrNoRows) && !again:
+			out.ID = newID()
+			_, err = tx.ExecContext(ctx, `INSERT INTO clusters (id, name, key, created, agent) VALUES (?, ?, ?, ?, ?)`, out.ID, cluster, key, ms(now), agent)
+		case errors.Is(err, sql.ErrNoRows), err == nil && again && out.ID != usedID:
+			return reason.Newf(reason.TokenUsed, "token %s was used for another cluster name", t.ID)
+		case err != nil:
+		case again && !bytes.Equal(oldKey, key):
+			return reason.Newf(reason.TokenUsed, "the cluster %s has another key since", cluster)
+		case revoked && (bound == "" || again):
+			return reason.Newf(reason.IdentityRevoked, "%s", cluster)
+		case bytes.Equal(oldKey, key):
+			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = 0 WHERE id = ?`, out.ID)
+		case bound == "":
+			return reason.Newf(reason.ClusterNameTaken, "%s", cluster)
+		default:
+			out.Replaced = true
+			_, err = tx.ExecContext(ctx, `UPDATE clusters SET key = ?, revoked = 0, agent = ? WHERE id = ?`, key, agent, out.ID)
+		}
+		if err != nil || again {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE tokens SET used = ?, used_cluster_id = ?, used_key = ? WHERE id = ?`, ms(now), out.ID, key, t.ID)
+		return err
+	})
+	if err != nil {
+		return Enrolled{}, fmt.Errorf("cannot enrol: %w", err)
+	}
+	return out, nil
+}
+
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+const (
+	purposeUser     = "user"
+	userTokenPrefix = "put_"
+)
+
+// User is somebody who may use clusters.
+type User struct {
+	Name    string    `json:"name"`
+	Groups  []string  `json:"groups"` // as Kubernetes will see them, prefix included
+	Created time.Time `json:"created"`
+	Tokens  int       `json:"tokens"` // that have not expired
+}
+
+// Grant is what a user token allows.
+type Grant struct {
+	User      string
+	Groups    []string
+	ClusterID string
+}
+
+// AddUserToken makes a token by which a user may use one cluster, and the user if there is none of that name. It returns
+// the whole token, put_<id>.<secret>, which nobody can ask for again.
+func (s *Store) AddUserToken(ctx context.Context, user string, groups []string, clusterID string, life time.Duration) (string, time.Time, error) {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
+	id, secret := newID(), base64.RawURLEncoding.EncodeToString(b[:])
+	mac, err := s.mac(purposeUser, id, secret)
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("cannot make the token's digest: %w", err)
+	}
+	list, err := json.Marshal(groups)
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("cannot store the user: %w", err)
+	}
+	now := s.now()
+	expires := now.Add(life)
+	err = s.transact(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO users (name, groups, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`, user, string(list), ms(now))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO user_tokens (id, user, cluster_id, mac, created, expires) VALUES (?, ?, ?, ?, ?, ?)`,
+			id, user, clusterID, mac, ms(now), ms(expires))
+		return err
+	})
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("cannot store the user token: %w", err)
+	}
+	return userTokenPrefix + id + "." + secret, expires.UTC(), nil
+}
+
+// Authenticate returns what a user token allows; the error is USER_REFUSED and does not tell why.
+func (s *Store) Authenticate(ctx context.Context, token string) (Grant, error) {
+	refused := reason.Newf(reason.UserRefused, "it is unknown or has expired")
+	rest, ok := strings.CutPrefix(token, userTokenPrefix)
+	id, secret, ok2 := strings.Cut(rest, ".")
+	if !ok || !ok2 || len(id) > 64 || len(secret) > 128 {
+		return Grant{}, refused
+	}
+	var g Grant
+	var mac []byte
+	var groups string
+	var expires int64
+	err := s.db.QueryRowContext(ctx, `SELECT t.mac, t.expires, t.cluster_id, u.name, u.groups FROM user_tokens t JOIN users u ON u.name = t.user WHERE t.id = ?`, id).
+		Scan(&mac, &expires, &g.ClusterID, &g.User, &groups)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Grant{}, refused
+	}
+	if err != nil {
+		return Grant{}, fmt.Errorf("cannot check the user token: %w", err)
+	}
+	if !s.matches(mac, purposeUser, id, secret) || ms(s.now()) >= expires {
+		return Grant{}, refused
+	}
+	if err := json.Unmarshal([]byte(groups), &g.Groups); err != nil {
+		return Grant{}, fmt.Errorf("cannot check the user token: %w", err)
+	}
+	return g, nil
+}
+
+// Users returns all users by name.
+func (s *Store) Users(ctx context.Context) ([]User, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT u.name, u.groups, u.created,
+		(SELECT COUNT(*) FROM user_tokens t WHERE t.user = u.name AND t.expires > ?) FROM users u ORDER BY u.name`, ms(s.now()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the users: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	list := []User{}
+	for rows.Next() {
+		var u User
+		var groups string
+		var created int64
+		if err := rows.Scan(&u.Name, &groups, &created, &u.Tokens); err != nil {
+			return nil, fmt.Errorf("cannot list the users: %w", err)
+		}
+		u.Created = at(created)
+		if err := json.Unmarshal([]byte(groups), &u.Groups); err != nil {
+			return nil, fmt.Errorf("cannot list the users: %w", err)
+		}
+		list = append(list, u)
+	}
+	return list, rows.Err()
+}

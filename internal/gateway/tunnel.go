@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+const (
+	// goodbyeTimeout bounds how long an agent may take to hear why its session ends.
+	goodbyeTimeout = 5 * time.Second
+	// renewTime is how long a session with an expired certificate may last: one request is all that it is for.
+	renewTime = time.Minute
+)
+
+// tunnel runs the session of an agent until it ends. The handshake has verified the certificate.
+func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
+	if !g.work.enter() {
+		return
+	}
+	defer g.work.leave()
+	leaf := conn.ConnectionState().PeerCertificates[0]
+	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
+	cluster, err := g.admit(ctx, leaf)
+	var refused *reason.Error
+	if err != nil && !errors.As(err, &refused) {
+		log.Error("cannot admit the agent", "err", err)
+		return // and its connection is closed; it will come again
+	}
+	if err := session.Tune(conn.NetConn()); err != nil {
+		log.Debug("connection not tuned", "err", err)
+	}
+	s, err := session.Server(conn, log)
+	if err != nil {
+		log.Error("cannot start the session", "err", err)
+		return
+	}
+	p := &peer{id: clusterOf(leaf), name: cluster.Name, remote: conn.RemoteAddr().String(), since: g.Now(), session: s}
+	if refused != nil {
+		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
+		g.refuse(ctx, p, refused)
+		return
+	}
+	if old := g.sessions.put(p); old != nil {
+		log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
+		g.dismiss(ctx, old, reason.Newf(reason.SessionReplaced, "by a connection from %s", p.remote))
+	}
+	log.Info("agent connected", "cluster", p.name)
+	err = s.Serve(ctx, g.agentAPI(p))
+	g.sessions.remove(p)
+	log.Info("agent disconnected", "cluster", p.name, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
+}
+
+// admit decides on an agent. The error is IDENTITY_REVOKED, CERTIFICATE_EXPIRED or one of the database.
+func (g *Gateway) admit(ctx context.Context, leaf *x509.Certificate) (store.Cluster, error) {
+	cluster, err := g.store.ClusterByID(ctx, clusterOf(leaf))
+	if reason.Is(err, reason.ClusterUnknown) {
+		return cluster, reason.Newf(reason.IdentityRevoked, "the gateway has no cluster %s", clusterOf(leaf))
+	}
+	if err != nil {
+		return cluster, err
+	}
+	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	switch {
+	case cluster.Revoked:
+		return cluster, reason.Newf(reason.IdentityRevoked, "%s was revoked", cluster.Name)
+	case subtle.ConstantTimeCompare(key[:], cluster.Key) != 1:
+		return cluster, reason.Newf(reason.IdentityRevoked, "another machine has enrolled as %s", cluster.Name)
+	case g.Now().After(leaf.NotAfter):
+		return cluster, reason.Newf(reason.CertificateExpired, "at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return cluster, nil
+}
+
+// refuse tells an agent why it may not come in. One whose certificate has expired may renew it, and nothing else.
+func (g *Gateway) refuse(ctx context.Context, p *peer, why *reason.Error) {
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.fail(w, r, why) }))
+	limit := goodbyeTimeout
+	if why.Code == reason.CertificateExpired {
+		limit = renewTime
+		mux := http.NewServeMux()
+		mux.HandleFunc("POST "+wire.PathRenew, func(w http.ResponseWriter, r *http.Request) { g.renew(w, r, p) })
+		mux.Handle("/", handler)
+		handler = mux
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var said sync.WaitGroup
+	said.Go(func() {
+		p.goodbye(ctx, why)
+		if why.Code != reason.CertificateExpired {
+			p.session.Close(why)
+		}
+	})
+	_ = p.session.Serve(ctx, handler)
+	said.Wait()
+}
+
+// dismiss tells an agent why its session ends, and ends it; it does not wait.
+func (g *Gateway) dismiss(ctx context.Context, p *peer, why *reason.Error) {
+	ctx = context.WithoutCancel(ctx)
+	g.work.run(func() {
+		p.goodbye(ctx, why)
+		p.session.Close(why)
+	})
+}
+
+// dismissAll tells all agents that their sessions will end; drain ends them.
+func (g *Gateway) dismissAll(why *reason.Error) {
+	for _, p := range g.sessions.all() {
+		g.work.run(func() { p.goodbye(context.Background(), why) })
+	}
+}
+
+// drain waits for the requests of users, until ctx ends, and then closes all sessions.
+func (g *Gateway) drain(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, p := range g.sessions.all() {
+		all.Go(func() {
+			p.drained(ctx)
+			p.session.Flush()
+			p.session.Close(reason.New(reason.GatewayStopping, "", nil))
+		})
+	}
+	all.Wait()
+}
+
+// goodbye tells the agent why; that it cannot be told is no reason to keep the session.
+func (p *peer) goodbye(ctx context.Context, why *reason.Error) {
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+	defer cancel()
+	raw, err := json.Marshal(wire.Error{Code: string(why.Code), Message: why.Evidence})
+	if err != nil {
+		return
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+wire.PathAgentGoodbye, bytes.NewReader(raw))
+	if err != nil {
+		return
+	}
+	if response, err := p.transport().RoundTrip(r); err == nil {
+		_ = response.Body.Close()
+	}
+}

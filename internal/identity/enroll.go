@@ -1,0 +1,210 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// DefaultPort is that of a gateway whose address names none.
+const DefaultPort = "8443"
+
+// enrollTimeout bounds the whole exchange: one handshake, one request.
+const enrollTimeout = 30 * time.Second
+
+// Options say how to enrol.
+type Options struct {
+	Dir     string // where the identity is kept
+	Gateway string // host, host:port or https://host:port
+	Token   wire.Token
+	Cluster string // name of the cluster, as wire.ValidName has it
+	Agent   string // version of the agent
+
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil means a net.Dialer
+	Now  func() time.Time                                                     // nil means time.Now
+}
+
+// Enroll exchanges the token for an identity and stores it in place of any that is there. The key is stored before the
+// request and used again if there is one, so that a call that was cut anywhere can be repeated with the same token. The
+// error is one of GATEWAY_UNREACHABLE, GATEWAY_UNTRUSTED, GATEWAY_REFUSED, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED,
+// CLUSTER_NAME_TAKEN and USAGE, or that of the file system.
+func Enroll(ctx context.Context, o Options) (*Identity, error) {
+	address, err := Address(o.Gateway)
+	if err != nil {
+		return nil, err
+	}
+	if !wire.ValidName(o.Cluster) {
+		return nil, reason.Newf(reason.Usage, "cluster name %q: want lower-case letters, digits and '-', at most 40", o.Cluster)
+	}
+	f := folder(o.Dir)
+	key, err := f.ensureKey()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the key of this machine: %w", err)
+	}
+	csr, err := request(key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a certificate request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
+	defer cancel()
+	answer, err := o.post(ctx, address, wire.EnrollRequest{
+		Version: wire.Version, Token: o.Token.Reveal(), Cluster: o.Cluster, CSR: csr, Agent: o.Agent,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ca, err := parseCertificate(answer.CA)
+	if err != nil || !o.Token.Pins(ca.Raw) {
+		return nil, reason.Newf(reason.GatewayUntrusted, "%s sent another CA than the one that the token names", address)
+	}
+	doc := document{
+		Version: wire.Version, ClusterID: answer.ClusterID, Cluster: answer.Cluster,
+		Gateway: address, Certificate: answer.Certificate, CA: answer.CA,
+	}
+	id := &Identity{folder: f, key: key}
+	if err := id.use(doc); err != nil {
+		return nil, reason.New(reason.GatewayRefused, address+" sent an identity that is of no use", err)
+	}
+	if err := f.store(doc); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+func (f folder) store(doc document) error {
+	raw, err := json.MarshalIndent(doc, "", "  ")
+	if err == nil {
+		err = f.write(documentFile, append(raw, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot store the identity: %w", err)
+	}
+	return nil
+}
+
+// maxAnswer bounds the gateway's answer: two chains of certificates.
+const maxAnswer = 64 << 10
+
+func (o Options) post(ctx context.Context, address string, body wire.EnrollRequest) (answer wire.EnrollResponse, err error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return answer, fmt.Errorf("cannot make the request: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+wire.PathEnroll, bytes.NewReader(raw))
+	if err != nil {
+		return answer, fmt.Errorf("cannot make the request: %w", err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	transport := &http.Transport{DialContext: o.Dial, DisableKeepAlives: true, TLSClientConfig: pinned(o.Token, address, o.Now)}
+	response, err := transport.RoundTrip(r)
+	if err != nil {
+		return answer, Explain(err, address)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return answer, refusal.Read(response)
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&answer); err != nil {
+		return answer, reason.New(reason.GatewayUnreachable, "the answer of "+address+" was cut", err)
+	}
+	return answer, nil
+}
+
+// pinned trusts the CA whose digest is in the token, for the fixed name of gateways, and nothing else.
+func pinned(token wire.Token, address string, now func() time.Time) *tls.Config {
+	if now == nil {
+		now = time.Now
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		ServerName:         wire.GatewayName,
+		NextProtos:         []string{"http/1.1"},
+		InsecureSkipVerify: true, // of the system's CAs: VerifyConnection knows the only one that counts
+		VerifyConnection: func(state tls.ConnectionState) error {
+			pool := x509.NewCertPool()
+			found := false
+			for _, c := range state.PeerCertificates {
+				if token.Pins(c.Raw) {
+					pool.AddCert(c)
+					found = true
+				}
+			}
+			leaf := state.PeerCertificates[0]
+			if !found {
+				return reason.Newf(reason.GatewayUntrusted, "%s presents a certificate for %s, issued by %s, not by the CA that the token names",
+					address, names(leaf), leaf.Issuer)
+			}
+			_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: wire.GatewayName, CurrentTime: now()})
+			return err
+		},
+	}
+}
+
+func names(c *x509.Certificate) string {
+	if len(c.DNSNames) > 0 {
+		return strings.Join(c.DNSNames[:min(3, len(c.DNSNames))], ", ")
+	}
+	return c.Subject.String()
+}
+
+// Address makes host:port of the ways in which people write the address of a gateway.
+func Address(gateway string) (string, error) {
+	text := strings.TrimSpace(gateway)
+	bad := reason.Newf(reason.Usage, "gateway address %q: want host, host:port or https://host:port", text)
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+		return "", bad
+	}
+	port := u.Port()
+	if port == "" {
+		port = DefaultPort
+	}
+	return net.JoinHostPort(u.Hostname(), port), nil
+}
+
+// Explain says why a gateway could not be reached or trusted.
+func Explain(err error, address string) error {
+	var known *reason.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	var invalid x509.CertificateInvalidError
+	var verification *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return reason.Newf(reason.GatewayUntrusted, "the certificate of %s is valid from %s to %s, but the clock of this machine says %s", address,
+			stamp(invalid.Cert.NotBefore), stamp(invalid.Cert.NotAfter), stamp(time.Now())).WithFix("set the clock of this machine, or of the gateway")
+	case errors.As(err, &authority) && authority.Cert != nil:
+		return reason.Newf(reason.GatewayUntrusted, "%s presents a certificate for %s, issued by %s", address, names(authority.Cert), authority.Cert.Issuer)
+	case errors.As(err, &verification), errors.As(err, &host), errors.As(err, &invalid):
+		return reason.New(reason.GatewayUntrusted, address, err)
+	case errors.As(err, &record):
+		return reason.Newf(reason.GatewayUntrusted, "%s answers, but not by TLS", address)
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
+		return reason.New(reason.GatewayRefused, address, err)
+	}
+	return reason.New(reason.GatewayUnreachable, address, err)
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,43 @@
+package session
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// userTimeout is how long sent bytes may stay unacknowledged (RFC 5482): the kernel then gives the connection up, which
+	// it would else do after about 15 minutes.
+	userTimeout = 15 * time.Second
+	// unsent bounds what waits in the kernel to be sent: bytes there can no longer be overtaken by a small request.
+	unsent = 128 << 10
+)
+
+// Tune sets the socket options of a tunnel on a TCP connection; on others it does nothing.
+func Tune(conn net.Conn) error {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("cannot tune the connection: %w", err)
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		if set == nil {
+			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+		}
+	})
+	if err == nil {
+		err = set
+	}
+	if err != nil {
+		return fmt.Errorf("cannot tune the connection: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package tunnel
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+const (
+	// callTimeout bounds a small request and its answer.
+	callTimeout = 30 * time.Second
+	// DesiredSilence is how long the stream of documents may be silent: the gateway gives a sign of life every 20 s.
+	DesiredSilence = time.Minute
+	maxSmall       = 64 << 10 // of small answers
+)
+
+// Client asks the gateway over one session. When the session ends its calls fail, and OnSession gets another client.
+type Client struct{ http *http.Client }
+
+// Heartbeat tells the gateway how the agent and its cluster are.
+func (c *Client) Heartbeat(ctx context.Context, h wire.Heartbeat) error {
+	return c.call(ctx, wire.PathHeartbeat, h, nil)
+}
+
+// Status reports on a document.
+func (c *Client) Status(ctx context.Context, s wire.Status) error {
+	return c.call(ctx, wire.PathStatus, s, nil)
+}
+
+// Renew asks for a new certificate; it is an identity.Post.
+func (c *Client) Renew(ctx context.Context, r wire.RenewRequest) (wire.RenewResponse, error) {
+	var answer wire.RenewResponse
+	err := c.call(ctx, wire.PathRenew, r, &answer)
+	return answer, err
+}
+
+func (c *Client) call(ctx context.Context, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("cannot make the request: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://gateway"+path, bytes.NewReader(raw))
+	if err != nil {
+		return fmt.Errorf("cannot make the request: %w", err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	response, err := c.http.Do(r)
+	if err != nil {
+		return reason.New(reason.SessionLost, path, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= 300 {
+		return refusal.Read(response)
+	}
+	if answer == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxSmall)) // so that the stream can be used again
+	} else {
+		err = json.NewDecoder(io.LimitReader(response.Body, maxSmall)).Decode(answer)
+	}
+	if err != nil {
+		return reason.New(reason.SessionLost, "the answer to "+path+" was cut", err)
+	}
+	return nil
+}
+
+// Desired calls accept for every document of a higher generation than after, those that are there and those to come, in
+// the order of their generations. It returns when ctx or the session ends, when accept fails, or with an error when the
+// gateway is silent for DesiredSilence; never with nil.
+func (c *Client) Desired(ctx context.Context, after int64, accept func(wire.Document) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway"+wire.PathDesired+"?after="+strconv.FormatInt(after, 10), nil)
+	if err != nil {
+		return fmt.Errorf("cannot make the request: %w", err)
+	}
+	silence := time.AfterFunc(DesiredSilence, func() {
+		cancel(reason.Newf(reason.SessionLost, "no sign of life on %s for %s", wire.PathDesired, DesiredSilence))
+	})
+	defer silence.Stop()
+	lost := func(err error) error {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return reason.New(reason.SessionLost, wire.PathDesired, err)
+	}
+	response, err := c.http.Do(r)
+	if err != nil {
+		return lost(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return refusal.Read(response)
+	}
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, wire.MaxDocument)
+	for lines.Scan() {
+		silence.Reset(DesiredSilence)
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		var d wire.Document
+		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {
+			return fmt.Errorf("cannot read a document: %w", err)
+		}
+		if err := accept(d); err != nil {
+			return err
+		}
+	}
+	err = lines.Err()
+	if err == nil {
+		err = errors.New("the gateway ended the stream")
+	}
+	return lost(err)
+}
