@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 (($#)) || set -- amd64 arm64
 
 # the same sources give the same bytes, whenever they are packed
-MTIME=$(git log -1 --format=%cI 2>/dev/null || echo 2026-01-01T00:00:00Z)
-export VERSION MTIME CGO_ENABLED=0
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)
+export VERSION SOURCE_DATE_EPOCH CGO_ENABLED=0
 out=dist work=dist/.work
 rm -rf "$out"
 mkdir -p "$work/completion"
@@ -31,7 +31,7 @@ for ARCH in "$@"; do
 		cp "$BUILD/$program" "$out/$program-linux-$ARCH"
 	done
 	cp LICENSE README.md install.sh systemd/*.service packaging/config.yaml "$BUILD"
-	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="$MTIME" --transform="s,^\./,pipeops-agent-$VERSION/," \
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --transform="s,^\./,pipeops-agent-$VERSION/," \
 		-C "$BUILD" --exclude=./completion -cf - . | gzip -n >"$out/pipeops-agent-$VERSION-linux-$ARCH.tar.gz"
 	for packager in deb rpm; do
 		"$nfpm" package --config packaging/nfpm.yaml --packager "$packager" --target "$out/" >/dev/null

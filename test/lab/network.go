@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// ensureBridge makes this side of the network. The bridge stays until [Lab.DownAll].
-func (l *Lab) ensureBridge(ctx context.Context) error {
+// EnsureNetwork makes this side of the network. The bridge stays until [Lab.DownAll].
+func (l *Lab) EnsureNetwork(ctx context.Context) error {
 	unlock, err := l.lock("network")
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (l *Lab) ensureBridge(ctx context.Context) error {
 
 // connect gives the machine a network namespace on the bridge, unless it has one.
 func (m *Machine) connect(ctx context.Context) error {
-	if err := m.lab.ensureBridge(ctx); err != nil {
+	if err := m.lab.EnsureNetwork(ctx); err != nil {
 		return err
 	}
 	ns := m.netns()
