@@ -50,17 +50,17 @@ test: ## unit, integration and script tests with the race detector; no root need
 	CGO_ENABLED=1 go test -race -timeout 5m ./...
 
 .PHONY: e2e
-e2e: dist-here ## the tests in lab machines; needs root
+e2e: dist-here sample ## the tests in lab machines; needs root
 	go test -tags e2e -count=1 -timeout 25m ./test/e2e/...
 
 .PHONY: bench-install
-bench-install: dist-here ## time our install and first page against k3s's own install.sh and kubectl apply; needs root
+bench-install: dist-here sample ## time our install and first page against k3s's own install.sh and kubectl apply; needs root
 	go run ./test/bench/install $(BENCH_FLAGS)
 
 .PHONY: demo
 demo: ## from nothing to a deployed project, in a machine of the lab; needs root, sets up the rest itself
 	bash test/lab/setup.sh
-	$(MAKE) dist-here demo-run
+	$(MAKE) dist-here sample demo-run
 
 .PHONY: demo-run
 demo-run:
@@ -77,6 +77,11 @@ dist: ## release folder dist/: programs, .deb, .rpm, sha256sums and install.sh
 .PHONY: dist-here
 dist-here:
 	$(MAKE) dist ARCHES=$(ARCH)
+
+.PHONY: sample
+sample: ## the sample project of the demo and the tests as an image, bin/sample-web.tar
+	go build -trimpath -ldflags '-s -w' -o bin/web ./test/lab/web
+	cd test/images && go run . -o ../../bin/sample-web.tar pipeops.local/sample-web:1=../../bin/web
 
 .PHONY: k3s
 k3s: ## build a k3s release from published Go modules (slow; kept in the cache) and print its folder

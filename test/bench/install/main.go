@@ -74,7 +74,7 @@ func bench(ctx context.Context, rounds int, only string) (report Report, err err
 	if err != nil {
 		return report, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r, err := rig.Start(ctx, ".", dir, func(message string) { fmt.Fprintln(os.Stderr, "bench-install:", message) })
 	if err != nil {
 		return report, err

@@ -69,10 +69,10 @@ func (g *Gateway) Start(ctx context.Context) error {
 	defer cancel()
 	return lab.WaitFor(ctx, "the gateway listening", func(ctx context.Context) (bool, error) {
 		select {
-		case <-ended:
+		case err := <-ended:
 			cancel()
 			text, _ := os.ReadFile(g.LogFile())
-			return false, fmt.Errorf("it ended: %s", bytes.TrimSpace(text))
+			return false, fmt.Errorf("it ended: %w: %s", err, bytes.TrimSpace(text))
 		default:
 		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", g.Address)

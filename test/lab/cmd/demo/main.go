@@ -94,7 +94,7 @@ func (d *demo) down(ctx context.Context) error {
 	return os.RemoveAll(d.dir)
 }
 
-func (d *demo) run(ctx context.Context) error {
+func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.down(ctx); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (d *demo) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	defer r.CloseServers() // the gateway stays
+	defer func() { err = errors.Join(err, r.CloseServers()) }() // the gateway stays
 	var m *lab.Machine
 	if err := d.stage("boot a machine", "A pristine Debian machine with systemd", func() (err error) {
 		m, err = r.Lab.Up(ctx, machineName, lab.Options{})
