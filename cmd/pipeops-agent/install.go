@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+func newInstall(g *globals) *cobra.Command {
+	var s settings
+	var tokenFile string
+	command := &cobra.Command{
+		Use:   "install",
+		Short: "Make this machine a Kubernetes server and join it to a gateway",
+		Long: `Make this machine a Kubernetes server and join it to a gateway. Stopped anywhere, it goes on where it was when it is
+run again; run on a machine that is as it should be, it changes nothing.
+
+The join token is read from --token-file, PIPEOPS_TOKEN_FILE, the systemd credential pipeops-token, or PIPEOPS_TOKEN.
+Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>.`,
+		Example: `  pipeops-agent install --gateway gateway.example.com:8443 --token-file token --cluster shop
+  pipeops-gateway token create | ssh root@machine pipeops-agent install --gateway gateway.example.com:8443 --token-file -`,
+		RunE: func(command *cobra.Command, _ []string) error {
+			o, err := s.install(g, command)
+			if err != nil {
+				return err
+			}
+			o.Token = func() (wire.Token, error) { return readToken(tokenFile, command.InOrStdin(), os.Getenv) }
+			return runInstall(command, g, o)
+		},
+	}
+	s.register(command)
+	flags := command.Flags()
+	flags.StringVar(&s.Gateway, "gateway", "", "address of the gateway, HOST:PORT")
+	flags.StringVar(&s.Cluster, "cluster", "", "name of the cluster at the gateway (default the name of this machine)")
+	flags.StringVar(&tokenFile, "token-file", "", "file with the join token; - is standard input")
+	return command
+}
+
+// install checks what can be checked before anything is looked at.
+func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Options, error) {
+	c, err := s.resolve(g, command)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
+	if os.Geteuid() != 0 {
+		return bootstrap.Options{}, reason.Newf(reason.HostNotRoot, "install was run as user %d", os.Geteuid())
+	}
+	if c.Gateway == "" {
+		return bootstrap.Options{}, reason.Newf(reason.Usage, "no gateway was given").
+			WithFix("give its address by --gateway HOST:PORT or PIPEOPS_GATEWAY")
+	}
+	if c.Cluster == "" {
+		if c.Cluster, err = clusterName(os.Hostname()); err != nil {
+			return bootstrap.Options{}, err
+		}
+	}
+	if !wire.ValidName(c.Cluster) {
+		return bootstrap.Options{}, reason.Newf(reason.Usage, "the cluster name %q is not lower-case letters, digits and '-', at most 40", c.Cluster).
+			WithFix("choose another one with --cluster")
+	}
+	o, err := s.options(g, c)
+	o.Host = host.Live()
+	return o, err
+}
+
+// clusterName is the name of the machine without its domain.
+func clusterName(hostname string, err error) (string, error) {
+	if err != nil {
+		return "", reason.New(reason.Usage, "no cluster name was given, and this machine has no name", err)
+	}
+	for i, r := range hostname {
+		if r == '.' {
+			hostname = hostname[:i]
+			break
+		}
+	}
+	return hostname, nil
+}
+
+func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
+	view := console.Plain(command.OutOrStdout())
+	file, isFile := command.OutOrStdout().(*os.File)
+	switch {
+	case g.output == "json":
+		view = console.JSON(command.OutOrStdout())
+	case isFile && term.IsTerminal(int(file.Fd())) && !g.debug:
+		view = console.Terminal(command.OutOrStdout(), int(file.Fd()))
+	}
+	defer view.Close()
+	o.Events = view.Show
+	o.Log = slog.New(slog.DiscardHandler) // the view tells the same; the journal of the plan keeps it
+	if g.debug {
+		o.Log = g.logger(command.ErrOrStderr())
+	}
+	_, err := bootstrap.Install(command.Context(), o)
+	return interrupted(command.Context(), err)
+}
+
+// interrupted makes the end by a signal an error of its own.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return reason.New(reason.Interrupted, "a signal came", err)
+	}
+	return err
+}

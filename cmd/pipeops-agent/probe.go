@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+func newProbe(g *globals) *cobra.Command {
+	var root, capture string
+	command := &cobra.Command{
+		Use:   "probe",
+		Short: "Show what is true of this machine; changes nothing",
+		RunE: func(command *cobra.Command, _ []string) error {
+			if capture != "" {
+				if root != "" {
+					return reason.Newf(reason.Usage, "--capture and --root exclude each other")
+				}
+				return captureMachine(command, capture)
+			}
+			system, err := openSystem(root)
+			if err != nil {
+				return err
+			}
+			facts := host.Collect(command.Context(), system)
+			if g.output == "json" {
+				return printJSON(command.OutOrStdout(), facts.Report())
+			}
+			return printFacts(command.OutOrStdout(), facts)
+		},
+	}
+	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")
+	command.Flags().StringVar(&capture, "capture", "", "write what the probes read into this folder, without secrets")
+	return command
+}
+
+// openSystem opens this machine, or a captured one.
+func openSystem(root string) (*host.System, error) {
+	if root == "" {
+		return host.Live(), nil
+	}
+	system, err := host.Load(root)
+	if err != nil {
+		return nil, reason.New(reason.Usage, "--root "+root, err)
+	}
+	return system, nil
+}
+
+func captureMachine(command *cobra.Command, dir string) error {
+	if _, err := host.Capture(command.Context(), dir, nil); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(command.OutOrStdout(), "captured in %s; look through it before you pass it on\n", dir)
+	return err
+}
+
+func printFacts(w io.Writer, facts host.Facts) error {
+	if _, err := fmt.Fprint(w, facts.Text()); err != nil {
+		return err
+	}
+	for name, text := range facts.Errors {
+		if _, err := fmt.Fprintf(w, "unknown: %s: %s\n", name, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/config"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/version"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// settings are the flags of install and plan. Those that were given lie over the environment and the file.
+type settings struct {
+	config.Config
+	adopt bool
+}
+
+func (s *settings) register(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&s.Distro, "distro", "", "auto, or one of "+strings.Join(distro.Names(), ", ")+" (default auto)")
+	flags.StringVar(&s.Kubeconfig, "kubeconfig", "", "of the cluster to adopt; default: found by the probes")
+	flags.StringVar(&s.Mirror, "mirror", "", "base URL of the k3s releases (default the releases on GitHub)")
+	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
+	flags.StringVar(&s.SumsDigest, "sums-digest", "", "SHA-256 that the release's list of digests must have")
+	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted (default "+strings.Join(defaultDisable(), ",")+")")
+	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server")
+	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
+	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// resolve lays the flags that were given over the environment and the file.
+func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, error) {
+	c, err := g.load(os.Getenv)
+	if err != nil {
+		return c, err
+	}
+	given := command.Flags().Changed
+	for name, field := range map[string][2]*string{
+		"gateway":     {&s.Gateway, &c.Gateway},
+		"cluster":     {&s.Cluster, &c.Cluster},
+		"distro":      {&s.Distro, &c.Distro},
+		"kubeconfig":  {&s.Kubeconfig, &c.Kubeconfig},
+		"mirror":      {&s.Mirror, &c.Mirror},
+		"k3s-version": {&s.K3sVersion, &c.K3sVersion},
+		"sums-digest": {&s.SumsDigest, &c.SumsDigest},
+	} {
+		if given(name) {
+			*field[1] = *field[0]
+		}
+	}
+	if given("disable") {
+		c.Disable = s.Disable
+	}
+	if given("tls-san") {
+		c.TLSSAN = s.TLSSAN
+	}
+	return c, nil
+}
+
+// maxToken bounds what is read as a token; a real one has 127 bytes.
+const maxToken = 4 << 10
+
+// readToken gets the join token: from --token-file ("-" is stdin), PIPEOPS_TOKEN_FILE, the systemd credential
+// "pipeops-token", or PIPEOPS_TOKEN. There is no flag for the token itself: every user of a machine can read command lines.
+func readToken(file string, stdin io.Reader, getenv func(string) string) (wire.Token, error) {
+	text, source, err := tokenText(file, stdin, getenv)
+	if err != nil {
+		return wire.Token{}, err
+	}
+	token, err := wire.ParseToken(text)
+	if err != nil {
+		return token, reason.New(reason.TokenMalformed, source, err)
+	}
+	return token, nil
+}
+
+func tokenText(file string, stdin io.Reader, getenv func(string) string) (text, source string, err error) {
+	if file == "" {
+		file = getenv("PIPEOPS_TOKEN_FILE")
+	}
+	if dir := getenv("CREDENTIALS_DIRECTORY"); file == "" && dir != "" {
+		if credential := filepath.Join(dir, "pipeops-token"); exists(credential) {
+			file = credential
+		}
+	}
+	if file == "" {
+		if text := getenv("PIPEOPS_TOKEN"); text != "" {
+			return text, "PIPEOPS_TOKEN", nil
+		}
+		return "", "", reason.Newf(reason.Usage, "no join token was given").
+			WithFix("make one with pipeops-gateway token create and give it by --token-file FILE, --token-file - or PIPEOPS_TOKEN_FILE")
+	}
+	if file == "-" {
+		content, err := io.ReadAll(io.LimitReader(stdin, maxToken))
+		if err != nil {
+			return "", "", fmt.Errorf("cannot read the token: %w", err)
+		}
+		return string(content), "standard input", nil
+	}
+	opened, err := os.Open(file)
+	if err != nil {
+		return "", "", reason.New(reason.Usage, "the token file cannot be read", err)
+	}
+	content, err := io.ReadAll(io.LimitReader(opened, maxToken))
+	if err = errors.Join(err, opened.Close()); err != nil {
+		return "", "", reason.New(reason.Usage, "the token file cannot be read", err)
+	}
+	return string(content), file, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// options makes the options of an install or a plan of the settings.
+func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return bootstrap.Options{}, fmt.Errorf("cannot find this program: %w", err)
+	}
+	version := version.String()
+	in := distro.Install{
+		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Mirror: c.Mirror, SumsDigest: c.SumsDigest,
+		TLSNames: c.TLSSAN, Disable: c.Disable,
+	}
+	if in.Version == "" {
+		in.Version = distro.K3sVersion
+	}
+	if in.Disable == nil {
+		in.Disable = defaultDisable()
+	}
+	return bootstrap.Options{
+		Gateway: c.Gateway,
+		Cluster: c.Cluster,
+		Request: distro.Request{Distro: c.Distro, Adopt: s.adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version},
+		Install: in,
+		Config: func(distribution, kubeconfig string) ([]byte, error) {
+			kept := c
+			kept.Distro, kept.Kubeconfig = distribution, kubeconfig
+			return kept.Encode()
+		},
+		ConfigPath: g.config,
+		StateDir:   g.state,
+		Socket:     g.socket,
+		Program:    program,
+		Version:    version,
+	}, nil
+}
+
+// defaultDisable lists the parts of k3s that are left out unless the user says otherwise: projects are reached through the
+// tunnel, so nothing needs the ports 80 and 443 of the machine.
+func defaultDisable() []string { return []string{"traefik", "servicelb"} }

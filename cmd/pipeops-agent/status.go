@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+func newStatus(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show what the running agent says of itself, its cluster and its projects",
+		Long:  "Show what the running agent says of itself. Exit code 0 if it is healthy, 40 if not.",
+		RunE: func(command *cobra.Command, _ []string) error {
+			status, err := localapi.Fetch(command.Context(), g.socket)
+			if err != nil {
+				return err
+			}
+			if g.output == "json" {
+				err = printJSON(command.OutOrStdout(), status)
+			} else {
+				err = printStatus(command.OutOrStdout(), status, time.Now())
+			}
+			if err != nil {
+				return err
+			}
+			return judge(status)
+		},
+	}
+}
+
+// judge returns CLUSTER_UNHEALTHY if a vital condition is not true.
+func judge(status localapi.Status) error {
+	for _, declared := range health.All() {
+		for _, c := range status.Conditions {
+			if declared.Vital && c.Type == declared.Type && c.Status != health.True {
+				return reason.Newf(reason.ClusterUnhealthy, "%s is %s (%s %s)", c.Type, c.Status, c.Reason, c.Message)
+			}
+		}
+	}
+	return nil
+}
+
+func printStatus(w io.Writer, s localapi.Status, now time.Time) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(table, "cluster\t%s (%s)\n", s.Cluster, s.ClusterID)
+	_, _ = fmt.Fprintf(table, "distribution\t%s %s\n", s.Distro, s.Kubernetes)
+	_, _ = fmt.Fprintf(table, "gateway\t%s\n", s.Gateway)
+	_, _ = fmt.Fprintf(table, "agent\t%s, up %s, %.1f MiB\n", s.Agent, age(now.Sub(s.Started)), float64(s.RSS)/(1<<20))
+	_, _ = fmt.Fprintln(table)
+	for _, c := range s.Conditions {
+		_, _ = fmt.Fprintf(table, "%s %s\t%s\n", mark(c.Status), c.Type, describe(c, now))
+	}
+	if len(s.Documents) > 0 {
+		_, _ = fmt.Fprintln(table)
+	}
+	for _, d := range s.Documents {
+		last := wire.Condition{Status: health.Unknown, Reason: "NotReported"}
+		if n := len(d.Conditions); n > 0 {
+			last = d.Conditions[n-1]
+		}
+		_, _ = fmt.Fprintf(table, "%s %s %s\t%s\n", mark(last.Status), d.Kind, d.Name, describe(last, now))
+	}
+	return table.Flush()
+}
+
+func mark(status string) string {
+	switch status {
+	case health.True:
+		return "✓"
+	case health.False:
+		return "✗"
+	}
+	return "?"
+}
+
+func describe(c wire.Condition, now time.Time) string {
+	text := c.Reason
+	if c.Message != "" {
+		text += ": " + c.Message
+	}
+	if !c.Since.IsZero() {
+		text += " (for " + age(now.Sub(c.Since)) + ")"
+	}
+	return text
+}
+
+// age renders a duration with its greatest unit only.
+func age(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", int(d.Hours()))
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%d seconds", int(max(d, 0).Seconds()))
+}

@@ -1,0 +1,253 @@
+// Package bootstrap is the way of an install: facts, decision, enrolment, plan, proof. It frames the steps of the chosen
+// distribution with those of the agent itself.
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// Options say what is wanted. The token is asked for only when the machine is not enrolled yet.
+type Options struct {
+	Gateway string
+	Cluster string
+	Token   func() (wire.Token, error)
+
+	Request distro.Request
+	Install distro.Install // settings of the distribution; Units and what the decision knows are added
+	Config  func(distribution, kubeconfig string) ([]byte, error)
+
+	ConfigPath string
+	StateDir   string
+	Socket     string // of the running agent
+	Program    string // path of this binary
+	Version    string
+
+	Host   *host.System
+	Events func(wire.Event)
+	Log    *slog.Logger
+}
+
+// Plan is what an install would do.
+type Plan struct {
+	Facts    host.Facts      `json:"-"`
+	Decision distro.Decision `json:"decision"`
+	Steps    []PlannedStep   `json:"steps"`
+}
+
+// PlannedStep is a step as people and programs see it before it is run.
+type PlannedStep struct {
+	ID      string   `json:"id"`
+	Title   string   `json:"title"`
+	Changes []string `json:"changes"`
+	Bytes   int64    `json:"bytes,omitempty"` // to download, where known
+}
+
+// MakePlan looks at the machine, decides, and lists the steps. It changes nothing. trials may be nil: then the results
+// that a captured machine holds are used, or none.
+func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
+	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}}
+	p.Decision = distro.Decide(p.Facts, trials, o.Request)
+	if p.Decision.Chosen == "" {
+		return p, nil
+	}
+	steps, err := o.changes(p.Decision, nil)
+	if err != nil {
+		return p, err
+	}
+	for _, s := range append(steps, o.proofs(p.Decision, true)...) {
+		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes})
+	}
+	return p, nil
+}
+
+// Install makes the machine what the options say, or goes on where an earlier call was stopped. It returns how many steps
+// changed something.
+func Install(ctx context.Context, o Options) (changed int, err error) {
+	began := time.Now()
+	store, err := plan.Open(o.StateDir, "")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
+	facts := host.Collect(ctx, o.Host)
+	o.Events(event("facts", facts.Text(), facts.Report()))
+	trials, err := trial.Run(ctx, trial.Env{})
+	if err != nil {
+		return 0, fmt.Errorf("cannot undo a trial: %w", err)
+	}
+	decision := distro.Decide(facts, trials, o.Request)
+	o.Events(event("decision", decision.Text(), decision))
+	if err := decision.Err(); err != nil {
+		return 0, err
+	}
+	id, err := o.enroll(ctx)
+	if err != nil {
+		return 0, err
+	}
+	report := tunnel.NewReporter(id, o.Log)
+	defer func() { o.closeReport(ctx, report, err) }()
+	show := o.Events
+	o.Events = func(e wire.Event) { show(e); report.Send(e) }
+	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
+
+	systemd, err := unit.Connect(ctx)
+	if err != nil {
+		return 0, reason.New(reason.HostNoSystemd, "D-Bus", err)
+	}
+	defer systemd.Close()
+	changes, err := o.changes(decision, systemd)
+	if err != nil {
+		return 0, err
+	}
+	runner := &plan.Runner{Store: store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) }}
+	result, err := runner.Run(ctx, plan.Plan{Name: "install", Steps: changes})
+	changed = len(result.Changed)
+	if err != nil {
+		return changed, err
+	}
+	if _, err := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(decision, changed > 0)}); err != nil {
+		return changed, err
+	}
+	done := event("done", summary(changed, decision, id), nil)
+	done.DurationMS = time.Since(began).Milliseconds()
+	o.Events(done)
+	return changed, nil
+}
+
+func summary(changed int, d distro.Decision, id *identity.Identity) string {
+	if changed == 0 {
+		return fmt.Sprintf("Nothing to change: %s runs here and is connected to %s as cluster %s", d.Chosen, id.Gateway(), id.Cluster())
+	}
+	return fmt.Sprintf("Done: %s runs here and is connected to %s as cluster %s", d.Chosen, id.Gateway(), id.Cluster())
+}
+
+// closeReport sends the end of the story to the gateway.
+func (o Options) closeReport(ctx context.Context, report *tunnel.Reporter, err error) {
+	if err != nil {
+		failed := event("error", err.Error(), nil)
+		var known *reason.Error
+		if errors.As(err, &known) {
+			failed.Code = string(known.Code)
+		}
+		report.Send(failed)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := report.Close(ctx); err != nil {
+		o.Log.Warn("the gateway did not hear the end of the install", "err", err)
+	}
+}
+
+// enroll returns the identity of this machine, and gets one with the token if there is none yet.
+func (o Options) enroll(ctx context.Context) (*identity.Identity, error) {
+	dir := filepath.Join(o.StateDir, "identity")
+	id, err := identity.Load(dir)
+	if err == nil {
+		return id, o.sameIdentity(id)
+	}
+	if !reason.Is(err, reason.IdentityMissing) {
+		return nil, err
+	}
+	token, err := o.Token()
+	if err != nil {
+		return nil, err
+	}
+	return identity.Enroll(ctx, identity.Options{Dir: dir, Gateway: o.Gateway, Token: token, Cluster: o.Cluster, Agent: o.Version})
+}
+
+// sameIdentity refuses to be enrolled twice: at another gateway, or under another name.
+func (o Options) sameIdentity(id *identity.Identity) error {
+	address, err := identity.Address(o.Gateway)
+	if err != nil {
+		return err
+	}
+	if address != id.Gateway() || o.Cluster != id.Cluster() {
+		return reason.Newf(reason.AlreadyEnrolled, "this machine is cluster %s of %s, not %s of %s", id.Cluster(), id.Gateway(), o.Cluster, address)
+	}
+	return nil
+}
+
+// changes lists the steps that change the machine, in their order: the distribution, the agent, and what needs an API
+// server that answers. systemd is nil where the steps are only shown.
+func (o Options) changes(d distro.Decision, systemd distro.Units) ([]plan.Step, error) {
+	chosen, ok := distro.Get(d.Chosen)
+	if !ok {
+		return nil, fmt.Errorf("cannot find the distribution %q", d.Chosen)
+	}
+	in := o.Install
+	in.RestrictOOMScore = d.NeedsRemedy(distro.RemedyOOMScore)
+	in.Units = systemd
+	var steps []plan.Step
+	if chosen.Steps != nil {
+		var err error
+		if steps, err = chosen.Steps(in); err != nil {
+			return nil, err
+		}
+	}
+	config, err := o.Config(d.Chosen, d.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := o.agentSteps(in, config)
+	if err != nil {
+		return nil, err
+	}
+	source := &cluster.Source{Path: d.Kubeconfig}
+	return append(append(steps, agent...), layerStep(source, cluster.API()), accessStep(source)), nil
+}
+
+// proofs lists the steps that change nothing: the further layers of the cluster, and the tunnel. Without a change before
+// them the machine is not bothered with a pod.
+func (o Options) proofs(d distro.Decision, changed bool) []plan.Step {
+	source := &cluster.Source{Path: d.Kubeconfig}
+	var steps []plan.Step
+	for _, layer := range cluster.Layers(d.Chosen != distro.Existing) {
+		if layer.ID != cluster.PodLayer || changed {
+			steps = append(steps, layerStep(source, layer))
+		}
+	}
+	return append(steps, o.connectedStep())
+}
+
+// event makes an event that is not a step. Detail is for programs.
+func event(kind, message string, detail any) wire.Event {
+	e := wire.Event{Time: time.Now().UTC(), Kind: kind, Message: message}
+	if detail != nil {
+		if content, err := json.Marshal(detail); err == nil {
+			e.Detail = content
+		}
+	}
+	return e
+}
+
+// stepEvent makes a wire event of a plan's.
+func stepEvent(e plan.Event) wire.Event {
+	out := wire.Event{Time: time.Now().UTC(), Kind: "step", Step: e.Step, Title: e.Title, State: string(e.State),
+		Bytes: e.Bytes, Total: e.Total, DurationMS: e.Duration.Milliseconds()}
+	if e.Err != nil {
+		out.Message = e.Err.Error()
+		var known *reason.Error
+		if errors.As(e.Err, &known) {
+			out.Code = string(known.Code)
+		}
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package bootstrap
+
+import (
+	"context"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// How long a layer may take. A slow machine unpacks images for minutes.
+const (
+	layerTimeout     = 5 * time.Minute
+	connectedTimeout = time.Minute
+)
+
+// layerStep proves one layer of the cluster.
+func layerStep(source *cluster.Source, layer cluster.Layer) plan.Step {
+	return plan.Step{
+		ID:      "layer-" + layer.ID,
+		Title:   layer.Title,
+		Timeout: layerTimeout,
+		Prove:   func(ctx context.Context) error { return cluster.Until(ctx, source, layer) },
+	}
+}
+
+// accessStep binds the gateway's administrators to their role. It is undone with the cluster itself.
+func accessStep(source *cluster.Source) plan.Step {
+	return plan.Step{
+		ID:      "access",
+		Title:   "Give the gateway's administrators their rights",
+		Changes: []string{"ClusterRoleBinding pipeops-admins: group pipeops:admins to cluster-admin"},
+		Timeout: time.Minute,
+		Done: func(ctx context.Context) (bool, error) {
+			client, err := source.Client()
+			if err != nil {
+				return false, nil // not yet
+			}
+			return client.AdminsGranted(ctx)
+		},
+		Do: func(ctx context.Context, r *plan.Recorder) error {
+			client, err := source.Client()
+			if err != nil {
+				return err
+			}
+			return r.Note("kubernetes", "ClusterRoleBinding/pipeops-admins", "absent", "pipeops:admins to cluster-admin",
+				func() error { return client.GrantAdmins(ctx) })
+		},
+	}
+}
+
+// connectedStep waits until the running agent says that its tunnel is up.
+func (o Options) connectedStep() plan.Step {
+	return plan.Step{
+		ID:      "connected",
+		Title:   "The gateway is connected",
+		Timeout: connectedTimeout,
+		Prove: func(ctx context.Context) error {
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				err := o.tunnelUp(ctx)
+				if err == nil {
+					return nil
+				}
+				select {
+				case <-ctx.Done():
+					return err
+				case <-tick.C:
+				}
+			}
+		},
+	}
+}
+
+func (o Options) tunnelUp(ctx context.Context) error {
+	status, err := localapi.Fetch(ctx, o.Socket)
+	if err != nil {
+		return err
+	}
+	for _, c := range status.Conditions {
+		if c.Type == health.Tunnel && c.Status == health.True {
+			return nil
+		}
+		if c.Type == health.Tunnel {
+			return reason.Newf(reason.GatewayUnreachable, "the agent says %s: %s", c.Reason, c.Message)
+		}
+	}
+	return reason.Newf(reason.GatewayUnreachable, "the agent says nothing of its tunnel")
+}

@@ -1,0 +1,34 @@
+package bootstrap
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+)
+
+// agentSteps write the agent's configuration and start its service.
+func (o Options) agentSteps(in distro.Install, content []byte) ([]plan.Step, error) {
+	config := plan.Step{
+		ID:      "agent-config",
+		Title:   "Configure the agent",
+		Changes: []string{o.ConfigPath},
+		Done: func(context.Context) (bool, error) {
+			held, err := os.ReadFile(o.ConfigPath)
+			if errors.Is(err, fs.ErrNotExist) {
+				return false, nil
+			}
+			return bytes.Equal(held, content), err
+		},
+		Do: func(_ context.Context, r *plan.Recorder) error { return r.WriteFile(o.ConfigPath, 0o600, content) },
+	}
+	service, err := distro.AgentService(in, o.Program, string(content))
+	if err != nil {
+		return nil, err
+	}
+	return []plan.Step{config, service}, nil
+}
