@@ -17,7 +17,7 @@ type Request struct {
 	Distro     string // Auto or a name; "" is Auto
 	Adopt      bool   // a healthy cluster that we did not install may be taken over without being asked for by name
 	Kubeconfig string // of the cluster to adopt; "" lets the facts find it
-	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is unknown
+	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is K3sVersion
 }
 
 // named reports whether the user asked for this distribution.
@@ -63,7 +63,7 @@ type Reason struct {
 
 // Decide chooses. It is a pure function: the same arguments give the same decision.
 func Decide(f host.Facts, t trial.Results, r Request) Decision {
-	r.Distro = cmp.Or(r.Distro, Auto)
+	r.Distro, r.Kubernetes = cmp.Or(r.Distro, Auto), cmp.Or(r.Kubernetes, K3sVersion)
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
 	for _, dist := range All() {
@@ -107,6 +107,9 @@ func (d Distribution) judge(c Case) Candidate {
 			k.Verdict = Rejected
 			if !slices.Contains(k.Counterfactual, f.Change) {
 				k.Counterfactual = append(k.Counterfactual, f.Change)
+			}
+			if q.Final {
+				return k
 			}
 		}
 	}

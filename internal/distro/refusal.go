@@ -15,10 +15,7 @@ func (d Decision) Err() error {
 	if d.Chosen != "" {
 		return nil
 	}
-	name := d.requested
-	if name == Auto {
-		name = K3s
-	}
+	name := d.focus()
 	k, ok := d.Candidate(name)
 	if !ok {
 		return reason.Newf(reason.Usage, "there is no distribution %q", name).WithFix("choose one of: " + strings.Join(append([]string{Auto}, Names()...), ", "))
@@ -38,9 +35,12 @@ func (d Decision) Err() error {
 		evidence = fmt.Sprintf("%s; also %s", evidence, strings.Join(more, ", "))
 	}
 	e := reason.New(first.Code, evidence, nil)
-	e.Fix, e.Where, e.Cost = first.Fix, first.Where, first.Cost
-	if e.Exit != reason.ExitOuterHost { // other commands may give the same code another exit
+	if e.Exit != reason.ExitOuterHost { // other commands give some codes another exit
 		e.Exit = reason.ExitHostRefused
 	}
+	if first.Where == reason.OuterHost && e.Where != reason.OuterHost { // usually mended here, but not on this machine
+		e.Exit = reason.ExitOuterHost
+	}
+	e.Fix, e.Where, e.Cost = first.Fix, first.Where, first.Cost
 	return e
 }

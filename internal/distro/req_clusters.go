@@ -11,14 +11,14 @@ import (
 
 // ourK3s reports whether a k3s that we installed, or began to install, is there.
 func ourK3s(f host.Facts) bool {
-	return slices.ContainsFunc(f.Clusters, func(c host.Cluster) bool { return c.Name == K3s && c.Ours })
+	return slices.ContainsFunc(f.Clusters, func(c host.Cluster) bool { return c.Name == K3s && c.Ours.Value })
 }
 
-// foreign returns the installed clusters that are not ours, in any of these states.
+// foreign returns the clusters that are known not to be ours, in any of these states.
 func foreign(f host.Facts, states ...host.ClusterState) []host.Cluster {
 	var all []host.Cluster
 	for _, c := range f.Clusters {
-		if !c.Ours && slices.Contains(states, c.State) {
+		if !c.Ours.Or(true) && slices.Contains(states, c.State) {
 			all = append(all, c)
 		}
 	}
@@ -36,9 +36,17 @@ func describe(clusters []host.Cluster) string {
 		case host.Doubt:
 			state = "is installed"
 		}
-		parts = append(parts, fmt.Sprintf("%s %s (%s)", c.Name, state, strings.Join(c.Evidence, ", ")))
+		parts = append(parts, fmt.Sprintf("%s %s (%s)", c.Name, state, evidence(c)))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// evidence names the first two paths that were seen.
+func evidence(c host.Cluster) string {
+	if n := len(c.Evidence); n > 2 {
+		return strings.Join(c.Evidence[:2], ", ") + ", ..."
+	}
+	return strings.Join(c.Evidence, ", ")
 }
 
 func names(clusters []host.Cluster) string {
@@ -59,7 +67,14 @@ func foreignCluster() Requirement {
 		if len(found) == 0 {
 			return met()
 		}
-		return unmet(describe(found), "no "+names(found)+" on this machine")
+		f := unmet(describe(found), "this machine without "+names(found))
+		switch running := foreign(c.Facts, host.Running); len(running) {
+		case 0:
+			return f.fixed("start it and adopt it with --distro existing, or remove it first")
+		case 1:
+			return f
+		}
+		return f.fixed("adopt one of them with --distro existing --kubeconfig <path>, or remove them first")
 	}}
 }
 
@@ -96,16 +111,18 @@ func cleaning(name string) string {
 	return "run kubeadm reset, or remove /etc/kubernetes, /var/lib/kubelet and /var/lib/etcd"
 }
 
-// ports needs these TCP ports, unless it is our own k3s that holds them.
+// ports needs these TCP ports, unless it is our own k3s that holds them. A foreign cluster that holds them is reason
+// enough by itself.
 func ports(need []int) Requirement {
 	return Requirement{Name: "ports", Code: reason.NetPortTaken, Judge: func(c Case) Finding {
-		if c.Facts.Listening == nil {
+		if c.Facts.Listening == nil || len(foreign(c.Facts, host.Running)) > 0 {
 			return unknown()
 		}
+		ours := slices.ContainsFunc(c.Facts.Clusters, func(k host.Cluster) bool { return k.Name == K3s })
 		var taken, free []string
 		for _, port := range need {
 			l, _ := c.Facts.ListenerOn("tcp", port)
-			if l.Port == 0 || ourK3s(c.Facts) && (l.Owner == "" || strings.HasPrefix(l.Owner, "k3s") || strings.HasPrefix(l.Owner, "containerd")) {
+			if l.Port == 0 || ours && (l.Owner == "" || strings.HasPrefix(l.Owner, "k3s") || strings.HasPrefix(l.Owner, "containerd")) {
 				continue
 			}
 			owner := "an unknown program"

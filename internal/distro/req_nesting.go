@@ -9,7 +9,7 @@ import (
 )
 
 // nesting asks whether a container may run containers. It is judged by effect, not by the name of the container: can
-// kernel settings be changed, control groups made, the kernel's log be read, are user ids real?
+// kernel settings be changed, control groups made, the kernel's log read, overlays mounted, and are user ids real?
 func nesting() Requirement {
 	return Requirement{Name: "nesting", Code: reason.HostContainerNesting, Judge: func(c Case) Finding {
 		v := c.Facts.Virtualization
@@ -19,9 +19,6 @@ func nesting() Requirement {
 		name, inside := v.Container()
 		if !inside && !v.UserNamespace.Value {
 			return met()
-		}
-		if name == "wsl1" || name == "openvz" { // said elsewhere; nothing on the outer host would help
-			return unknown()
 		}
 		sysctl := allowed(c.Trials, trial.SysctlWrite, c.Facts.Kernel.SysctlReadOnly)
 		groups := allowed(c.Trials, trial.CgroupCreate, c.Facts.Cgroup.ReadOnly)
@@ -34,6 +31,7 @@ func nesting() Requirement {
 			{sysctl, "kernel settings cannot be changed"},
 			{groups, "control groups cannot be made"},
 			{kmsg, "/dev/kmsg cannot be read"},
+			{c.Trials.OK(trial.Overlay), "overlays cannot be mounted"},
 		} {
 			if e.ok.OK && !e.ok.Value {
 				faults = append(faults, e.fault)

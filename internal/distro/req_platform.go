@@ -24,7 +24,7 @@ func root() Requirement {
 }
 
 func linux() Requirement {
-	return Requirement{Name: "linux", Code: reason.HostOS, Judge: func(c Case) Finding {
+	return Requirement{Name: "linux", Code: reason.HostOS, Final: true, Judge: func(c Case) Finding {
 		switch k := c.Facts.OS.Kind; k {
 		case "":
 			return unknown()
@@ -37,7 +37,7 @@ func linux() Requirement {
 }
 
 func wsl1() Requirement {
-	return Requirement{Name: "wsl1", Code: reason.HostWSL1, Judge: func(c Case) Finding {
+	return Requirement{Name: "wsl1", Code: reason.HostWSL1, Final: true, Judge: func(c Case) Finding {
 		v, ok := c.Facts.Virtualization.WSL.Get()
 		switch {
 		case !ok:
@@ -50,7 +50,7 @@ func wsl1() Requirement {
 }
 
 func openvz() Requirement {
-	return Requirement{Name: "openvz", Code: reason.HostOpenVZ, Judge: func(c Case) Finding {
+	return Requirement{Name: "openvz", Code: reason.HostOpenVZ, Final: true, Judge: func(c Case) Finding {
 		v := c.Facts.Virtualization
 		switch {
 		case v.Stack == nil:
@@ -157,7 +157,7 @@ func cgroupControllers() Requirement {
 			return met()
 		}
 		list := strings.Join(missing, ", ")
-		f := unmet("missing: "+list, "the cgroup controllers "+list)
+		f := unmet(list, "cgroup controllers: "+list)
 		if _, inside := c.Facts.Virtualization.Container(); inside {
 			return f.outside("let the outer host delegate the controllers " + list + " to this container")
 		}

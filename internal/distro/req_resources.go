@@ -12,15 +12,26 @@ import (
 // cpus needs n CPUs; with fewer a machine is slow but not broken, so whoever asks by name may have it.
 func cpus(n float64) Requirement {
 	return Requirement{Name: "cpus", Code: reason.HostCPU, Waivable: true, Judge: func(c Case) Finding {
-		have, ok := c.Facts.CPU.Usable().Get()
-		switch {
-		case !ok:
-			return unknown()
-		case have < n:
-			return unmet(fmt.Sprintf("%s usable; needed: %s", count(have), count(n)), count(n))
-		}
-		return met()
+		return judgeCPUs(c, n, "needed")
 	}}
+}
+
+// cpusAdvised warns of fewer than n CPUs.
+func cpusAdvised(n float64) Requirement {
+	return Requirement{Name: "cpus-advised", Code: reason.HostCPU, Advice: true, Judge: func(c Case) Finding {
+		return judgeCPUs(c, n, "advised")
+	}}
+}
+
+func judgeCPUs(c Case, n float64, word string) Finding {
+	have, ok := c.Facts.CPU.Usable().Get()
+	switch {
+	case !ok:
+		return unknown()
+	case have < n:
+		return unmet(fmt.Sprintf("%s usable; %s: %s", count(have), word, count(n)), count(n))
+	}
+	return met()
 }
 
 // count writes a number of CPUs.
@@ -35,23 +46,36 @@ func count(n float64) string {
 // memory needs so many bytes, less what the machine keeps for itself.
 func memory(need uint64) Requirement {
 	return Requirement{Name: "memory", Code: reason.HostMemoryLow, Waivable: true, Judge: func(c Case) Finding {
-		have, ok := c.Facts.Memory.Usable().Get()
-		switch {
-		case !ok:
-			return unknown()
-		case float64(have) >= float64(need)*(1-memorySlack):
-			return met()
-		}
-		f := unmet(fmt.Sprintf("%s usable%s; needed: %s", host.Bytes(have), limited(c.Facts.Memory), host.Bytes(need)),
-			fmt.Sprintf("%s of memory (%s more)", host.Bytes(need), host.Bytes(need-have)))
-		if c.Facts.Memory.Limit.OK && c.Facts.Memory.Limit.Value == have {
-			return f.outside("raise the memory limit of this container on its host")
-		}
-		if c.Facts.Virtualization.WSL.Value == 2 {
-			return f.outside("set memory= under [wsl2] in %UserProfile%\\.wslconfig, then in PowerShell: wsl --shutdown")
-		}
+		return judgeMemory(c, need, "needed")
+	}}
+}
+
+// memoryAdvised warns of less memory than this.
+func memoryAdvised(need uint64, consequence string) Requirement {
+	return Requirement{Name: "memory-advised", Code: reason.HostMemoryLow, Advice: true, Judge: func(c Case) Finding {
+		f := judgeMemory(c, need, "advised")
+		f.Evidence += ", else " + consequence
 		return f
 	}}
+}
+
+func judgeMemory(c Case, need uint64, word string) Finding {
+	have, ok := c.Facts.Memory.Usable().Get()
+	switch {
+	case !ok:
+		return unknown()
+	case float64(have) >= float64(need)*(1-memorySlack):
+		return met()
+	}
+	f := unmet(fmt.Sprintf("%s usable%s; %s: %s", host.Bytes(have), limited(c.Facts.Memory), word, host.Bytes(need)),
+		fmt.Sprintf("%s of memory (%s more)", host.Bytes(need), host.Bytes(need-have)))
+	switch {
+	case limited(c.Facts.Memory) != "":
+		return f.outside("raise the memory limit of this container on its host")
+	case c.Facts.Virtualization.WSL.Value == 2:
+		return f.outside("set memory= under [wsl2] in %UserProfile%\\.wslconfig, then in PowerShell: wsl --shutdown")
+	}
+	return f
 }
 
 func limited(m host.Memory) string {
@@ -83,18 +107,14 @@ func diskType() Requirement {
 func overlay() Requirement {
 	return Requirement{Name: "overlay", Code: reason.HostDiskType, Judge: func(c Case) Finding {
 		ok, tried := c.Trials.OK(trial.Overlay).Get()
+		_, inside := c.Facts.Virtualization.Container()
 		switch {
 		case !tried:
 			return unknown()
-		case ok:
+		case ok, inside, diskType().Judge(c).Verdict == Unmet: // in a container it is a matter of nesting
 			return met()
 		}
-		f := unmet("trial: "+c.Trials[trial.Overlay].Detail, "a file system for "+host.ClusterDir+" that carries overlays")
-		if name, inside := c.Facts.Virtualization.Container(); inside {
-			f.Code = reason.HostContainerNesting
-			return f.outside(nestingFix(name, c.Facts.Virtualization))
-		}
-		return f.fixed("put " + host.ClusterDir + " on ext4, or on XFS made with ftype=1")
+		return unmet("trial: "+c.Trials[trial.Overlay].Detail, "a file system for "+host.ClusterDir+" that carries overlays").fixed("put " + host.ClusterDir + " on ext4, or on XFS made with ftype=1")
 	}}
 }
 
@@ -126,9 +146,9 @@ func diskFree() Requirement {
 	}}
 }
 
-// diskTight warns of a disk that will be full soon.
-func diskTight() Requirement {
-	return Requirement{Name: "disk-comfortable", Code: reason.HostDiskLow, Advice: true, Judge: func(c Case) Finding {
+// diskAdvised warns of a disk that will be full soon.
+func diskAdvised() Requirement {
+	return Requirement{Name: "disk-advised", Code: reason.HostDiskLow, Advice: true, Judge: func(c Case) Finding {
 		d, ok := c.Facts.DiskOf(host.ClusterDir)
 		if !ok || !d.Free.OK {
 			return unknown()
@@ -159,18 +179,4 @@ func writable() Requirement {
 		}
 		return met()
 	}}
-}
-
-// tight turns a requirement into advice with a threshold of its own.
-func tight(q Requirement, name, consequence string) Requirement {
-	judge := q.Judge
-	q.Name, q.Advice, q.Waivable = name, true, false
-	q.Judge = func(c Case) Finding {
-		f := judge(c)
-		if f.Verdict == Unmet {
-			f.Evidence += ": " + consequence
-		}
-		return f
-	}
-	return q
 }

@@ -34,6 +34,8 @@ type Requirement struct {
 	Code  reason.Code // of the reason when it is unmet
 	Judge func(Case) Finding
 
+	// Final marks what makes all other requirements beside the point when it is unmet.
+	Final bool
 	// Advice marks what makes a distribution worse but not impossible: unmet, it warns.
 	Advice bool
 	// Waivable marks what the user may overrule by asking for the distribution by name.

@@ -7,55 +7,69 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// Text returns the decision for people: what was chosen, why not the others, what it would take. Every line ends with a
-// newline.
+// Text returns the decision for people: what was chosen, what the others would need, and the reasons with the way out for
+// what was asked for. Every line ends with a newline.
 func (d Decision) Text() string {
 	var out strings.Builder
 	if dist, ok := Get(d.Chosen); ok {
 		fmt.Fprintf(&out, "Chosen: %s (%s)\n", dist.Name, dist.Title)
 	} else {
-		fmt.Fprintf(&out, "Nothing fits this machine.\n")
+		fmt.Fprintln(&out, "Nothing was chosen.")
 	}
 	for _, k := range d.Candidates {
-		verdict := k.Verdict
-		if verdict == string(Waived) {
-			verdict = "chosen, since it was asked for by name, in spite of:"
+		fmt.Fprintf(&out, "  %-9s %s\n", k.Name, k.summary())
+		if k.Name != d.focus() {
+			continue
 		}
-		fmt.Fprintf(&out, "\n  %-9s %s\n", k.Name, verdict)
 		for _, r := range k.Reasons {
-			r.write(&out, "-", d.advises(k))
+			r.write(&out, "-")
 		}
-		for _, r := range k.Warnings {
-			if k.Verdict != Rejected {
-				r.write(&out, "!", false)
+		if k.Verdict != Rejected {
+			for _, r := range k.Warnings {
+				r.write(&out, "!")
 			}
 		}
-		if len(k.Counterfactual) > 0 {
-			fmt.Fprintf(&out, "            would be chosen with: %s\n", strings.Join(k.Counterfactual, "; "))
+	}
+	for i, r := range d.Remedies {
+		if i == 0 {
+			fmt.Fprintln(&out, "This machine needs, and gets:")
 		}
-	}
-	if len(d.Remedies) > 0 {
-		fmt.Fprintf(&out, "\nThis machine needs, and gets:\n")
-	}
-	for _, r := range d.Remedies {
-		fmt.Fprintf(&out, "  %s (%s; cost: %s)\n", r.Title, r.Evidence, r.Cost)
+		fmt.Fprintf(&out, "  %s (%s)\n", r.Title, r.Evidence)
 	}
 	return out.String()
 }
 
-// advises tells whether the ways out are shown: for what was asked for, or if nothing fits for what we would install.
-func (d Decision) advises(k Candidate) bool {
-	return d.requested == k.Name || d.Chosen == "" && d.requested == Auto && k.Name == K3s
+// focus is the candidate that is shown in full: the chosen one, or the one whose refusal is the error.
+func (d Decision) focus() string {
+	switch {
+	case d.Chosen != "":
+		return d.Chosen
+	case d.requested != Auto:
+		return d.requested
+	}
+	return K3s
 }
 
-func (r Reason) write(out *strings.Builder, mark string, fix bool) {
-	fmt.Fprintf(out, "          %s %s: %s\n", mark, r.Title, r.Evidence)
-	if !fix {
+func (k Candidate) summary() string {
+	switch k.Verdict {
+	case string(Waived):
+		return "chosen, since it was asked for by name, in spite of"
+	case Eligible:
+		return "fits too: " + strings.Join(k.Counterfactual, "; ")
+	case Rejected:
+		return "rejected, it needs " + strings.Join(k.Counterfactual, "; ")
+	}
+	return k.Verdict
+}
+
+func (r Reason) write(out *strings.Builder, mark string) {
+	fmt.Fprintf(out, "    %s %s: %s\n", mark, r.Title, r.Evidence)
+	if mark == "!" {
 		return
 	}
 	where := ""
 	if r.Where != reason.Here {
 		where = "on the " + string(r.Where) + ": "
 	}
-	fmt.Fprintf(out, "            -> %s%s\n", where, r.Fix)
+	fmt.Fprintf(out, "      %s%s\n", where, r.Fix)
 }

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -23,7 +25,7 @@ type Cluster struct {
 	Name       string       `json:"name"` // "k3s", "rke2", "k0s", "microk8s", "kubeadm"
 	State      ClusterState `json:"state"`
 	Role       string       `json:"role"`                // "server", "agent"; "" is unknown
-	Ours       bool         `json:"ours"`                // the agent installed it
+	Ours       Known[bool]  `json:"ours"`                // the agent installed it; only root can tell
 	Kubeconfig string       `json:"kubeconfig,omitzero"` // of its administrator
 	Unit       string       `json:"unit,omitzero"`       // what starts it: "k3s.service"
 	Evidence   []string     `json:"evidence"`            // the paths that were seen
@@ -33,7 +35,10 @@ func clustersProbe() Probe {
 	return Probe{Name: "clusters", Run: func(ctx context.Context, s *System) (Part, error) {
 		names, err := processNames(ctx, s)
 		s.record.processes(names)
-		all := []Cluster{}
+		var all []Cluster
+		if s.Live() || names != nil { // a capture that tells of no program may tell of no file either
+			all = []Cluster{}
+		}
 		for _, k := range clusterKinds() {
 			if c, ok := k.find(s, names); ok {
 				all = append(all, c)
@@ -65,7 +70,7 @@ func clusterKinds() []clusterKind {
 			name: "k3s", processes: []string{"k3s"}, units: []string{"k3s.service", "k3s-agent.service"}, binary: "/usr/local/bin/k3s",
 			kubeconfig: "/etc/rancher/k3s/k3s.yaml", server: []string{"/var/lib/rancher/k3s/server/"},
 			data: []string{"/var/lib/rancher/k3s/agent/"},
-			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/usr/local/bin/k3s"},
+			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
 		},
 		{
 			name: "rke2", processes: []string{"rke2"}, units: []string{"rke2-server.service", "rke2-agent.service"}, binary: "/usr/local/bin/rke2",
@@ -164,16 +169,19 @@ func (k clusterKind) is(process string) bool {
 }
 
 // ours looks into the ledger; only root may.
-func (k clusterKind) ours(s *System) bool {
+func (k clusterKind) ours(s *System) Known[bool] {
 	if len(k.ledger) == 0 {
-		return false
+		return Is(false)
 	}
 	b, err := s.ReadFile(LedgerFile)
-	if err != nil {
-		return false
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Is(false)
+	case err != nil:
+		return Known[bool]{}
 	}
 	changed := ParseLedger(b)
-	return slices.ContainsFunc(k.ledger, func(p string) bool { return changed[p] })
+	return Is(slices.ContainsFunc(k.ledger, func(p string) bool { return changed[p] }))
 }
 
 // unitFile finds what starts a service: a systemd unit, or a script of the same name for OpenRC.

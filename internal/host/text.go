@@ -22,8 +22,16 @@ func (f Facts) Text() string {
 	row("Init", "%s, cgroup %s", or(f.Init.Name, "unknown"), or(f.Cgroup.Version, "unknown"))
 	row("CPU", "%s", f.CPU.text())
 	row("Memory", "%s", f.Memory.text())
-	for _, d := range f.Disk {
-		row("Disk", "%s", d.text())
+	for i, d := range f.Disk {
+		paths := []string{d.Path}
+		for _, same := range f.Disk[i+1:] {
+			if same.At != "" && same.Statfs == d.Statfs {
+				paths = append(paths, same.Path)
+			}
+		}
+		if i == 0 || d.Statfs != f.Disk[i-1].Statfs {
+			row("Disk", "%s: %s", strings.Join(paths, ", "), d.text())
+		}
 	}
 	row("Ports", "%s", f.ports())
 	row("Clusters", "%s", f.clusters())
@@ -92,9 +100,12 @@ func (m Memory) text() string {
 func (d Disk) text() string {
 	free, ok := d.Free.Get()
 	if !ok {
-		return d.Path + ": unknown"
+		return "unknown"
 	}
-	s := fmt.Sprintf("%s: %s free of %s", d.Path, Bytes(free), Bytes(d.Total.Value))
+	s := Bytes(free) + " free"
+	if t, ok := d.Total.Get(); ok {
+		s += " of " + Bytes(t)
+	}
 	if d.Type != "" {
 		s += " (" + d.Type + ")"
 	}
@@ -133,7 +144,7 @@ func (f Facts) clusters() string {
 	var all []string
 	for _, c := range f.Clusters {
 		s := c.Name + " " + string(c.State)
-		if c.Ours {
+		if c.Ours.Value {
 			s += " (installed by pipeops-agent)"
 		}
 		all = append(all, s)
