@@ -32,7 +32,13 @@ type Gateway struct {
 // Start runs a gateway until the test ends.
 func Start(t testing.TB) *Gateway {
 	t.Helper()
-	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}
+	return StartAt(t, nil)
+}
+
+// StartAt runs a gateway by another clock until the test ends.
+func StartAt(t testing.TB, now func() time.Time) *Gateway {
+	t.Helper()
+	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Now: now}
 	g.Admin = gateway.NewAdmin(g.Data)
 	g.Start()
 	t.Cleanup(g.Stop)

@@ -1,0 +1,156 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pipeopshq/pipeops-agent/internal/backoff"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+func TestMain(m *testing.M) {
+	// database/sql opens connections in a goroutine that ends some time after Close.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
+}
+
+// agent is an agent in this process: a tunnel with a handler, and a record of what it was told.
+type agent struct {
+	t      *testing.T
+	id     *identity.Identity
+	health health.Tracker
+	stop   func()
+
+	mu        sync.Mutex
+	documents []wire.Document
+	sessions  int
+}
+
+func enroll(t *testing.T, g *gatewaytest.Gateway, dir, cluster string, token wire.Token) (*identity.Identity, error) {
+	t.Helper()
+	return identity.Enroll(t.Context(), identity.Options{Dir: dir, Gateway: g.Address, Token: token, Cluster: cluster, Agent: "test"})
+}
+
+func mustEnroll(t *testing.T, g *gatewaytest.Gateway, cluster string) *identity.Identity {
+	t.Helper()
+	id, err := enroll(t, g, t.TempDir(), cluster, g.Token(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// runAgent runs an agent until the test ends.
+func runAgent(t *testing.T, id *identity.Identity, handler http.Handler) *agent {
+	t.Helper()
+	a := &agent{t: t, id: id}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		_ = tunnel.Run(ctx, tunnel.Options{
+			Identity: id, Handler: handler, Health: &a.health, Log: slog.New(slog.DiscardHandler), OnSession: a.session,
+			Backoff: backoff.Backoff{Base: 5 * time.Millisecond, Cap: 50 * time.Millisecond},
+		})
+	})
+	a.stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})
+	t.Cleanup(a.stop)
+	return a
+}
+
+// session does what a real agent does while it is connected: a heartbeat, and it follows the desired state.
+func (a *agent) session(ctx context.Context, c *tunnel.Client) {
+	a.mu.Lock()
+	a.sessions++
+	after := int64(0)
+	if n := len(a.documents); n > 0 {
+		after = a.documents[n-1].Generation
+	}
+	a.mu.Unlock()
+	conditions, _ := a.health.Conditions()
+	_ = c.Heartbeat(ctx, wire.Heartbeat{
+		Version: wire.Version, Agent: "test", Conditions: conditions, Facts: json.RawMessage(`{"os":"test"}`), Kubernetes: "v1.33.2", Distro: "k3s", Nodes: 1,
+	})
+	_ = c.Desired(ctx, after, func(d wire.Document) error {
+		a.mu.Lock()
+		a.documents = append(a.documents, d)
+		a.mu.Unlock()
+		condition := wire.Condition{Type: "Available", Status: "True", Since: time.Now()}
+		if d.Deleted {
+			condition.Type = "Removed"
+		}
+		return c.Status(ctx, wire.Status{Kind: d.Kind, Name: d.Name, ObservedGeneration: d.Generation, Conditions: []wire.Condition{condition}})
+	})
+}
+
+func (a *agent) seen() []wire.Document {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]wire.Document(nil), a.documents...)
+}
+
+func (a *agent) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sessions
+}
+
+// reason waits until the tunnel is down for a reason.
+func (a *agent) reason(g *gatewaytest.Gateway, code string) {
+	a.t.Helper()
+	g.Wait("tunnel is "+code, func() bool { return a.health.Get(health.Tunnel).Reason == code })
+}
+
+// user is somebody with a user token for a cluster.
+type user struct {
+	t       *testing.T
+	base    string
+	token   string
+	client  *http.Client
+	address string
+}
+
+func (u *user) request(method, path string, body io.Reader) *http.Request {
+	u.t.Helper()
+	r, err := http.NewRequestWithContext(u.t.Context(), method, u.base+path, body)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+u.token)
+	return r
+}
+
+func (u *user) get(path string) (status int, body string) {
+	u.t.Helper()
+	response, err := u.client.Do(u.request(http.MethodGet, path, nil))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return response.StatusCode, string(raw)
+}
+
+func has(t *testing.T, got, want string) {
+	t.Helper()
+	if !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q in it", got, want)
+	}
+}
