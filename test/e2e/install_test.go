@@ -19,30 +19,28 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
+	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
-const project = `name: web
-image: pipeops.local/sample-web:1
-port: 8080
-env:
-  GREETING: end-to-end
-`
+// greeting is what the sample project's page says.
+const greeting = "end-to-end"
 
-// install returns the command line of an install in the machine, with the token in /root/token.
-func (w *world) install(g *gateway, cluster string, more ...string) []string {
-	return append([]string{"pipeops-agent", "install", "--gateway", g.address, "--token-file", "/root/token",
-		"--cluster", cluster, "--mirror", w.mirror.URL(), "--k3s-version", w.version}, more...)
+// install returns the command line of an install in the machine, with the token in its file.
+func (w *world) install(cluster string, more ...string) []string {
+	argv := append([]string{"env"}, w.Environment(cluster)...)
+	return append(append(argv, "pipeops-agent", "install"), more...)
 }
 
 // TestFromPackageToPage goes the whole way once, by the .deb: a pristine machine, k3s, the tunnel, a stock kubectl at the
 // far end, a project that answers; then a second install, and the search for the token.
 func TestFromPackageToPage(t *testing.T) {
 	w := newWorld(t)
-	g := w.newGateway(t)
 	m := w.machine(t, lab.Options{})
-	w.withImages(t, m)
-	token := g.token(t, m)
-	packages, err := filepath.Glob(filepath.Join(w.dist, "*_amd64.deb"))
+	if err := w.PushSample(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	secret := token(t, w.Gateway, m)
+	packages, err := filepath.Glob(filepath.Join(rig.Dist, "*_"+rig.Arch()+".deb"))
 	if err != nil || len(packages) != 1 {
 		t.Fatalf("packages %v, %v", packages, err)
 	}
@@ -52,24 +50,24 @@ func TestFromPackageToPage(t *testing.T) {
 	shell(t, m, "dpkg -i /root/agent.deb")
 	shell(t, m, "test $(systemctl is-active pipeops-agent || true) = inactive") // not configured: not started
 
-	install := w.install(g, "shop", "-o", "json")
+	install := w.install("shop", "-o", "json")
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
 		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
 			shell(t, m, "journalctl --no-pager -n 60 -u k3s -u pipeops-agent"))
 	}
 	checkEvents(t, result.Stdout)
-	if clusters := g.run(t, "clusters"); !strings.Contains(clusters, "shop") {
+	if clusters := command(t, w.Gateway, "clusters"); !strings.Contains(clusters, "shop") {
 		t.Errorf("the gateway shows no cluster shop:\n%s", clusters)
 	}
 	shell(t, m, "pipeops-agent status")
 
-	kubectl := g.kubectl(t, "shop")
-	deploy(t, g, "shop")
+	kubectl := w.kubectlFor(t, "shop")
+	w.deploy(t, m, "shop")
 	t.Run("kubectl", func(t *testing.T) { stockKubectl(t, kubectl) })
 	t.Run("second install", func(t *testing.T) { secondInstall(t, m, install) })
-	t.Run("no trace of the token", func(t *testing.T) { tokenIsNowhere(t, m, token) })
-	t.Run("reboot", func(t *testing.T) { survivesReboot(t, m, g) })
+	t.Run("no trace of the token", func(t *testing.T) { tokenIsNowhere(t, m, secret) })
+	t.Run("reboot", func(t *testing.T) { survivesReboot(t, w, m) })
 }
 
 // checkEvents wants lines of JSON in which every step that started has ended well, and a decision.
@@ -103,17 +101,23 @@ func checkEvents(t *testing.T, lines string) {
 }
 
 // deploy applies the sample project and waits for its page.
-func deploy(t *testing.T, g *gateway, cluster string) {
+func (w *world) deploy(t *testing.T, m *lab.Machine, cluster string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "project.yaml")
-	if err := os.WriteFile(file, []byte(project), 0o600); err != nil {
-		t.Fatal(err)
+	if _, err := w.Deploy(t.Context(), cluster, "web", greeting, 2*time.Minute); err != nil {
+		t.Fatalf("%v\n%s", err, shell(t, m, "k3s kubectl get pods -A; journalctl --no-pager -n 40 -u pipeops-agent"))
 	}
-	g.run(t, "project", "apply", "-f", file, "--cluster", cluster, "--wait")
-	page := g.run(t, "project", "open", "web", "--cluster", cluster)
-	if !strings.Contains(page, "end-to-end") {
-		t.Errorf("the page says %q", page)
-	}
+}
+
+// pageAgain wants the page of the sample project back, by itself.
+func (w *world) pageAgain(t *testing.T, cluster string) {
+	t.Helper()
+	eventually(t, 90*time.Second, "the page again", func(ctx context.Context) error {
+		page, err := w.Gateway.Run(ctx, "project", "open", "web", "--cluster", cluster)
+		if err == nil && !strings.Contains(page, greeting) {
+			err = errors.New(page)
+		}
+		return err
+	})
 }
 
 // stockKubectl does through the tunnel what people do with kubectl.
@@ -125,7 +129,7 @@ func stockKubectl(t *testing.T, kubectl func(...string) *exec.Cmd) {
 	if who := output(t, kubectl("auth", "whoami", "-o", "yaml")); !strings.Contains(who, "username: pipeops:") || strings.Contains(who, "system:masters") {
 		t.Errorf("the user is\n%s", who)
 	}
-	if out := output(t, kubectl("-n", "project-web", "exec", pod, "--", "/sample-web", "-version")); !strings.Contains(out, "sample-web") {
+	if out := output(t, kubectl("-n", "project-web", "exec", pod, "--", "/web", "-version")); !strings.Contains(out, "sample web") {
 		t.Errorf("exec says %q", out)
 	}
 	t.Run("exec -it", func(t *testing.T) { interactive(t, kubectl, pod) })
@@ -140,7 +144,7 @@ func stockKubectl(t *testing.T, kubectl func(...string) *exec.Cmd) {
 
 // interactive runs a program with a terminal at both ends, by way of script(1), and types into it.
 func interactive(t *testing.T, kubectl func(...string) *exec.Cmd, pod string) {
-	inner := kubectl("-n", "project-web", "exec", "-it", pod, "--", "/sample-web", "-echo")
+	inner := kubectl("-n", "project-web", "exec", "-it", pod, "--", "/web", "-echo")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	command := exec.CommandContext(ctx, "script", "-qec", strings.Join(inner.Args, " "), "/dev/null")
@@ -205,7 +209,7 @@ func portForward(t *testing.T, kubectl func(...string) *exec.Cmd, pod string) {
 	}
 	fields := strings.Fields(lines.Text()) // Forwarding from 127.0.0.1:34567 -> 8080
 	page := output(t, exec.CommandContext(t.Context(), "curl", "-fsS", "--max-time", "20", "http://"+fields[2]+"/"))
-	if !strings.Contains(page, "end-to-end") {
+	if !strings.Contains(page, greeting) {
 		t.Errorf("the page says %q", page)
 	}
 }
@@ -230,7 +234,7 @@ func copyBothWays(t *testing.T, kubectl func(...string) *exec.Cmd) {
 
 // secondInstall runs the same install again, without the token: it must change nothing, and say so.
 func secondInstall(t *testing.T, m *lab.Machine, install []string) {
-	shell(t, m, "rm /root/token")
+	shell(t, m, "rm "+rig.TokenFile)
 	const tree = `find /etc /usr/local /var/lib/pipeops-agent/identity /usr/lib/systemd -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s pipeops-agent`
 	before := shell(t, m, tree)
 	result, err := m.Exec(t.Context(), nil, install[:len(install)-2]...) // without -o json
@@ -261,16 +265,10 @@ echo "found:$found"`, secret)
 	}
 }
 
-// survivesReboot wants the page back after an orderly reboot, by itself.
-func survivesReboot(t *testing.T, m *lab.Machine, g *gateway) {
+// survivesReboot wants the page back after an orderly reboot.
+func survivesReboot(t *testing.T, w *world, m *lab.Machine) {
 	if err := m.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 90*time.Second, "the page again", func(ctx context.Context) error {
-		page, err := g.try(ctx, "project", "open", "web", "--cluster", "shop")
-		if err == nil && !strings.Contains(page, "end-to-end") {
-			err = errors.New(page)
-		}
-		return err
-	})
+	w.pageAgain(t, "shop")
 }

@@ -3,13 +3,17 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
+	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
 // fingerprint lists what an install could leave behind: files below the places where it writes, units and links.
@@ -21,12 +25,22 @@ sysctl fs.inotify 2>/dev/null`
 // TestRefusals gives one machine every bad input in turn. Each must give its one clear error and leave the machine as it was.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
-	g := w.newGateway(t)
-	other := w.newGateway(t)
+	g := w.Gateway
+	other, err := rig.StartGateway(t.Context(), rig.GatewayProgram("."), filepath.Join(t.TempDir(), "other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := other.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
 	shell(t, m, "useradd -m somebody && mkdir -p /var/lib/rancher") // before the first fingerprint
-	release := "/download/" + w.version
+	release := "/download/" + rig.K3sVersion
 
 	tests := []struct {
 		name    string
@@ -38,20 +52,20 @@ func TestRefusals(t *testing.T) {
 		exit    int
 	}{
 		{name: "not root", as: "somebody", code: "HOST_NOT_ROOT", exit: 10},
-		{name: "no token", prepare: func(t *testing.T) { shell(t, m, "rm -f /root/token") }, code: "USAGE", exit: 2},
-		{name: "torn token", prepare: func(t *testing.T) { shell(t, m, "echo pat_12.ab > /root/token") }, code: "TOKEN_MALFORMED", exit: 50},
+		{name: "no token", prepare: func(t *testing.T) { shell(t, m, "rm -f "+rig.TokenFile) }, code: "USAGE", exit: 2},
+		{name: "torn token", prepare: func(t *testing.T) { shell(t, m, "echo pat_12.ab > "+rig.TokenFile) }, code: "TOKEN_MALFORMED", exit: 50},
 		{name: "unknown token", prepare: func(t *testing.T) {
-			token, err := wire.ParseToken(g.token(t, m))
+			known, err := wire.ParseToken(token(t, g, m))
 			if err != nil {
 				t.Fatal(err)
 			}
 			unknown := wire.NewToken(nil)
-			unknown.CA = token.CA
-			push(t, m, unknown.Reveal(), "/root/token")
+			unknown.CA = known.CA
+			push(t, m, unknown.Reveal(), rig.TokenFile)
 		}, code: "TOKEN_UNKNOWN", exit: 50},
-		{name: "gateway with another CA", prepare: func(t *testing.T) { other.token(t, m) }, code: "GATEWAY_UNTRUSTED", exit: 50},
-		{name: "unreachable gateway", prepare: func(t *testing.T) { g.token(t, m) }, install: []string{"--gateway", "host.lab:1"}, code: "GATEWAY_UNREACHABLE", exit: 50},
-		{name: "bad cluster name", prepare: func(t *testing.T) { g.token(t, m) }, install: []string{"--cluster", "Not_A_Name"}, code: "USAGE", exit: 2},
+		{name: "gateway with another CA", prepare: func(t *testing.T) { token(t, other, m) }, code: "GATEWAY_UNTRUSTED", exit: 50},
+		{name: "unreachable gateway", prepare: func(t *testing.T) { token(t, g, m) }, install: []string{"--gateway", "host.lab:1"}, code: "GATEWAY_UNREACHABLE", exit: 50},
+		{name: "bad cluster name", prepare: func(t *testing.T) { token(t, g, m) }, install: []string{"--cluster", "Not_A_Name"}, code: "USAGE", exit: 2},
 		{name: "unknown distribution", install: []string{"--distro", "k9s"}, code: "USAGE", exit: 2},
 		{name: "port taken", prepare: func(t *testing.T) {
 			shell(t, m, "systemd-run --unit squatter --quiet openssl s_server -accept 6443 -nocert")
@@ -65,10 +79,10 @@ func TestRefusals(t *testing.T) {
 			shell(t, m, "mount -t tmpfs -o size=64m tmpfs /var/lib/rancher")
 		}, repair: "umount /var/lib/rancher", code: "HOST_DISK_LOW", exit: 10},
 		{name: "wrong digest", prepare: func(t *testing.T) {
-			w.mirror.Inject(lab.Fault{Pattern: release + "/k3s", Wrong: true})
+			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Wrong: true})
 		}, code: "DOWNLOAD_DIGEST", exit: 20},
 		{name: "cut download", prepare: func(t *testing.T) {
-			w.mirror.Inject(lab.Fault{Pattern: release + "/k3s", Cut: 1 << 20})
+			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Cut: 1 << 20})
 		}, code: "DOWNLOAD_TRUNCATED", exit: 20},
 		{name: "release not there", install: []string{"--k3s-version", "v9.9.9+k3s1"}, code: "DOWNLOAD_FAILED", exit: 20},
 	}
@@ -78,7 +92,7 @@ func TestRefusals(t *testing.T) {
 			if tt.prepare != nil {
 				tt.prepare(t)
 			}
-			argv := w.install(g, "refused", append([]string{"-o", "json"}, tt.install...)...)
+			argv := w.install("refused", append([]string{"-o", "json"}, tt.install...)...)
 			if tt.as != "" {
 				argv = append([]string{"runuser", "-u", tt.as, "--"}, argv...)
 			}
@@ -86,7 +100,7 @@ func TestRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.mirror.Mend()
+			w.Mirror.Mend()
 			if tt.repair != "" {
 				shell(t, m, tt.repair)
 			}
@@ -97,11 +111,11 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	t.Run("used token", func(t *testing.T) { // the wrong digest above came after the enrolment: that token is used up
-		g.token(t, m)
+		token(t, g, m)
 		shell(t, m, "cp -a /var/lib/pipeops-agent /root/saved && rm -r /var/lib/pipeops-agent")
-		used := g.token(t, m)
+		used := token(t, g, m)
 		checkInstall := func(cluster, code string) {
-			result, err := m.Exec(t.Context(), nil, w.install(g, cluster, "-o", "json", "--k3s-version", "v9.9.9+k3s1")...)
+			result, err := m.Exec(t.Context(), nil, w.install(cluster, "-o", "json", "--k3s-version", "v9.9.9+k3s1")...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +123,7 @@ func TestRefusals(t *testing.T) {
 		}
 		checkInstall("first", "DOWNLOAD_FAILED") // enrolled, then stopped by the mirror
 		shell(t, m, "rm -r /var/lib/pipeops-agent")
-		push(t, m, used, "/root/token")
+		push(t, m, used, rig.TokenFile)
 		checkInstall("second", "TOKEN_USED")
 	})
 }

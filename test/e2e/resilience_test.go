@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,12 +23,13 @@ import (
 // running agent must outlive.
 func TestKilledInstallConverges(t *testing.T) {
 	w := newWorld(t)
-	g := w.newGateway(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
-	w.withImages(t, m)
-	g.token(t, m)
-	install := w.install(g, "tough", "-o", "json")
+	if err := w.PushSample(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	token(t, w.Gateway, m)
+	install := w.install("tough", "-o", "json")
 	for _, step := range []string{"k3s-images", "k3s-unit", "agent-unit"} {
 		killIn(t, m, step, install)
 	}
@@ -35,12 +37,12 @@ func TestKilledInstallConverges(t *testing.T) {
 	if err != nil || result.Code != 0 {
 		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
 	}
-	deploy(t, g, "tough")
+	w.deploy(t, m, "tough")
 	if left := shell(t, m, "find /usr/local /etc/rancher /etc/systemd /etc/pipeops-agent /var/lib/rancher/k3s/agent/images -name '*.part' -o -name '.*tmp*' -o -name '*.tmp'"); left != "" {
 		t.Errorf("half-written files are left:\n%s", left)
 	}
-	t.Run("gateway down", func(t *testing.T) { gatewayDown(t, m, g) })
-	t.Run("cluster down", func(t *testing.T) { clusterDown(t, m, g) })
+	t.Run("gateway down", func(t *testing.T) { gatewayDown(t, w, m) })
+	t.Run("cluster down", func(t *testing.T) { clusterDown(t, w, m) })
 	t.Run("power cut", func(t *testing.T) {
 		if err := m.Cut(t.Context()); err != nil {
 			t.Fatal(err)
@@ -48,7 +50,7 @@ func TestKilledInstallConverges(t *testing.T) {
 		if err := m.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		pageAgain(t, g)
+		w.pageAgain(t, "tough")
 	})
 }
 
@@ -111,20 +113,11 @@ func condition(ctx context.Context, m *lab.Machine, kind, want string) error {
 	return errors.New(kind + " is not " + want)
 }
 
-func pageAgain(t *testing.T, g *gateway) {
-	t.Helper()
-	eventually(t, 90*time.Second, "the page again", func(ctx context.Context) error {
-		page, err := g.try(ctx, "project", "open", "web", "--cluster", "tough")
-		if err == nil && !strings.Contains(page, "end-to-end") {
-			err = errors.New(page)
-		}
-		return err
-	})
-}
-
 // gatewayDown restarts the agent while the gateway is away: it must start, stay, say so, and find it again.
-func gatewayDown(t *testing.T, m *lab.Machine, g *gateway) {
-	g.stop(t)
+func gatewayDown(t *testing.T, w *world, m *lab.Machine) {
+	if err := w.Gateway.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, 60*time.Second, "the agent sees that the gateway is gone", func(ctx context.Context) error {
 		return condition(ctx, m, "Tunnel", "False")
 	})
@@ -133,15 +126,17 @@ func gatewayDown(t *testing.T, m *lab.Machine, g *gateway) {
 		return errors.Join(condition(ctx, m, "ClusterReachable", "True"), condition(ctx, m, "Tunnel", "False"))
 	})
 	restarts := shell(t, m, "systemctl show -p NRestarts pipeops-agent")
-	g.start(t)
-	pageAgain(t, g)
+	if err := w.Gateway.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.pageAgain(t, "tough")
 	if now := shell(t, m, "systemctl show -p NRestarts pipeops-agent"); now != restarts {
 		t.Errorf("the agent was restarted: %s, before %s", now, restarts)
 	}
 }
 
 // clusterDown stops k3s: the agent must stay connected and say what is wrong, and see it come back.
-func clusterDown(t *testing.T, m *lab.Machine, g *gateway) {
+func clusterDown(t *testing.T, w *world, m *lab.Machine) {
 	shell(t, m, "systemctl stop k3s")
 	eventually(t, 60*time.Second, "the agent sees that the cluster is down", func(ctx context.Context) error {
 		return errors.Join(condition(ctx, m, "ClusterReachable", "False"), condition(ctx, m, "Tunnel", "True"))
@@ -151,19 +146,17 @@ func clusterDown(t *testing.T, m *lab.Machine, g *gateway) {
 		return condition(ctx, m, "Tunnel", "True")
 	})
 	shell(t, m, "systemctl start k3s")
-	pageAgain(t, g)
+	w.pageAgain(t, "tough")
 }
 
 // TestForeignK3s installs k3s as its own users do, without us. Asked for k3s the agent refuses; left to itself it adopts
 // the cluster and leaves it as it is.
 func TestForeignK3s(t *testing.T) {
 	w := newWorld(t)
-	g := w.newGateway(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
-	w.withImages(t, m)
 	for name, to := range map[string]string{"k3s": "/usr/local/bin/k3s", "k3s-airgap-images-amd64.tar.zst": "/var/lib/rancher/k3s/agent/images/"} {
-		if err := m.Push(t.Context(), w.sources+"/"+name, to); err != nil {
+		if err := m.Push(t.Context(), filepath.Join(w.Release, name), to); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -171,21 +164,21 @@ func TestForeignK3s(t *testing.T) {
 	shell(t, m, "chmod 755 /usr/local/bin/k3s && systemctl daemon-reload && systemctl start k3s")
 	before := shell(t, m, "find /etc/rancher /etc/systemd/system/k3s.service /usr/local/bin -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s")
 
-	g.token(t, m)
-	result, err := m.Exec(t.Context(), nil, w.install(g, "theirs", "--distro", "k3s", "-o", "json")...)
+	token(t, w.Gateway, m)
+	result, err := m.Exec(t.Context(), nil, w.install("theirs", "--distro", "k3s", "-o", "json")...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkFailure(t, result, "CLUSTER_FOREIGN", 10)
 
-	result, err = m.Exec(t.Context(), nil, w.install(g, "theirs")...)
+	result, err = m.Exec(t.Context(), nil, w.install("theirs")...)
 	if err != nil || result.Code != 0 {
 		t.Fatalf("adopt: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
 	}
 	if after := shell(t, m, "find /etc/rancher /etc/systemd/system/k3s.service /usr/local/bin -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s"); after != before {
 		t.Errorf("the foreign k3s was touched:\n%s", difference(before, after))
 	}
-	output(t, g.kubectl(t, "theirs")("get", "nodes"))
+	output(t, w.kubectlFor(t, "theirs")("get", "nodes"))
 }
 
 const foreignUnit = `[Unit]

@@ -6,26 +6,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/test/lab"
+	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
-// world is what the tests of a run share: the lab, what is tested, and a mirror of k3s releases.
+// world is what a test works with: the rig around the lab, and a stock kubectl.
 type world struct {
-	lab     *lab.Lab
-	dist    string // release folder
-	mirror  *lab.Server
-	sources string // K3S_RELEASE_DIR
-	version string // of k3s
+	*rig.Rig
 	kubectl string
 }
 
@@ -34,53 +28,34 @@ func newWorld(t *testing.T) *world {
 	if os.Geteuid() != 0 {
 		t.Fatal("the tests in machines need root: sudo make e2e")
 	}
-	w := &world{dist: os.Getenv("PIPEOPS_DIST"), sources: os.Getenv("K3S_RELEASE_DIR"), version: os.Getenv("K3S_VERSION")}
-	if w.version == "" {
-		w.version = "v1.33.2+k3s1"
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Fatal("the tests in machines need a kubectl in PATH")
 	}
-	for name, dir := range map[string]string{"PIPEOPS_DIST": w.dist, "K3S_RELEASE_DIR": w.sources} {
-		if _, err := os.Stat(dir); err != nil {
-			t.Fatalf("%s=%q is no folder: %v", name, dir, err)
+	t.Chdir("../..") // the root of the checkout
+	r, err := rig.Start(t.Context(), ".", filepath.Join(t.TempDir(), "rig"), func(message string) { t.Log(message) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := r.Close(ctx); err != nil {
+			t.Error(err)
 		}
-	}
-	var err error
-	if w.kubectl, err = exec.LookPath("kubectl"); err != nil {
-		t.Fatal("the tests need a kubectl in PATH")
-	}
-	if w.lab, err = lab.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.mirror = w.newMirror(t)
-	return w
+		if t.Failed() {
+			log, _ := os.ReadFile(r.Gateway.LogFile())
+			t.Logf("log of the gateway:\n%s", log)
+		}
+	})
+	return &world{r, kubectl}
 }
 
-// newMirror serves the k3s release as GitHub does.
-func (w *world) newMirror(t *testing.T) *lab.Server {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "download", w.version)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	source, err := filepath.Abs(w.sources)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(source, dir); err != nil {
-		t.Fatal(err)
-	}
-	mirror, err := lab.Serve(t.Context(), lab.HostAddress+":0", filepath.Dir(filepath.Dir(dir)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = mirror.Close() })
-	return mirror
-}
-
-// machine boots a pristine machine that has the agent at /usr/local/bin and is taken down with the test.
+// machine boots a pristine machine that is taken down with the test.
 func (w *world) machine(t *testing.T, opts lab.Options) *lab.Machine {
 	t.Helper()
-	name := "e2e-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(strings.TrimPrefix(t.Name(), "Test")))
-	m, err := w.lab.Up(t.Context(), name[:min(len(name), 20)], opts)
+	name := "e2e-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
+	m, err := w.Lab.Up(t.Context(), name[:min(len(name), 20)], opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,130 +76,51 @@ func (w *world) machine(t *testing.T, opts lab.Options) *lab.Machine {
 // withAgent puts the agent's program into the machine.
 func (w *world) withAgent(t *testing.T, m *lab.Machine) {
 	t.Helper()
-	if err := m.Push(t.Context(), filepath.Join(w.dist, "pipeops-agent-linux-amd64"), "/usr/local/bin/pipeops-agent"); err != nil {
-		t.Fatal(err)
-	}
-	shell(t, m, "chmod 755 /usr/local/bin/pipeops-agent")
-}
-
-// withImages preloads the image of the sample project: no registry can be reached from here.
-func (w *world) withImages(t *testing.T, m *lab.Machine) {
-	t.Helper()
-	if err := m.Push(t.Context(), filepath.Join(w.dist, "..", ".cache", "images", "sample-web.tar"), "/var/lib/rancher/k3s/agent/images/sample-web.tar"); err != nil {
+	if err := m.Push(t.Context(), filepath.Join(rig.Dist, "pipeops-agent-linux-"+rig.Arch()), "/usr/local/bin/pipeops-agent"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// gateway is a running pipeops-gateway on this side of the lab's bridge.
-type gateway struct {
-	w       *world
-	program string
-	data    string
-	address string // host:port, as machines know it
-	process *exec.Cmd
-	log     *bytes.Buffer
-}
-
-func (w *world) newGateway(t *testing.T) *gateway {
+// token makes a join token at the gateway and puts it into the machine.
+func token(t *testing.T, g *rig.Gateway, m *lab.Machine, args ...string) string {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", lab.HostAddress+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	_ = listener.Close()
-	g := &gateway{w: w, program: filepath.Join(w.dist, "pipeops-gateway-linux-amd64"), data: t.TempDir(),
-		address: net.JoinHostPort(lab.HostName, port)}
-	g.start(t)
-	t.Cleanup(func() {
-		g.stop(t)
-		if t.Failed() {
-			t.Logf("log of the gateway:\n%s", g.log.String())
-		}
-	})
-	return g
+	token := command(t, g, append([]string{"token", "create"}, args...)...)
+	push(t, m, token+"\n", rig.TokenFile)
+	return token
 }
 
-func (g *gateway) start(t *testing.T) {
+// command runs a command of the gateway's and wants it to succeed.
+func command(t *testing.T, g *rig.Gateway, args ...string) string {
 	t.Helper()
-	_, port, _ := net.SplitHostPort(g.address)
-	g.log = &bytes.Buffer{}
-	g.process = exec.Command(g.program, "serve", "--data", g.data, "--listen", net.JoinHostPort(lab.HostAddress, port),
-		"--advertise", lab.HostAddress, "--advertise", lab.HostName)
-	g.process.Stdout, g.process.Stderr = g.log, g.log
-	if err := g.process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 20*time.Second, "the gateway answers", func(ctx context.Context) error {
-		_, err := g.try(ctx, "clusters")
-		return err
-	})
-}
-
-func (g *gateway) stop(t *testing.T) {
-	t.Helper()
-	if g.process == nil {
-		return
-	}
-	_ = g.process.Process.Signal(syscall.SIGTERM)
-	err := g.process.Wait()
-	g.process = nil
-	if err != nil {
-		t.Errorf("the gateway ended badly: %v", err)
-	}
-}
-
-// try runs a command of the gateway.
-func (g *gateway) try(ctx context.Context, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, g.program, append(args, "--data", g.data)...)
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("pipeops-gateway %s: %w\n%s%s", strings.Join(args, " "), err, stdout.String(), stderr.String())
-	}
-	return stdout.String(), nil
-}
-
-func (g *gateway) run(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := g.try(t.Context(), args...)
+	out, err := g.Run(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-// token makes a join token and puts it into the machine at /root/token.
-func (g *gateway) token(t *testing.T, m *lab.Machine, args ...string) string {
-	t.Helper()
-	token := strings.TrimSpace(g.run(t, append([]string{"token", "create"}, args...)...))
-	if err := m.PushBytes([]byte(token+"\n"), "/root/token", 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
-// kubectl returns a function that runs the stock kubectl on this side, through the gateway.
-func (g *gateway) kubectl(t *testing.T, cluster string) func(args ...string) *exec.Cmd {
+// kubectlFor returns a function that makes commands of the stock kubectl on this side, through the gateway.
+func (w *world) kubectlFor(t *testing.T, cluster string) func(args ...string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, []byte(g.run(t, "kubeconfig", cluster)), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(command(t, w.Gateway, "kubeconfig", cluster)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	home := t.TempDir()
 	return func(args ...string) *exec.Cmd {
-		command := exec.CommandContext(t.Context(), g.w.kubectl, append([]string{"--kubeconfig", path}, args...)...)
-		command.Env = append(os.Environ(), "HOME="+t.TempDir())
-		return command
+		cmd := exec.CommandContext(t.Context(), w.kubectl, append([]string{"--kubeconfig", path}, args...)...)
+		cmd.Env = append(os.Environ(), "HOME="+home)
+		return cmd
 	}
 }
 
 // output runs a command on this side and wants it to succeed.
-func output(t *testing.T, command *exec.Cmd) string {
+func output(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s%s", strings.Join(command.Args, " "), err, stdout.String(), stderr.String())
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s%s", strings.Join(cmd.Args, " "), err, stdout.String(), stderr.String())
 	}
 	return stdout.String()
 }

@@ -30,9 +30,6 @@ func ours(ctx context.Context, r *rig.Rig, m *lab.Machine, t *watch) error {
 	for _, s := range events.Steps() {
 		t.steps = append(t.steps, Stage{s.Step, float64(s.DurationMS) / 1000})
 	}
-	if err := t.stage("sample image", func() error { return r.LoadSample(ctx, m) }); err != nil {
-		return err
-	}
 	return t.stage("apply and first answer", func() error {
 		_, err := r.Deploy(ctx, m.Name, "web", "ours", 3*time.Minute)
 		return err

@@ -67,11 +67,8 @@ func peer(ctx context.Context, r *rig.Rig, m *lab.Machine, t *watch) error {
 		images, release+images); err != nil {
 		return err
 	}
-	if err := shell("install.sh", "curl -fsSL -o /root/install.sh %s && GITHUB_URL=%s INSTALL_K3S_VERSION=%s INSTALL_K3S_EXEC='--disable=traefik,servicelb,local-storage' sh /root/install.sh",
-		release+"install.sh", r.Mirror.URL(), rig.K3sVersion); err != nil {
-		return err
-	}
-	if err := t.stage("sample image", func() error { return r.LoadSample(ctx, m) }); err != nil {
+	if err := shell("install.sh", "curl -fsSL -o /root/install.sh %s && GITHUB_URL=%s INSTALL_K3S_VERSION=%s INSTALL_K3S_EXEC='--disable=%s' sh /root/install.sh",
+		release+"install.sh", r.Mirror.URL(), rig.K3sVersion, rig.Disable); err != nil {
 		return err
 	}
 	if err := shell("apply", "k3s kubectl apply -f /root/web.yaml"); err != nil {

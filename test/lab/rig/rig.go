@@ -20,6 +20,9 @@ const (
 	SampleTar = "bin/sample-web.tar" // made by: make sample
 )
 
+// Disable lists the parts of k3s whose images no registry of the lab has.
+const Disable = "traefik,servicelb,local-storage"
+
 // SampleImage is the image in SampleTar; it answers on port 8080.
 const SampleImage = "pipeops.local/sample-web:1"
 
@@ -124,18 +127,13 @@ func (r *Rig) PrepareMachine(ctx context.Context, m *lab.Machine) error {
 	return r.PushSample(ctx, m)
 }
 
-// sampleFile is where PushSample puts the image.
-const sampleFile = "/root/sample-web.tar"
-
-// PushSample copies the sample image to a machine.
+// PushSample puts the sample image where k3s looks for images before it asks a registry: the lab has none.
 func (r *Rig) PushSample(ctx context.Context, m *lab.Machine) error {
-	return m.Push(ctx, filepath.Join(r.root, SampleTar), sampleFile)
-}
-
-// LoadSample loads the sample image into the k3s of a machine.
-func (r *Rig) LoadSample(ctx context.Context, m *lab.Machine) error {
-	_, err := m.Shell(ctx, "k3s ctr images import "+sampleFile)
-	return err
+	const folder = "/var/lib/rancher/k3s/agent/images"
+	if _, err := m.Shell(ctx, "mkdir -p "+folder); err != nil {
+		return err
+	}
+	return m.Push(ctx, filepath.Join(r.root, SampleTar), folder+"/sample-web.tar")
 }
 
 // Environment returns the settings by which install on a machine finds the rig, as NAME=value.
@@ -146,6 +144,7 @@ func (r *Rig) Environment(cluster string) []string {
 		"PIPEOPS_CLUSTER=" + cluster,
 		"PIPEOPS_MIRROR=" + r.Mirror.URL(),
 		"PIPEOPS_K3S_VERSION=" + K3sVersion,
+		"PIPEOPS_DISABLE=" + Disable,
 	}
 }
 

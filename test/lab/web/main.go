@@ -1,9 +1,12 @@
-// Command web is the sample project of the demo and the tests: a page that says which pod it comes from.
+// Command web is the sample project of the demo and the tests: a page that says which pod it comes from, and two things
+// to do for those who exec into the pod.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,6 +17,18 @@ import (
 )
 
 func main() {
+	version := flag.Bool("version", false, "say what this is, and end")
+	echo := flag.Bool("echo", false, "repeat one line of the standard input, and end")
+	flag.Parse()
+	switch {
+	case *version:
+		fmt.Println("sample web")
+		return
+	case *echo:
+		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		fmt.Print("echo: ", line)
+		return
+	}
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := serve(ctx, log)

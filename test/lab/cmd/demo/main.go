@@ -120,11 +120,6 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.stage("install", "In the machine: "+r.InstallLine(machineName), func() error { return d.install(ctx, r, m, &events) }); err != nil {
 		return err
 	}
-	if err := d.stage("load the sample image", "The image of the sample project, which no registry has, goes into containerd by hand", func() error {
-		return r.LoadSample(ctx, m)
-	}); err != nil {
-		return err
-	}
 	var page string
 	if err := d.stage("deploy the project", "At the gateway: pipeops-gateway project apply, then project open", func() (err error) {
 		page, err = r.Deploy(ctx, machineName, projectName, greeting, 3*time.Minute)
@@ -145,7 +140,7 @@ func (d *demo) install(ctx context.Context, r *rig.Rig, m *lab.Machine, events *
 		case e.State != "":
 			d.say("  %s: %s", e.Title, e.State)
 		default:
-			for line := range strings.Lines(strings.TrimSpace(e.Title)) {
+			for line := range strings.Lines(strings.TrimSpace(e.Message)) {
 				d.say("  %s", strings.TrimRight(line, "\n"))
 			}
 		}
@@ -163,7 +158,7 @@ func (d *demo) finish(ctx context.Context, r *rig.Rig, m *lab.Machine, events *r
 	fmt.Fprintf(d.out, "\nWhy this distribution:\n\n")
 	for _, e := range events.All {
 		if e.Kind == "decision" {
-			for line := range strings.Lines(e.Title) {
+			for line := range strings.Lines(e.Message) {
 				fmt.Fprintf(d.out, "    %s\n", strings.TrimRight(line, "\n"))
 			}
 		}
