@@ -126,6 +126,7 @@ type State struct {
 	Cgroup   string // "" when the unit has no processes
 	Fragment string // path of its file
 	Reload   bool   // its file has changed since systemd read it
+	Job      bool   // systemd is about to start or stop it
 }
 
 // Enabled reports whether the unit starts at boot.
@@ -142,6 +143,7 @@ func (m *Manager) State(ctx context.Context, name string) (State, error) {
 		File: get[string](p, "UnitFileState"), Result: get[string](p, "Result"), Restarts: get[uint32](p, "NRestarts"),
 		MainPID: get[uint32](p, "MainPID"), ExitCode: get[int32](p, "ExecMainStatus"), Cgroup: get[string](p, "ControlGroup"),
 		Fragment: get[string](p, "FragmentPath"), Reload: get[bool](p, "NeedDaemonReload"),
+		Job: pending(p["Job"]),
 	}, nil
 }
 
@@ -149,6 +151,16 @@ func (m *Manager) State(ctx context.Context, name string) (State, error) {
 func get[T any](p map[string]any, name string) T {
 	v, _ := p[name].(T)
 	return v
+}
+
+// pending reads the property Job, a pair of id and object path; the id is 0 where there is none.
+func pending(job any) bool {
+	pair, ok := job.([]any)
+	if !ok || len(pair) == 0 {
+		return false
+	}
+	id, _ := pair[0].(uint32)
+	return id != 0
 }
 
 func missing(err error) bool {
@@ -159,8 +171,8 @@ func missing(err error) bool {
 // pollEvery is how often a state is asked for while waiting: the call takes under a millisecond.
 const pollEvery = 100 * time.Millisecond
 
-// WaitActive waits until the unit is active. It fails as soon as the unit has failed or has been restarted by systemd,
-// and tells how.
+// WaitActive waits until the unit, whose start has been asked for, is active. It fails as soon as the unit has failed or
+// has been restarted by systemd, and tells how.
 func (m *Manager) WaitActive(ctx context.Context, name string) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -169,10 +181,10 @@ func (m *Manager) WaitActive(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case s.Active == "active":
+		if s.Active == "active" && !s.Job {
 			return nil
-		case s.Active == "failed", s.Active == "inactive", s.Sub == "auto-restart", s.Restarts > 0:
+		}
+		if s.broken() {
 			return fmt.Errorf("%s does not start: it is %s (%s), result %s, exit status %d", name, s.Active, s.Sub, s.Result, s.ExitCode)
 		}
 		select {
@@ -181,4 +193,12 @@ func (m *Manager) WaitActive(ctx context.Context, name string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// broken reports whether a unit whose start has been asked for will not get there.
+func (s State) broken() bool {
+	if s.Restarts > 0 || s.Sub == "auto-restart" {
+		return true
+	}
+	return !s.Job && (s.Active == "failed" || s.Active == "inactive") // with a job, it is this that has yet to run
 }

@@ -195,3 +195,33 @@ func TestNoWatchdogOutsideOfAUnit(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestBroken(t *testing.T) {
+	for _, tt := range []struct {
+		state State
+		want  bool
+	}{
+		{State{Active: "inactive", Sub: "dead", Job: true}, false}, // waits for network-online.target, say
+		{State{Active: "inactive", Sub: "dead"}, true},
+		{State{Active: "activating", Sub: "start", Job: true}, false},
+		{State{Active: "activating", Sub: "auto-restart", Job: true}, true},
+		{State{Active: "activating", Sub: "start", Restarts: 1}, true},
+		{State{Active: "failed", Sub: "failed"}, true},
+		{State{Active: "deactivating", Sub: "stop-sigterm", Job: true}, false}, // of a restart
+	} {
+		if got := tt.state.broken(); got != tt.want {
+			t.Errorf("%+v: %v", tt.state, got)
+		}
+	}
+}
+
+func TestPending(t *testing.T) {
+	for _, tt := range []struct {
+		job  any
+		want bool
+	}{{[]any{uint32(7), "/"}, true}, {[]any{uint32(0), "/"}, false}, {[]any{}, false}, {nil, false}, {"x", false}} {
+		if got := pending(tt.job); got != tt.want {
+			t.Errorf("%v: %v", tt.job, got)
+		}
+	}
+}

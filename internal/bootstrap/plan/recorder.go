@@ -101,11 +101,14 @@ func (r *Recorder) SetValue(target, value string) error {
 	return r.change(Value, target, Image{Type: "value", Value: value}, func(path string) error { return writeValue(path, value) })
 }
 
-// Note records a change that has no file, such as a unit that is enabled, and makes it. The ledger does not reverse it:
-// the step's Undo does.
+// Note makes a change that has no file, such as the start of a unit, and records it unless it only brings about what was
+// there before. The ledger does not reverse it: the step's Undo does.
 func (r *Recorder) Note(kind Kind, target, before, after string, do func() error) error {
-	rec := Record{Kind: kind, Target: target, Before: &Image{Type: "note", Value: before}, After: &Image{Type: "note", Value: after}}
-	return r.record(rec, do)
+	if before == after {
+		return do()
+	}
+	c := Record{Kind: kind, Target: target, Before: &Image{Type: "note", Value: before}, After: &Image{Type: "note", Value: after}}
+	return r.record(c, do)
 }
 
 // Progress tells how many bytes of a total, 0 if unknown, are done. It may be called often and by several goroutines.
@@ -154,7 +157,7 @@ func (r *Recorder) change(kind Kind, target string, after Image, do func(path st
 func (r *Recorder) record(c Record, do func() error) error {
 	id := 0
 	for _, open := range r.store.Ledger.open(r.store.Journal, r.step) {
-		if open.Kind == c.Kind && open.Target == c.Target && open.Before.same(*c.Before) && open.After.same(*c.After) {
+		if open.covers(c) {
 			id = open.ID
 			break
 		}
@@ -170,4 +173,13 @@ func (r *Recorder) record(c Record, do func() error) error {
 		return err
 	}
 	return r.store.Ledger.add(Record{Time: r.now(), Op: Made, ID: id})
+}
+
+// covers reports whether the record stands for the change too. What a note found before it was made is gone once it is
+// made, so there the first record counts.
+func (c Record) covers(o Record) bool {
+	if c.Kind != o.Kind || c.Target != o.Target || !c.After.same(*o.After) {
+		return false
+	}
+	return c.Before.Type == "note" || c.Before.same(*o.Before)
 }
