@@ -22,8 +22,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -113,7 +112,7 @@ func loadKey(path string) (*ecdsa.PrivateKey, error) {
 }
 
 func replace(path string, data []byte) error {
-	return renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+	return atomicfile.Write(path, 0o600, data)
 }
 
 func (a *authority) makeCA() ([]byte, error) {

@@ -14,7 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 )
 
 const (
@@ -45,15 +45,7 @@ func (f folder) write(name string, data []byte) error {
 	if err := os.Chmod(string(f), 0o700); err != nil {
 		return err
 	}
-	err := renameio.WriteFile(f.path(name), data, 0o600, renameio.WithTempDir(string(f)), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(string(f))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return atomicfile.Write(f.path(name), 0o600, data)
 }
 
 // key reads the private key.

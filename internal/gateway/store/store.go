@@ -17,9 +17,10 @@ import (
 	"sort"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/blake2b"
 	_ "modernc.org/sqlite" // SQLite without cgo, so that the gateway is one static binary
+
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 )
 
 //go:embed migrations/*.sql
@@ -133,7 +134,7 @@ func macKey(path string) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		key = make([]byte, 32)
 		_, _ = rand.Read(key) // never fails: it ends the process instead
-		err = renameio.WriteFile(path, key, 0o600, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
+		err = atomicfile.Write(path, 0o600, key)
 	}
 	if err == nil && len(key) != 32 {
 		err = fmt.Errorf("%s holds %d bytes, not 32", path, len(key))

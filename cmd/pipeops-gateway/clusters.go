@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+func newClusters(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "clusters",
+		Short: "List the clusters",
+		Args:  arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			list, err := g.admin().Clusters(command.Context())
+			if err != nil {
+				return err
+			}
+			return g.print(command.OutOrStdout(), list, func(w io.Writer) error {
+				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tKUBERNETES\tNODES\tINSTALL\tSEEN")
+				for _, c := range list {
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+						c.Name, c.ID, yes(c), ago(c.Since), orDash(c.Kubernetes), nodes(c), install(c.Install), ago(c.LastSeen))
+				}
+				return table.Flush()
+			})
+		},
+	}
+}
+
+func yes(c gateway.ClusterInfo) string {
+	if c.Connected {
+		return "yes"
+	}
+	return "no"
+}
+
+func nodes(c gateway.ClusterInfo) string {
+	if c.Nodes == 0 {
+		return "-"
+	}
+	return strconv.Itoa(c.Nodes)
+}
+
+// install says in one cell how far the install of a cluster is.
+func install(e *wire.Event) string {
+	switch {
+	case e == nil:
+		return "-"
+	case e.Kind == "done":
+		return "done"
+	case e.Kind == "error":
+		return "failed: " + e.Code
+	}
+	what := e.Title
+	if what == "" {
+		what = e.Step
+	}
+	if what == "" {
+		what = e.Kind
+	}
+	switch {
+	case e.State == "progress" && e.Total > 0:
+		return fmt.Sprintf("%s %d %%", what, 100*e.Bytes/e.Total)
+	case e.State != "":
+		return what + " " + e.State
+	}
+	return what
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+func newServe(g *globals) *cobra.Command {
+	var listen, level string
+	var advertise []string
+	var drain time.Duration
+	command := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway until it is told to stop",
+		Long: `serve takes the tunnels of agents and the requests of users on one TLS port. At its first start it makes a CA of its
+own in the data folder; join tokens carry its digest, so agents trust this gateway and no other.
+
+On SIGTERM it tells the agents, lets requests end for as long as --drain says, and exits 0.`,
+		Args: arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			var threshold slog.Level
+			if err := threshold.UnmarshalText([]byte(level)); err != nil {
+				return reason.Newf(reason.Usage, "--log-level %q: want debug, info, warn or error", level)
+			}
+			options := &slog.HandlerOptions{Level: threshold}
+			var handler slog.Handler = slog.NewTextHandler(command.ErrOrStderr(), options)
+			if g.output == "json" {
+				handler = slog.NewJSONHandler(command.ErrOrStderr(), options)
+			}
+			log := slog.New(handler)
+			opened, err := gateway.Open(command.Context(), gateway.Options{Data: g.data, Advertise: advertise, Drain: drain, Log: log})
+			if err != nil {
+				return err
+			}
+			listener, err := net.Listen("tcp", listen)
+			if err != nil {
+				return errors.Join(reason.New(reason.NetPortTaken, listen, err), opened.Close())
+			}
+			err = opened.Serve(command.Context(), listener, func() { notify(log, daemon.SdNotifyReady) })
+			notify(log, daemon.SdNotifyStopping)
+			return errors.Join(err, opened.Close())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&listen, "listen", ":8443", "address of the TLS port")
+	flags.StringSliceVar(&advertise, "advertise", nil, "host names and addresses of this gateway, with a port if it is another; the first goes into kubeconfigs")
+	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after SIGTERM")
+	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	return command
+}
+
+// notify tells systemd, if it started this process.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd cannot be told", "state", state, "err", err)
+	}
+}

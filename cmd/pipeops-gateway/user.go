@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newUser(g *globals) *cobra.Command {
+	command := &cobra.Command{Use: "user", Short: "See who may use clusters", Args: arguments(), RunE: func(command *cobra.Command, _ []string) error { return command.Help() }}
+	command.AddCommand(&cobra.Command{
+		Use:   "list",
+		Short: "List the users; kubeconfig makes them",
+		Args:  arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			list, err := g.admin().Users(command.Context())
+			if err != nil {
+				return err
+			}
+			return g.print(command.OutOrStdout(), list, func(w io.Writer) error {
+				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+				_, _ = fmt.Fprintln(table, "NAME\tGROUPS\tTOKENS\tCREATED")
+				for _, u := range list {
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\n", u.Name, strings.Join(u.Groups, ","), u.Tokens, u.Created.Local().Format(time.DateTime))
+				}
+				return table.Flush()
+			})
+		},
+	})
+	return command
+}
