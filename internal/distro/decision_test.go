@@ -129,6 +129,7 @@ func TestRequests(t *testing.T) {
 		{"two-clusters", named(Existing), "", reason.ClusterSeveral, 10},
 		{"two-clusters", Request{Distro: Existing, Kubeconfig: "/etc/rancher/k3s/k3s.yaml"}, Existing, "", 0},
 		{"port-6443-taken", adopt, "", reason.NetPortTaken, 10},
+		{"nspawn-restricted", Request{}, "", reason.HostContainerNesting, 12},
 		{"lxc-privileged", Request{}, "", reason.HostContainerNesting, 12},
 		{"lxc-privileged-nesting", Request{}, K3s, "", 0},
 		{"lxc-unprivileged", Request{}, "", reason.HostContainerNesting, 12},

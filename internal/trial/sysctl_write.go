@@ -17,7 +17,7 @@ func sysctlWrite() Trial {
 				return fmt.Errorf("%w: %w", errNotTried, err)
 			}
 			if err != nil {
-				return fmt.Errorf("cannot write %w", err)
+				return fmt.Errorf("cannot %w", err)
 			}
 			f.Close()
 		}
