@@ -182,7 +182,7 @@ func (f *Fetcher) attempt(ctx context.Context, d Download, p *part, progress fun
 	report()
 	err = p.readFrom(resp.Body, report)
 	if w := (*writeError)(nil); errors.As(err, &w) {
-		return noSpace(d.Dir, w.err)
+		return errors.Join(noSpace(d.Dir, w.err), p.restart()) // what has come must not keep the machine's disk full
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause

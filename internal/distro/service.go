@@ -42,7 +42,7 @@ func (s service) step() plan.Step {
 				return false, err
 			}
 			state, err := s.Units.State(ctx, s.name)
-			return state.Active == "active" && state.Enabled(), err
+			return (state.Active == "active" || state.Starting()) && state.Enabled(), err
 		},
 		Do: func(ctx context.Context, r *plan.Recorder) error {
 			state, err := s.Units.State(ctx, s.name)

@@ -95,9 +95,7 @@ func (m *Manager) ResetFailed(ctx context.Context, name string) error {
 	return nil
 }
 
-type jobFunc func(ctx context.Context, name, mode string, ch chan<- string) (int, error)
-
-func (m *Manager) job(ctx context.Context, verb, name string, f jobFunc) error {
+func (m *Manager) job(ctx context.Context, verb, name string, f func(ctx context.Context, name, mode string, ch chan<- string) (int, error)) error {
 	result := make(chan string, 1) // systemd's answer must never wait for us
 	if _, err := f(ctx, name, "replace", result); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", verb, name, err)
@@ -131,6 +129,11 @@ type State struct {
 
 // Enabled reports whether the unit starts at boot.
 func (s State) Enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
+
+// Starting reports whether the unit is on its way to active for the first time since somebody started it.
+func (s State) Starting() bool {
+	return s.Active == "activating" && s.Sub != "auto-restart" && s.Restarts == 0
+}
 
 // State returns the state of a unit. A unit that is not there has Load not-found and Active inactive.
 func (m *Manager) State(ctx context.Context, name string) (State, error) {

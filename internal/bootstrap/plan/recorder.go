@@ -115,7 +115,7 @@ func (r *Recorder) Note(kind Kind, target, before, after string, do func() error
 func (r *Recorder) Progress(done, total int64) {
 	r.mu.Lock()
 	now := r.now()
-	skip := now.Sub(r.shown) < progressEvery && done != total
+	skip := now.Sub(r.shown) < progressEvery && (done != total || total == 0)
 	if !skip {
 		r.shown = now
 	}
