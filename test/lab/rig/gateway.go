@@ -54,7 +54,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		return fmt.Errorf("cannot open the gateway's log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), g.program, "serve", "--listen", g.Address, "--advertise", lab.HostAddress, "--state-dir", g.Dir)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), g.program, "serve", "--listen", g.Address, "--advertise", lab.HostAddress, "--data", g.Dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -125,7 +125,7 @@ func (g *Gateway) LogFile() string { return g.Dir + ".log" }
 
 // Command returns a command of the gateway's, as a user would type it.
 func (g *Gateway) Command(args ...string) []string {
-	return append(append([]string{g.program}, args...), "--state-dir", g.Dir)
+	return append(append([]string{g.program}, args...), "--data", g.Dir)
 }
 
 // Run runs a command of the gateway's and returns its standard output without the last newline.

@@ -166,7 +166,9 @@ func (r *Rig) Deploy(ctx context.Context, cluster, name, greeting string, patien
 	defer cancel()
 	var page string
 	err := lab.WaitFor(ctx, "the page of project "+name, func(ctx context.Context) (ok bool, err error) {
-		page, err = r.Gateway.Run(ctx, "project", "open", name, "--cluster", cluster)
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second) // a browser's user tries again too
+		defer cancel()
+		page, err = r.Gateway.Run(attempt, "project", "open", name, "--cluster", cluster)
 		return strings.HasPrefix(page, "hello from "+greeting), err
 	})
 	return page, err

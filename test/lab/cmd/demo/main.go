@@ -134,12 +134,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 func (d *demo) install(ctx context.Context, r *rig.Rig, m *lab.Machine, events *rig.Events) error {
 	events.Show = func(e wire.Event) {
 		switch {
-		case e.State == "progress" || e.State == "started":
-		case e.DurationMS > 0:
+		case e.State == "done" || e.State == "failed" || e.State == "rolled-back":
 			d.say("  %s: %s, %.1f s", e.Title, e.State, float64(e.DurationMS)/1000)
-		case e.State != "":
-			d.say("  %s: %s", e.Title, e.State)
-		default:
+		case e.State == "unchanged":
+			d.say("  %s: it is so already", e.Title)
+		case e.State == "":
 			for line := range strings.Lines(strings.TrimSpace(e.Message)) {
 				d.say("  %s", strings.TrimRight(line, "\n"))
 			}
