@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -37,6 +38,9 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 	}
 	name = p.name
 	setUser(header, grant)
+	if impersonates(r.Header) {
+		w.Header().Set("Warning", `299 pipeops-gateway "the gateway does not carry impersonation (--as): this is the answer to `+grant.User+`"`)
+	}
 	g.forward(w, r, p, forwarding{
 		to:     &url.URL{Scheme: "http", Host: "agent", Path: wire.PathAgentKube + path, RawQuery: r.URL.RawQuery},
 		header: header,
@@ -58,21 +62,17 @@ func (g *Gateway) authorize(r *http.Request, cluster, token string) (*peer, stor
 	if err != nil {
 		return nil, grant, err
 	}
-	c, err := g.store.ClusterByName(r.Context(), cluster)
-	if reason.Is(err, reason.ClusterUnknown) || err == nil && c.ID != grant.ClusterID {
+	if grant.Cluster != cluster {
 		// Whether there is a cluster of a name is told only to those who may use it.
 		return nil, grant, reason.Newf(reason.UserRefused, "it is not for the cluster %.60q", cluster)
 	}
-	if err != nil {
-		return nil, grant, err
-	}
-	p := g.sessions.get(c.ID)
+	p := g.sessions.get(grant.ClusterID)
 	if p == nil {
 		seen := "it has never been"
-		if !c.LastSeen.IsZero() {
-			seen = "it was last seen " + g.Now().Sub(c.LastSeen).Round(1e9).String() + " ago"
+		if !grant.LastSeen.IsZero() {
+			seen = "it was last seen " + g.Now().Sub(grant.LastSeen).Round(time.Second).String() + " ago"
 		}
-		return nil, grant, reason.Newf(reason.ClusterNotConnected, "%s; %s", c.Name, seen)
+		return nil, grant, reason.Newf(reason.ClusterNotConnected, "%s: %s", cluster, seen)
 	}
 	return p, grant, nil
 }
@@ -83,6 +83,16 @@ func setUser(header http.Header, grant store.Grant) {
 	for _, group := range grant.Groups {
 		header.Add(wire.HeaderGroup, group)
 	}
+}
+
+// impersonates reports whether a user asked to be somebody else, which KubeHeader leaves behind. They should know.
+func impersonates(header http.Header) bool {
+	for name := range header {
+		if strings.HasPrefix(name, "Impersonate-") {
+			return true
+		}
+	}
+	return false
 }
 
 // failKube answers so that kubectl prints what is wrong.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -104,6 +105,9 @@ func (l listener) Addr() net.Addr { return l.session.mux.Addr() }
 
 // describe says in plain words what a dead connection says in its own.
 func describe(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("the peer closed the connection: %w", err)
+	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Errorf("the peer was silent for %s: %w", Silence, err)

@@ -32,6 +32,8 @@ type Grant struct {
 	User      string
 	Groups    []string
 	ClusterID string
+	Cluster   string    // its name
+	LastSeen  time.Time // of its agent
 }
 
 // AddUserToken makes a token by which a user may use one cluster, and the user if there is none of that name. It returns
@@ -76,9 +78,10 @@ func (s *Store) Authenticate(ctx context.Context, token string) (Grant, error) {
 	var g Grant
 	var mac []byte
 	var groups string
-	var expires int64
-	err := s.db.QueryRowContext(ctx, `SELECT t.mac, t.expires, t.cluster_id, u.name, u.groups FROM user_tokens t JOIN users u ON u.name = t.user WHERE t.id = ?`, id).
-		Scan(&mac, &expires, &g.ClusterID, &g.User, &groups)
+	var expires, seen int64
+	err := s.db.QueryRowContext(ctx, `SELECT t.mac, t.expires, u.name, u.groups, c.id, c.name, c.last_seen
+		FROM user_tokens t JOIN users u ON u.name = t.user JOIN clusters c ON c.id = t.cluster_id WHERE t.id = ?`, id).
+		Scan(&mac, &expires, &g.User, &groups, &g.ClusterID, &g.Cluster, &seen)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Grant{}, refused
 	}
@@ -88,6 +91,7 @@ func (s *Store) Authenticate(ctx context.Context, token string) (Grant, error) {
 	if !s.matches(mac, purposeUser, id, secret) || ms(s.now()) >= expires {
 		return Grant{}, refused
 	}
+	g.LastSeen = at(seen)
 	if err := json.Unmarshal([]byte(groups), &g.Groups); err != nil {
 		return Grant{}, fmt.Errorf("cannot check the user token: %w", err)
 	}
