@@ -79,7 +79,9 @@ func FuzzParseText(f *testing.F) {
 	seed(f, "proc/sys/kernel/osrelease")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ParseHypervisorFlag(b)
-		containerName(ParseContainerVar(b))
+		if name := containerName(ParseContainerVar(b)); len(name) > 32 || strings.ContainsAny(name, "\x1b\n ") {
+			t.Errorf("container name %q", name)
+		}
 		ParseWholeIDMap(b)
 		_, _ = ParseELFClass(b)
 		_, _ = ParseDockerVersion(b)

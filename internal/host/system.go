@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/shirou/gopsutil/v4/common"
 )
@@ -23,8 +22,6 @@ const maxFile = 16 << 20
 type System struct {
 	// Root is the folder of a captured machine. Empty means this machine.
 	Root string
-	// Now is the clock. nil means time.Now.
-	Now func() time.Time
 
 	snapshot *Snapshot // what is no file; nil when live
 	record   *recorder // nil when nothing is captured
@@ -66,13 +63,6 @@ func (s *System) Snapshot() Snapshot {
 		return Snapshot{}
 	}
 	return *s.snapshot
-}
-
-func (s *System) now() time.Time {
-	if s.Now != nil {
-		return s.Now()
-	}
-	return time.Now()
 }
 
 // ReadFile returns the content of a file, at most 16 MiB of it. The path is absolute, as on the machine itself.
