@@ -148,7 +148,6 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		g.Log.Info("gateway stopping", "drain", g.Drain)
 	case failure = <-failed:
 	}
-	g.dismissAll(reason.New(reason.GatewayStopping, "it connects again by itself", nil))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.Drain)
 	defer cancel()
 	_ = listener.Close()

@@ -55,13 +55,18 @@ func mustEnroll(t *testing.T, g *gatewaytest.Gateway, cluster string) *identity.
 // runAgent runs an agent until the test ends.
 func runAgent(t *testing.T, id *identity.Identity, handler http.Handler) *agent {
 	t.Helper()
+	return runAgentWith(t, id, handler, backoff.Backoff{Base: 5 * time.Millisecond, Cap: 50 * time.Millisecond})
+}
+
+func runAgentWith(t *testing.T, id *identity.Identity, handler http.Handler, wait backoff.Backoff) *agent {
+	t.Helper()
 	a := &agent{t: t, id: id}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
 		_ = tunnel.Run(ctx, tunnel.Options{
 			Identity: id, Handler: handler, Health: &a.health, Log: slog.New(slog.DiscardHandler), OnSession: a.session,
-			Backoff: backoff.Backoff{Base: 5 * time.Millisecond, Cap: 50 * time.Millisecond},
+			Backoff: wait,
 		})
 	})
 	a.stop = sync.OnceFunc(func() {

@@ -118,21 +118,16 @@ func (g *Gateway) dismiss(ctx context.Context, p *peer, why *reason.Error) {
 	})
 }
 
-// dismissAll tells all agents that their sessions will end; drain ends them.
-func (g *Gateway) dismissAll(why *reason.Error) {
-	for _, p := range g.sessions.all() {
-		g.work.run(func() { p.goodbye(context.Background(), why) })
-	}
-}
-
-// drain waits for the requests of users, until ctx ends, and then closes all sessions.
+// drain tells all agents that the gateway stops, waits for the requests of users, until ctx ends, and closes the sessions.
 func (g *Gateway) drain(ctx context.Context) {
+	why := reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
 	var all sync.WaitGroup
 	for _, p := range g.sessions.all() {
 		all.Go(func() {
+			p.goodbye(ctx, why)
 			p.drained(ctx)
 			p.session.Flush()
-			p.session.Close(reason.New(reason.GatewayStopping, "", nil))
+			p.session.Close(why)
 		})
 	}
 	all.Wait()

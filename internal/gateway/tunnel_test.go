@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
@@ -56,23 +57,10 @@ func TestTunnelComesBackAfterACut(t *testing.T) {
 
 func TestGatewaySaysThatItStops(t *testing.T) {
 	g := gatewaytest.Start(t)
-	var reasons []string
-	a := runAgent(t, mustEnroll(t, g, "shop"), nil)
+	a := runAgentWith(t, mustEnroll(t, g, "shop"), nil, backoff.Backoff{Base: time.Hour, Cap: time.Hour})
 	g.WaitConnected("shop", true)
-	_, changed := a.health.Conditions()
 	g.Stop()
-	for deadline := time.After(10 * time.Second); ; {
-		reasons = append(reasons, a.health.Get(health.Tunnel).Reason)
-		if reasons[len(reasons)-1] == string(reason.GatewayStopping) {
-			return
-		}
-		select {
-		case <-changed:
-			_, changed = a.health.Conditions()
-		case <-deadline:
-			t.Fatalf("reasons: %v", reasons)
-		}
-	}
+	a.reason(g, string(reason.GatewayStopping))
 }
 
 func TestNewestSessionWins(t *testing.T) {

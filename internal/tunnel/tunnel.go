@@ -119,6 +119,11 @@ func (t *tunnel) session(ctx context.Context) error {
 	for {
 		select {
 		case err := <-served:
+			select {
+			case e := <-bye: // both at a time: the word explains the end
+				said = &e
+			default:
+			}
 			return t.why(err, said)
 		case e := <-bye:
 			said = &e

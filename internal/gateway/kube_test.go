@@ -1,0 +1,391 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/apiproxy"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// apiServer stands for a Kubernetes API server: over TLS, with HTTP/2, and it trusts its proxy's impersonation.
+type apiServer struct {
+	next chan string // what a watch says next
+}
+
+func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/echo":
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"header": r.Header, "query": r.URL.RawQuery, "proto": r.Proto, "host": r.Host})
+	case r.URL.Path == "/body":
+		if r.ProtoMajor == 1 {
+			_ = http.NewResponseController(w).EnableFullDuplex()
+		}
+		_, _ = io.Copy(w, r.Body)
+	case r.URL.Path == "/watch":
+		for {
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case line := <-s.next:
+				_, _ = fmt.Fprintln(w, line)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	case strings.HasPrefix(r.URL.Path, "/upgrade/"):
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		protocol := strings.TrimPrefix(r.URL.Path, "/upgrade/")
+		_, _ = fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", strings.ReplaceAll(protocol, "_", "/"))
+		_ = rw.Flush()
+		_, _ = io.Copy(conn, rw)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// road is the whole way: user, gateway, tunnel, agent, API server.
+type road struct {
+	gateway *gatewaytest.Gateway
+	agent   *agent
+	server  *apiServer
+	user    *user
+}
+
+func build(t *testing.T) *road {
+	t.Helper()
+	server := &apiServer{next: make(chan string)}
+	upstream := httptest.NewUnstartedServer(server)
+	upstream.EnableHTTP2 = true
+	upstream.StartTLS()
+	t.Cleanup(upstream.Close)
+	base, err := url.Parse(upstream.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(upstream.Certificate())
+	plain := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	http1 := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, NextProtos: []string{"http/1.1"}}}
+	t.Cleanup(plain.CloseIdleConnections)
+	t.Cleanup(http1.CloseIdleConnections)
+	kube := apiproxy.New(apiproxy.Options{Log: slog.New(slog.DiscardHandler), Upstream: func(context.Context) (apiproxy.Upstream, error) {
+		return apiproxy.Upstream{Base: base, HTTP: plain, Upgrade: http1}, nil
+	}})
+	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "page %s of %s, authorization %q, cookie %q", r.URL.EscapedPath(), r.Header.Get(wire.HeaderUser), r.Header.Get("Authorization"), r.Header.Get("Cookie"))
+	})
+	g := gatewaytest.Start(t)
+	a := runAgent(t, mustEnroll(t, g, "shop"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/") {
+			pages.ServeHTTP(w, r)
+			return
+		}
+		kube.ServeHTTP(w, r)
+	}))
+	g.WaitConnected("shop", true)
+	return &road{gateway: g, agent: a, server: server, user: login(t, g, "shop")}
+}
+
+// login makes a user of a cluster, as the kubeconfig command does.
+func login(t *testing.T, g *gatewaytest.Gateway, cluster string) *user {
+	t.Helper()
+	access, err := g.Admin.CreateAccess(t.Context(), cluster, "alice", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(access.CA)) {
+		t.Fatal("no CA")
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &user{t: t, base: access.Server, token: access.Token, client: &http.Client{Transport: transport}, address: g.Address}
+}
+
+func TestKubeRequestIsTheUsers(t *testing.T) {
+	road := build(t)
+	r := road.user.request(http.MethodGet, "/echo?watch=true&labelSelector=a%3Db", nil)
+	for name, value := range map[string]string{
+		"Impersonate-User": "system:admin", "Impersonate-Group": "system:masters", "Impersonate-Uid": "0", "Impersonate-Extra-X": "y",
+		wire.HeaderUser: "pipeops:mallory", wire.HeaderGroup: "pipeops:others", "X-Remote-User": "root", "X-Forwarded-For": "1.2.3.4", "Accept": "application/json",
+	} {
+		r.Header.Set(name, value)
+	}
+	response, err := road.user.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var got struct {
+		Header       http.Header
+		Query, Proto string
+	}
+	if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"Impersonate-User": "pipeops:alice", "Impersonate-Group": wire.GroupAdmins, "Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "Go-http-client/2.0"}
+	for name, values := range got.Header {
+		if len(values) != 1 || values[0] != want[name] {
+			t.Errorf("%s: %q got through", name, values)
+		}
+		delete(want, name)
+	}
+	if len(want) > 0 {
+		t.Errorf("missing: %v", want)
+	}
+	if got.Query != "watch=true&labelSelector=a%3Db" || got.Proto != "HTTP/2.0" {
+		t.Errorf("got %+v", got)
+	}
+	has(t, response.Header.Get("Warning"), "alice")
+}
+
+func TestKubeRefusals(t *testing.T) {
+	road := build(t)
+	other := mustEnroll(t, road.gateway, "other")
+	_ = other
+	tests := []struct {
+		name, base, path, token string
+		status                  int
+		want                    string
+	}{
+		{"no token", road.user.base, "/echo", "", 401, "Unauthorized"},
+		{"wrong token", road.user.base, "/echo", road.user.token[:len(road.user.token)-2] + "xx", 401, "Unauthorized"},
+		{"another cluster's", strings.Replace(road.user.base, "shop", "other", 1), "/echo", road.user.token, 401, "Unauthorized"},
+		{"no such cluster", strings.Replace(road.user.base, "shop", "none", 1), "/echo", road.user.token, 401, "Unauthorized"},
+		{"dot segments", road.user.base, "/a/%2e%2e/echo", road.user.token, 400, "BadRequest"},
+		{"encoded slash", road.user.base, "/a%2fb", road.user.token, 400, "BadRequest"},
+		{"not found", road.user.base, "/none", road.user.token, 404, "not found"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			u := *road.user
+			u.t, u.base, u.token = t, tt.base, tt.token
+			status, body := u.get(tt.path)
+			if status != tt.status {
+				t.Errorf("got %d", status)
+			}
+			has(t, body, tt.want)
+		})
+	}
+	road.agent.stop()
+	road.gateway.WaitConnected("shop", false)
+	status, body := road.user.get("/echo")
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("without agent %d", status)
+	}
+	has(t, body, `"reason":"ClusterNotConnected"`)
+	has(t, body, "last seen")
+}
+
+func TestKubeManyRequestsAtATime(t *testing.T) {
+	road := build(t)
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<13) // 128 KiB
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			response, err := road.user.client.Do(road.user.request(http.MethodPost, "/body", bytes.NewReader(body)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = response.Body.Close() }()
+			got, err := io.ReadAll(response.Body)
+			if err != nil || !bytes.Equal(got, body) {
+				t.Errorf("got %d bytes, status %d, %v", len(got), response.StatusCode, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestKubeWatchIsNotBufferedAndEndsWithItsUser(t *testing.T) {
+	road := build(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	response, err := road.user.client.Do(road.user.request(http.MethodGet, "/watch", nil).WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	lines := bufio.NewScanner(response.Body)
+	for _, want := range []string{"one", "two", "three"} {
+		road.server.next <- want // the next is said only after this one has arrived
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("got %q, %v", lines.Text(), lines.Err())
+		}
+	}
+	cancel()
+	road.gateway.Wait("the API server's side of the watch ends", func() bool {
+		select {
+		case road.server.next <- "nobody listens":
+			return false
+		default:
+			return true
+		}
+	})
+}
+
+func TestKubeCutWatchIsAnError(t *testing.T) {
+	road := build(t)
+	for _, cut := range []struct {
+		name string
+		do   func()
+	}{
+		{"agent's connection", func() { road.agent.stop() }},
+	} {
+		response, err := road.user.client.Do(road.user.request(http.MethodGet, "/watch", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		road.server.next <- "one"
+		part := make([]byte, 4)
+		if _, err := io.ReadFull(response.Body, part); err != nil {
+			t.Fatal(err)
+		}
+		cut.do()
+		if _, err := io.Copy(io.Discard, response.Body); err == nil {
+			t.Errorf("%s: the watch seems to have ended by itself", cut.name)
+		}
+		_ = response.Body.Close()
+	}
+}
+
+// upgrade asks for a change of protocol as kubectl does, over HTTP/1.1, and returns the status and the connection.
+func (u *user) upgrade(path, protocol string) (*http.Response, net.Conn, *bufio.Reader) {
+	u.t.Helper()
+	tr := u.client.Transport.(*http.Transport)
+	conn, err := tls.Dial("tcp", u.address, &tls.Config{RootCAs: tr.TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	r := u.request(http.MethodPost, path, nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", protocol)
+	r.Header.Set("X-Stream-Protocol-Version", "v4.channel.k8s.io")
+	if err := r.Write(conn); err != nil {
+		u.t.Fatal(err)
+	}
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, r)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return response, conn, reader
+}
+
+func TestKubeUpgrade(t *testing.T) {
+	road := build(t)
+	for _, protocol := range []string{"SPDY/3.1", "websocket"} {
+		response, conn, reader := road.user.upgrade("/upgrade/"+strings.ReplaceAll(protocol, "/", "_"), protocol)
+		if response.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("%s: %s", protocol, response.Status)
+		}
+		big := bytes.Repeat([]byte("x"), 3<<20)
+		go func() { _, _ = conn.Write(big) }()
+		got := make([]byte, len(big))
+		if _, err := io.ReadFull(reader, got); err != nil || !bytes.Equal(got, big) {
+			t.Errorf("%s: the echo is not what was said: %v", protocol, err)
+		}
+	}
+}
+
+func TestKubeUpgradeMustAgree(t *testing.T) {
+	road := build(t)
+	for _, tt := range []struct {
+		path, ask string
+		status    int
+	}{
+		{"/upgrade/websocket", "SPDY/3.1", http.StatusBadGateway}, // the server answers another one
+		{"/upgrade/h2c", "SPDY/3.1", http.StatusBadGateway},
+		{"/upgrade/h2c", "h2c", http.StatusBadRequest},
+		{"/echo", "SPDY/3.1", http.StatusOK}, // the server does not switch
+	} {
+		response, _, _ := road.user.upgrade(tt.path, tt.ask)
+		if response.StatusCode != tt.status {
+			t.Errorf("%s for %s: %s", tt.path, tt.ask, response.Status)
+		}
+		_ = response.Body.Close()
+	}
+}
+
+func TestProjectPages(t *testing.T) {
+	road := build(t)
+	u := *road.user
+	u.base = "https://" + road.gateway.Address + wire.PathProjects
+	r := u.request(http.MethodGet, "/shop/web/a%2Fb/c?x=1", nil)
+	r.Header.Set("Cookie", "mine=1")
+	r.Header.Set(wire.HeaderUser, "pipeops:mallory")
+	response, err := u.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, _ := io.ReadAll(response.Body)
+	if want := `page /v1/project/web/a%2Fb/c of pipeops:alice, authorization "", cookie "mine=1"`; string(body) != want {
+		t.Errorf("got %s", body)
+	}
+	basic := u.request(http.MethodGet, "/shop/web", nil) // as a browser does: password, and a redirect to the folder
+	basic.SetBasicAuth("anybody", u.token)
+	response, err = u.client.Do(basic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ = io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	has(t, string(body), "page /v1/project/web/ of pipeops:alice")
+
+	u.base = road.user.base
+	kube := u.request(http.MethodGet, "/echo", nil)
+	kube.SetBasicAuth("anybody", u.token)
+	if response, err = u.client.Do(kube); err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a page could use the Kubernetes API: %s", response.Status)
+	}
+	page, err := road.gateway.Admin.Page(t.Context(), "shop", "web", "/hello there")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = page.Body.Close() }()
+	body, _ = io.ReadAll(page.Body)
+	has(t, string(body), "page /v1/project/web/hello%20there of pipeops:admin")
+	for _, path := range []string{"/shop/web/%2e%2e/other/", "/shop/web/..%2f..", "/shop/Web_/", "/shop/../x"} {
+		u.base = "https://" + road.gateway.Address + wire.PathProjects
+		r := u.request(http.MethodGet, "", nil)
+		r.URL.Opaque = "//" + road.gateway.Address + wire.PathProjects + path // as it is, not cleaned
+		response, err := u.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode < 400 {
+			t.Errorf("%s: %s", path, response.Status)
+		}
+	}
+}
