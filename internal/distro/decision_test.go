@@ -268,7 +268,7 @@ func TestReasonsAreWhole(t *testing.T) {
 func TestLessMemory(t *testing.T) {
 	for name, m := range machines(t) {
 		rejected := map[string]bool{}
-		for total := uint64(64 * gib); total > 0; total = total * 9 / 10 {
+		for total := uint64(64 * gib); total > 0; total = total * 2 / 3 {
 			f := m.facts
 			f.Memory.Total, f.Memory.Limit = host.Is(total), host.Known[uint64]{}
 			for _, k := range Decide(f, m.trials, Request{}).Candidates {

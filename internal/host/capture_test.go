@@ -13,10 +13,13 @@ import (
 func TestCaptureReplays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "machine")
 	trials := map[string]TrialResult{"overlay": {OK: Is(true)}}
-	live, err := Capture(t.Context(), dir, trials)
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := whole(t, func() Facts {
+		f, err := Capture(t.Context(), dir, trials)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	})
 	s := load(t, dir)
 	replayed := Collect(t.Context(), s)
 	for i := range live.Disk { // the parent that was measured is not in the contract

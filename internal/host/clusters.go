@@ -88,7 +88,7 @@ func clusterKinds() []clusterKind {
 		{
 			name: "kubeadm", processes: []string{"kubelet"}, units: []string{"kubelet.service"}, binary: "/usr/bin/kubelet",
 			kubeconfig: "/etc/kubernetes/admin.conf", server: []string{"/etc/kubernetes/manifests/kube-apiserver.yaml"},
-			data: []string{"/etc/kubernetes/kubelet.conf", "/var/lib/etcd/member"}, port: 6443, bareUnit: true,
+			data: []string{"/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"}, port: 6443, bareUnit: true,
 		},
 	}
 }

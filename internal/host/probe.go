@@ -9,6 +9,10 @@ import (
 // ProbeTimeout is the time that each probe gets. They run at once, so it bounds [Collect] too.
 const ProbeTimeout = 300 * time.Millisecond
 
+// replayTimeout is the same for captured machines: nothing hangs there, and the facts must not depend on how busy the
+// machine is that replays them.
+const replayTimeout = 30 * time.Second
+
 // Part is what one probe found out: it fills the fields of that probe and no others.
 type Part func(*Facts)
 
@@ -49,7 +53,11 @@ func Collect(ctx context.Context, s *System) Facts {
 // collect waits for each probe until the deadline. A probe that hangs in a system call (a dead network file system) is
 // reported and left behind: its result goes into a buffered channel that nobody reads, so it cannot touch the facts.
 func collect(ctx context.Context, s *System, probes []Probe) Facts {
-	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	timeout := ProbeTimeout
+	if !s.Live() {
+		timeout = replayTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	type result struct {
