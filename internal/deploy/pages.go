@@ -47,12 +47,13 @@ func Pages(source *cluster.Source, log *slog.Logger) http.Handler {
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, wire.PathAgentProject+"/"), "/")
+		name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), wire.PathAgentProject+"/"), "/")
+		plain, err := url.PathUnescape(rest)
 		switch {
 		case r.Header.Get(wire.HeaderUser) == "":
 			refusal.Write(w, http.StatusForbidden, reason.Newf(reason.UserMissing, "a project page"))
 			return
-		case !wire.ValidName(name):
+		case !wire.ValidName(name) || err != nil || !wire.DotFree(rest):
 			refusal.Write(w, http.StatusNotFound, reason.Newf(reason.ProjectUnknown, "%q", name))
 			return
 		}
@@ -65,7 +66,7 @@ func Pages(source *cluster.Source, log *slog.Logger) http.Handler {
 			refusal.Write(w, http.StatusBadGateway, reason.New(reason.ProjectUnreachable, err.Error(), nil))
 			return
 		}
-		target := &url.URL{Scheme: "http", Host: address, Path: "/" + rest, RawQuery: r.URL.RawQuery}
+		target := &url.URL{Scheme: "http", Host: address, Path: "/" + plain, RawPath: "/" + rest, RawQuery: r.URL.RawQuery}
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, target)))
 	})
 }
