@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,8 @@ func newProbe(g *globals) *cobra.Command {
 			if g.output == "json" {
 				return printJSON(command.OutOrStdout(), facts.Report())
 			}
-			return printFacts(command.OutOrStdout(), facts)
+			_, err = fmt.Fprint(command.OutOrStdout(), facts.Text())
+			return err
 		},
 	}
 	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")
@@ -56,16 +56,4 @@ func captureMachine(command *cobra.Command, dir string) error {
 	}
 	_, err := fmt.Fprintf(command.OutOrStdout(), "captured in %s; look through it before you pass it on\n", dir)
 	return err
-}
-
-func printFacts(w io.Writer, facts host.Facts) error {
-	if _, err := fmt.Fprint(w, facts.Text()); err != nil {
-		return err
-	}
-	for name, text := range facts.Errors {
-		if _, err := fmt.Fprintf(w, "unknown: %s: %s\n", name, text); err != nil {
-			return err
-		}
-	}
-	return nil
 }

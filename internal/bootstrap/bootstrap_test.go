@@ -1,0 +1,119 @@
+package bootstrap
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// options are those of a captured machine.
+func options(t *testing.T, machine string) Options {
+	t.Helper()
+	system, err := host.Load(filepath.Join("..", "host", "testdata", "machines", machine))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{
+		Cluster: "one",
+		Request: distro.Request{Distro: distro.Auto, Adopt: true, Kubernetes: distro.K3sVersion},
+		Install: distro.Install{Arch: "amd64", Dir: t.TempDir(), Version: distro.K3sVersion},
+		Config: func(distribution, kubeconfig string) ([]byte, error) {
+			return fmt.Appendf(nil, "distro: %s\nkubeconfig: %s\n", distribution, kubeconfig), nil
+		},
+		ConfigPath: "/etc/pipeops-agent/config.yaml",
+		StateDir:   t.TempDir(),
+		Program:    "/usr/local/bin/pipeops-agent",
+		Host:       system,
+	}
+}
+
+// TestPlans holds the steps of an install by what the machine is: all of k3s where it is installed, none of it where a
+// cluster is adopted.
+func TestPlans(t *testing.T) {
+	proofs := []string{"layer-node", "layer-dns", "layer-pod", "connected"}
+	agent := []string{"agent-config", "agent-unit", "layer-api", "access"}
+	k3s := []string{"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit"}
+	tests := []struct {
+		machine string
+		want    []string
+	}{
+		{"debian12-vm", concat(k3s, agent, proofs)},
+		{"debian12-no-oom", concat(k3s[:5], []string{"k3s-containerd", "k3s-unit"}, agent, proofs)},
+		{"kubeadm-running", concat(agent, proofs)},
+		{"vps-512mb", []string{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.machine, func(t *testing.T) {
+			o := options(t, tt.machine)
+			p, err := MakePlan(t.Context(), o, trial.Of(o.Host))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := []string{}
+			for _, s := range p.Steps {
+				ids = append(ids, s.ID)
+			}
+			if diff := cmp.Diff(tt.want, ids); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func concat(lists ...[]string) []string {
+	var all []string
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+	return all
+}
+
+func TestEnrollOnce(t *testing.T) {
+	gateway := gatewaytest.Start(t)
+	o := options(t, "debian12-vm")
+	o.Gateway = gateway.Address
+	asked := 0
+	o.Token = func() (wire.Token, error) { asked++; return gateway.Token(""), nil }
+
+	first, err := o.enroll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := o.enroll(t.Context())
+	if err != nil || again.ClusterID() != first.ClusterID() || asked != 1 {
+		t.Errorf("again: %v, the token was asked for %d times", err, asked)
+	}
+	other := o
+	other.Cluster = "two"
+	if _, err := other.enroll(t.Context()); !reason.Is(err, reason.AlreadyEnrolled) {
+		t.Errorf("another name: %v", err)
+	}
+	elsewhere := o
+	elsewhere.Gateway = "elsewhere:8443"
+	if _, err := elsewhere.enroll(t.Context()); !reason.Is(err, reason.AlreadyEnrolled) {
+		t.Errorf("another gateway: %v", err)
+	}
+}
+
+func TestStepEvents(t *testing.T) {
+	e := stepEvent(plan.Event{Step: "k3s-download", Title: "Download k3s", State: plan.Failed, Duration: 1500 * time.Millisecond,
+		Err: fmt.Errorf("cannot go on: %w", reason.Newf(reason.DownloadDigest, "k3s"))})
+	if e.Kind != "step" || e.State != "failed" || e.DurationMS != 1500 || e.Code != "DOWNLOAD_DIGEST" || e.Message == "" {
+		t.Errorf("got %+v", e)
+	}
+	if e := stepEvent(plan.Event{Err: errors.New("x")}); e.Code != "" || e.Message != "x" {
+		t.Errorf("got %+v", e)
+	}
+}
