@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 
 readonly version=v1.33.2+k3s1 coredns=v1.12.1 metrics=v0.7.2
 arch=$(go env GOARCH)
-inputs=$(cat go.mod go.sum build.sh launcher/main.go flannel/main.go pause/main.go ../images/main.go | sha256sum | cut -c 1-12)
+inputs=$(cat go.mod go.sum build.sh launcher/main.go pause/main.go cni/go.* cni/flannel/main.go ../images/main.go | sha256sum | cut -c 1-12)
 cache=${PIPEOPS_CACHE:-/var/cache/pipeops-agent}
 release=$cache/k3s-$version-$arch-built-$inputs
 if [[ -d $release ]]; then
@@ -20,6 +20,12 @@ if [[ -d $release ]]; then
 fi
 work=$cache/k3s-work-$inputs
 mkdir -p "$work/bin" "$work/images"
+exec 9>"$work/lock"
+flock 9 # who comes second waits, and then finds the release
+if [[ -d $release ]]; then
+	echo "$release"
+	exit 0
+fi
 
 began=$SECONDS
 say() { printf 'k3s: %4d s  %s\n' $((SECONDS - began)) "$*" >&2; }
@@ -58,10 +64,13 @@ image coredns "github.com/coredns/coredns@$coredns"
 image metrics-server "sigs.k8s.io/metrics-server/cmd/metrics-server@$metrics"
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/images/pause" ./pause
 
-build flannel 0 '' '' ./flannel
-for plugin in main/bridge main/loopback ipam/host-local meta/bandwidth meta/firewall meta/portmap; do
-	build "${plugin#*/}" 0 '' '' "github.com/containernetworking/plugins/plugins/$plugin"
-done
+(
+	cd cni # a module of its own: k3s's list lacks what the plugins need
+	build flannel 0 '' '' ./flannel
+	for plugin in main/bridge main/loopback ipam/host-local meta/bandwidth meta/firewall meta/portmap; do
+		build "${plugin#*/}" 0 '' '' "github.com/containernetworking/plugins/plugins/$plugin"
+	done
+)
 build containerd-shim-runc-v2 0 'netgo osusergo' '' github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 build runc 1 'netgo osusergo seccomp apparmor' "-extldflags -static" github.com/opencontainers/runc
 v="-X github.com/k3s-io/k3s/pkg/version.Version=$version -X github.com/k3s-io/k3s/pkg/version.GitCommit=modules"
