@@ -118,7 +118,7 @@ func get(ctx context.Context, s *Session, path string) (*http.Response, error) {
 }
 
 func TestManyStreamsAtATime(t *testing.T) {
-	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<14) // 256 KiB
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<12) // 64 KiB
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
 			t.Error(err)

@@ -1,0 +1,108 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// answers is a gateway that gives one answer.
+type answers func(*http.Request) *http.Response
+
+func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+func client(status int, body io.Reader) *Client {
+	return &Client{http: &http.Client{Transport: answers(func(r *http.Request) *http.Response {
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(body), Request: r, Header: http.Header{}}
+	})}}
+}
+
+func TestDesiredReadsDocumentsAndSignsOfLife(t *testing.T) {
+	c := client(200, strings.NewReader(`{"kind":"Project","name":"a","generation":3}`+"\n\n"+`{"kind":"Project","name":"b","generation":4,"deleted":true}`+"\n\n"))
+	var got []wire.Document
+	err := c.Desired(t.Context(), 2, func(d wire.Document) error { got = append(got, d); return nil })
+	if !reason.Is(err, reason.SessionLost) {
+		t.Errorf("the end of the stream is %v", err)
+	}
+	if len(got) != 2 || got[0].Generation != 3 || !got[1].Deleted {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestDesiredFailures(t *testing.T) {
+	refused := errors.New("not this one")
+	tests := []struct {
+		name   string
+		status int
+		body   io.Reader
+		check  func(error) bool
+	}{
+		{"refusal", 403, strings.NewReader(`{"code":"CERTIFICATE_EXPIRED","message":"x"}`), func(err error) bool { return reason.Is(err, reason.CertificateExpired) }},
+		{"no JSON", 200, strings.NewReader("{\n"), func(err error) bool { return err != nil }},
+		{"line too long", 200, strings.NewReader(strings.Repeat("x", wire.MaxDocument+1)), func(err error) bool { return reason.Is(err, reason.SessionLost) }},
+		{"cut", 200, io.MultiReader(strings.NewReader(`{"kind":`), broken{}), func(err error) bool { return err != nil }},
+		{"not accepted", 200, strings.NewReader("{}\n"), func(err error) bool { return errors.Is(err, refused) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := client(tt.status, tt.body).Desired(t.Context(), 0, func(wire.Document) error { return refused })
+			if !tt.check(err) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestDesiredGivesUpASilentGateway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body, say := io.Pipe()
+		c := &Client{http: &http.Client{Transport: answers(func(r *http.Request) *http.Response {
+			context.AfterFunc(r.Context(), func() { _ = body.CloseWithError(r.Context().Err()) })
+			return &http.Response{StatusCode: 200, Body: body, Request: r}
+		})}}
+		go func() {
+			for range 3 { // signs of life in time
+				time.Sleep(DesiredSilence - time.Second)
+				_, _ = io.WriteString(say, "\n")
+			}
+		}()
+		start := time.Now()
+		err := c.Desired(t.Context(), 0, func(wire.Document) error { return nil })
+		if took := time.Since(start); took != 3*(DesiredSilence-time.Second)+DesiredSilence || !reason.Is(err, reason.SessionLost) {
+			t.Errorf("gave up after %s: %v", took, err)
+		}
+		has := "no sign of life"
+		if err == nil || !strings.Contains(err.Error(), has) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestCallMapsRefusals(t *testing.T) {
+	if err := client(204, strings.NewReader("")).Heartbeat(t.Context(), wire.Heartbeat{}); err != nil {
+		t.Error(err)
+	}
+	err := client(403, strings.NewReader(`{"code":"IDENTITY_REVOKED","message":"by an operator"}`)).Status(t.Context(), wire.Status{})
+	if !reason.Is(err, reason.IdentityRevoked) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := client(200, strings.NewReader(`{"certificate":`)).Renew(t.Context(), wire.RenewRequest{}); !reason.Is(err, reason.SessionLost) {
+		t.Errorf("got %v", err)
+	}
+}
