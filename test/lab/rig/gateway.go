@@ -97,7 +97,10 @@ func (g *Gateway) Stop(ctx context.Context) error {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		return err
 	}
-	return os.Remove(g.pidFile())
+	if err := os.Remove(g.pidFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // pid returns the process of the gateway, 0 if it is not running.
