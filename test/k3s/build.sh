@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-readonly version=v1.33.2+k3s1 coredns=v1.12.1 metrics=v0.7.2
+readonly version=v1.33.2+k3s1 runc=v1.2.6 coredns=v1.12.1 metrics=v0.7.2
 arch=$(go env GOARCH)
 inputs=$(cat go.mod go.sum build.sh launcher/main.go pause/main.go cni/go.* cni/flannel/main.go ../images/main.go | sha256sum | cut -c 1-12)
 cache=${PIPEOPS_CACHE:-/var/cache/pipeops-agent}
@@ -51,17 +51,19 @@ build() { # build NAME CGO TAGS LDFLAGS PACKAGE: into the folder bin, unless it 
 	mv "$work/bin/.$name" "$work/bin/$name"
 }
 
-image() { # image NAME PACKAGE@VERSION: a program of a module of its own, into the folder images
-	[[ ! -e $work/images/$1 ]] || return 0
-	say "building the image of $1"
-	CGO_ENABLED=0 GOBIN=$work/images GOFLAGS="${GOFLAGS:-} -mod=mod" go install -trimpath -ldflags '-s -w' "$2"
+install() { # install FOLDER CGO TAGS LDFLAGS PACKAGE@VERSION: a program by its own go.mod, as the checksum database knows it
+	local folder=$1 cgo=$2 tags=$3 ldflags=$4 package=$5 name
+	name=$(basename "${package%@*}")
+	[[ ! -e $work/$folder/$name ]] || return 0
+	say "building $name"
+	CGO_ENABLED=$cgo GOBIN=$work/$folder go install -trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w $ldflags" "$package"
 }
 
 needs
 static="-extldflags '-static -lm -ldl -lz -lpthread'"
 
-image coredns "github.com/coredns/coredns@$coredns"
-image metrics-server "sigs.k8s.io/metrics-server/cmd/metrics-server@$metrics"
+install images 0 '' '' "github.com/coredns/coredns@$coredns"
+install images 0 '' '' "sigs.k8s.io/metrics-server/cmd/metrics-server@$metrics"
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/images/pause" ./pause
 
 (
@@ -72,7 +74,7 @@ CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/images/pause" ./paus
 	done
 )
 build containerd-shim-runc-v2 0 'netgo osusergo' '' github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
-build runc 1 'netgo osusergo seccomp apparmor' "-extldflags -static" github.com/opencontainers/runc
+install bin 1 'netgo osusergo seccomp apparmor' '-extldflags -static' "github.com/opencontainers/runc@$runc"
 v="-X github.com/k3s-io/k3s/pkg/version.Version=$version -X github.com/k3s-io/k3s/pkg/version.GitCommit=modules"
 for base in k8s.io/client-go/pkg k8s.io/component-base; do
 	v="$v -X $base/version.gitVersion=$version -X $base/version.gitTreeState=clean"
