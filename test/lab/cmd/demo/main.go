@@ -133,12 +133,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 // install shows the events of the install as they come.
 func (d *demo) install(ctx context.Context, r *rig.Rig, m *lab.Machine, events *rig.Events) error {
 	events.Show = func(e wire.Event) {
-		switch {
-		case e.State == "done" || e.State == "failed" || e.State == "rolled-back":
+		switch e.State {
+		case "done", "failed", "rolled-back":
 			d.say("  %s: %s, %.1f s", e.Title, e.State, float64(e.DurationMS)/1000)
-		case e.State == "unchanged":
+		case "unchanged":
 			d.say("  %s: it is so already", e.Title)
-		case e.State == "":
+		case "":
 			for line := range strings.Lines(strings.TrimSpace(e.Message)) {
 				d.say("  %s", strings.TrimRight(line, "\n"))
 			}
