@@ -8,14 +8,15 @@ package apiproxy
 import (
 	"context"
 	"fmt"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -38,12 +39,13 @@ const maxGroups = 64
 
 // New returns the handler of wire.PathAgentKube and all below it.
 func New(o Options) http.Handler {
-	return &proxy{Options: o, buffers: &buffers{}}
+	return &proxy{Options: o, errors: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}
 }
 
 type proxy struct {
 	Options
-	buffers *buffers
+	buffers session.Buffers
+	errors  *log.Logger
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -81,8 +83,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(&httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1, // watches and logs
-		BufferPool:    p.buffers,
-		ErrorLog:      slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+		BufferPool:    &p.buffers,
+		ErrorLog:      p.errors,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			target := *upstream.Base
 			target.Path = strings.TrimSuffix(target.Path, "/") + path
@@ -102,22 +104,4 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refusal.WriteStatus(w, http.StatusBadGateway, "BadGateway", "the agent cannot reach the Kubernetes API of its machine: "+err.Error())
 		},
 	}).ServeHTTP(w, r)
-}
-
-// buffers lends the buffers through which bodies are copied.
-type buffers struct{ pool sync.Pool }
-
-const bufferSize = 32 << 10
-
-func (b *buffers) Get() []byte {
-	if buf, ok := b.pool.Get().(*[bufferSize]byte); ok {
-		return buf[:]
-	}
-	return make([]byte, bufferSize)
-}
-
-func (b *buffers) Put(buf []byte) {
-	if len(buf) == bufferSize {
-		b.pool.Put((*[bufferSize]byte)(buf))
-	}
 }

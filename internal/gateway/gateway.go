@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -45,8 +47,10 @@ type Gateway struct {
 	authority *authority
 	sessions  registry
 	changes   bell
-	work      gate     // sessions, and goodbyes on their way
-	address   net.Addr // of the listener; set by Serve before anything reads it
+	work      gate // sessions, and goodbyes on their way
+	buffers   session.Buffers
+	errors    *log.Logger // for packages that know no slog
+	address   net.Addr    // of the listener; set by Serve before anything reads it
 }
 
 // Open opens the state of a gateway and makes its CA at the first start. Close closes it.
@@ -76,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &Gateway{Options: o, store: s, authority: a}, nil
+	return &Gateway{Options: o, store: s, authority: a, errors: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}, nil
 }
 
 // Close closes the state.
@@ -111,7 +115,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    wire.MaxHeader,
-		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          g.errors,
 		Protocols:         new(http.Protocols),
 		TLSConfig: &tls.Config{
 			MinVersion:       tls.VersionTLS13,
@@ -133,7 +137,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	if err != nil {
 		return err
 	}
-	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
+	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: g.errors}
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
 	serving.Go(func() { failed <- server.ServeTLS(listener, "", "") })

@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -130,7 +129,8 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, p *peer, f for
 		Transport:      p.transport(),
 		FlushInterval:  -1, // watches and logs
 		ModifyResponse: f.answer,
-		ErrorLog:       slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		ErrorLog:       g.errors,
+		BufferPool:     &g.buffers,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = f.to, "agent", f.header, nil
 		},

@@ -73,7 +73,7 @@ type road struct {
 	user    *user
 }
 
-func build(t *testing.T) *road {
+func build(t testing.TB) *road {
 	t.Helper()
 	server := &apiServer{next: make(chan string)}
 	upstream := httptest.NewUnstartedServer(server)
@@ -109,7 +109,7 @@ func build(t *testing.T) *road {
 }
 
 // login makes a user of a cluster, as the kubeconfig command does.
-func login(t *testing.T, g *gatewaytest.Gateway, cluster string) *user {
+func login(t testing.TB, g *gatewaytest.Gateway, cluster string) *user {
 	t.Helper()
 	access, err := g.Admin.CreateAccess(t.Context(), cluster, "alice", 0)
 	if err != nil {
@@ -388,4 +388,32 @@ func TestProjectPages(t *testing.T) {
 			t.Errorf("%s: %s", path, response.Status)
 		}
 	}
+}
+
+// BenchmarkKube measures a small request over the whole way, against the API server asked directly.
+func BenchmarkKube(b *testing.B) {
+	road := build(b)
+	b.Run("tunnel", func(b *testing.B) {
+		for b.Loop() {
+			if status, _ := road.user.get("/echo"); status != http.StatusOK {
+				b.Fatal(status)
+			}
+		}
+	})
+	b.Run("gateway only", func(b *testing.B) {
+		u := *road.user
+		u.base = "https://" + road.gateway.Address
+		for b.Loop() {
+			if status, _ := u.get("/healthz"); status != http.StatusOK {
+				b.Fatal(status)
+			}
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				_, _ = road.user.get("/echo")
+			}
+		})
+	})
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // agent is an agent in this process: a tunnel with a handler, and a record of what it was told.
 type agent struct {
-	t      *testing.T
+	t      testing.TB
 	id     *identity.Identity
 	health health.Tracker
 	stop   func()
@@ -38,12 +38,12 @@ type agent struct {
 	sessions  int
 }
 
-func enroll(t *testing.T, g *gatewaytest.Gateway, dir, cluster string, token wire.Token) (*identity.Identity, error) {
+func enroll(t testing.TB, g *gatewaytest.Gateway, dir, cluster string, token wire.Token) (*identity.Identity, error) {
 	t.Helper()
 	return identity.Enroll(t.Context(), identity.Options{Dir: dir, Gateway: g.Address, Token: token, Cluster: cluster, Agent: "test"})
 }
 
-func mustEnroll(t *testing.T, g *gatewaytest.Gateway, cluster string) *identity.Identity {
+func mustEnroll(t testing.TB, g *gatewaytest.Gateway, cluster string) *identity.Identity {
 	t.Helper()
 	id, err := enroll(t, g, t.TempDir(), cluster, g.Token(""))
 	if err != nil {
@@ -53,12 +53,12 @@ func mustEnroll(t *testing.T, g *gatewaytest.Gateway, cluster string) *identity.
 }
 
 // runAgent runs an agent until the test ends.
-func runAgent(t *testing.T, id *identity.Identity, handler http.Handler) *agent {
+func runAgent(t testing.TB, id *identity.Identity, handler http.Handler) *agent {
 	t.Helper()
 	return runAgentWith(t, id, handler, backoff.Backoff{Base: 5 * time.Millisecond, Cap: 50 * time.Millisecond})
 }
 
-func runAgentWith(t *testing.T, id *identity.Identity, handler http.Handler, wait backoff.Backoff) *agent {
+func runAgentWith(t testing.TB, id *identity.Identity, handler http.Handler, wait backoff.Backoff) *agent {
 	t.Helper()
 	a := &agent{t: t, id: id}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -122,7 +122,7 @@ func (a *agent) reason(g *gatewaytest.Gateway, code string) {
 
 // user is somebody with a user token for a cluster.
 type user struct {
-	t       *testing.T
+	t       testing.TB
 	base    string
 	token   string
 	client  *http.Client
@@ -153,7 +153,7 @@ func (u *user) get(path string) (status int, body string) {
 	return response.StatusCode, string(raw)
 }
 
-func has(t *testing.T, got, want string) {
+func has(t testing.TB, got, want string) {
 	t.Helper()
 	if !strings.Contains(got, want) {
 		t.Errorf("got %q, want %q in it", got, want)

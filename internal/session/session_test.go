@@ -34,7 +34,7 @@ type pair struct {
 }
 
 // connect makes a pair over TCP or over TLS on it.
-func connect(t *testing.T, secure bool, agent, gateway http.Handler) *pair {
+func connect(t testing.TB, secure bool, agent, gateway http.Handler) *pair {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,7 +81,7 @@ func connect(t *testing.T, secure bool, agent, gateway http.Handler) *pair {
 	return p
 }
 
-func certificate(t *testing.T) tls.Certificate {
+func certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

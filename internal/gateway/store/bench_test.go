@@ -32,11 +32,13 @@ func BenchmarkAuthenticate(b *testing.B) {
 			}
 		}
 	})
-	b.Run("cluster", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := s.ClusterByName(b.Context(), "shop"); err != nil {
-				b.Fatal(err)
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := s.Authenticate(b.Context(), token); err != nil {
+					b.Error(err)
+				}
 			}
-		}
+		})
 	})
 }

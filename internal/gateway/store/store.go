@@ -31,6 +31,8 @@ type Store struct {
 	db  *sql.DB
 	key []byte // of the digests of secrets
 	now func() time.Time
+
+	grant *sql.Stmt // of Authenticate, which every request of a user needs
 }
 
 const (
@@ -71,11 +73,14 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot bring the store to its newest form: %w", err), db.Close())
 	}
+	if s.grant, err = db.PrepareContext(ctx, selectGrant); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), db.Close())
+	}
 	return s, nil
 }
 
 // Close closes the store.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.grant.Close(), s.db.Close()) }
 
 // Ping returns nil if the store answers.
 func (s *Store) Ping(ctx context.Context) error {

@@ -67,6 +67,9 @@ func (s *Store) AddUserToken(ctx context.Context, user string, groups []string, 
 	return userTokenPrefix + id + "." + secret, expires.UTC(), nil
 }
 
+const selectGrant = `SELECT t.mac, t.expires, u.name, u.groups, c.id, c.name, c.last_seen
+	FROM user_tokens t JOIN users u ON u.name = t.user JOIN clusters c ON c.id = t.cluster_id WHERE t.id = ?`
+
 // Authenticate returns what a user token allows; the error is USER_REFUSED and does not tell why.
 func (s *Store) Authenticate(ctx context.Context, token string) (Grant, error) {
 	refused := reason.Newf(reason.UserRefused, "it is unknown or has expired")
@@ -79,8 +82,7 @@ func (s *Store) Authenticate(ctx context.Context, token string) (Grant, error) {
 	var mac []byte
 	var groups string
 	var expires, seen int64
-	err := s.db.QueryRowContext(ctx, `SELECT t.mac, t.expires, u.name, u.groups, c.id, c.name, c.last_seen
-		FROM user_tokens t JOIN users u ON u.name = t.user JOIN clusters c ON c.id = t.cluster_id WHERE t.id = ?`, id).
+	err := s.grant.QueryRowContext(ctx, id).
 		Scan(&mac, &expires, &g.User, &groups, &g.ClusterID, &g.Cluster, &seen)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Grant{}, refused

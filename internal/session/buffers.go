@@ -1,0 +1,22 @@
+package session
+
+import "sync"
+
+// Buffers lends the buffers through which bodies are copied, each as large as a frame. It is an httputil.BufferPool; the
+// zero value is ready.
+type Buffers struct{ pool sync.Pool }
+
+// Get returns a buffer.
+func (b *Buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[chunk]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, chunk)
+}
+
+// Put takes a buffer back.
+func (b *Buffers) Put(buf []byte) {
+	if len(buf) == chunk {
+		b.pool.Put((*[chunk]byte)(buf))
+	}
+}
