@@ -35,6 +35,9 @@ func hardwareFiles() []file {
 	return []file{
 		{"/usr/local/sbin/lab-hardware", hardwareScript, 0o755},
 		{"/etc/systemd/system/lab-hardware.service", hardwareUnit, 0o644},
+		// With cgroup v1 nobody in a container is told when a scope has become empty: at a shutdown systemd would wait for the
+		// scopes of pods that have long ended until this time, by default 90 s, is over. A virtual machine has no such wait.
+		{"/etc/systemd/system.conf.d/lab.conf", "[Manager]\nDefaultTimeoutStopSec=5s\n", 0o644},
 	}
 }
 
