@@ -8,9 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/hashicorp/yamux"
 
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -105,12 +109,15 @@ func (l listener) Addr() net.Addr { return l.session.mux.Addr() }
 
 // describe says in plain words what a dead connection says in its own.
 func describe(err error) error {
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		return fmt.Errorf("the peer closed the connection: %w", err)
-	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the peer was silent for %s: %w", Silence, err)
+	case errors.Is(err, yamux.ErrKeepAliveTimeout):
+		return fmt.Errorf("the peer did not answer a ping within %s: %w", PingTimeout, err)
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return fmt.Errorf("the peer's machine acknowledged nothing for %s: %w", userTimeout, err)
 	}
 	return err
 }
