@@ -40,7 +40,8 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			if err != nil {
 				return err
 			}
-			listener, err := net.Listen("tcp", listen)
+			var config net.ListenConfig
+			listener, err := config.Listen(command.Context(), "tcp", listen)
 			if err != nil {
 				return errors.Join(reason.New(reason.NetPortTaken, listen, err), opened.Close())
 			}

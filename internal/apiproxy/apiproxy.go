@@ -7,8 +7,7 @@ package apiproxy
 
 import (
 	"context"
-	"fmt"
-	"log"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -39,13 +38,19 @@ const maxGroups = 64
 
 // New returns the handler of wire.PathAgentKube and all below it.
 func New(o Options) http.Handler {
-	return &proxy{Options: o, errors: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}
+	p := &proxy{Options: o}
+	p.forward = httputil.ReverseProxy{
+		FlushInterval: -1, // watches and logs
+		BufferPool:    &p.buffers,
+		ErrorLog:      slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+	return p
 }
 
 type proxy struct {
 	Options
 	buffers session.Buffers
-	errors  *log.Logger
+	forward httputil.ReverseProxy // what is the same for all requests
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -59,10 +64,10 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
 		return
 	}
-	header, upgrade, err := header(r.Header)
+	header, upgrade, err := buildHeader(r.Header)
 	if err != nil {
 		status, cause := http.StatusForbidden, "Forbidden"
-		if err == errUpgrade {
+		if errors.Is(err, errUpgrade) {
 			status, cause = http.StatusBadRequest, "BadRequest"
 		}
 		refusal.WriteStatus(w, status, cause, err.Error())
@@ -80,28 +85,24 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// An answer may start before the request has been read whole. Only HTTP/1.1 needs to be told.
 	_ = http.NewResponseController(w).EnableFullDuplex()
-	(&httputil.ReverseProxy{
-		Transport:     transport,
-		FlushInterval: -1, // watches and logs
-		BufferPool:    &p.buffers,
-		ErrorLog:      p.errors,
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			target := *upstream.Base
-			target.Path = strings.TrimSuffix(target.Path, "/") + path
-			target.RawPath = ""
-			target.RawQuery = pr.In.URL.RawQuery
-			pr.Out.URL, pr.Out.Host, pr.Out.Header = &target, "", header
-			pr.Out.Trailer = nil
-		},
-		ModifyResponse: func(response *http.Response) error {
-			if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
-				return fmt.Errorf("the API server switched to a protocol that was not asked for")
-			}
-			return nil
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			p.Log.Debug("request to the api server failed", "method", r.Method, "path", path, "err", err)
-			refusal.WriteStatus(w, http.StatusBadGateway, "BadGateway", "the agent cannot reach the Kubernetes API of its machine: "+err.Error())
-		},
-	}).ServeHTTP(w, r)
+	forward := p.forward
+	forward.Transport = transport
+	forward.Rewrite = func(pr *httputil.ProxyRequest) {
+		target := *upstream.Base
+		target.Path = strings.TrimSuffix(target.Path, "/") + path
+		target.RawPath = ""
+		target.RawQuery = pr.In.URL.RawQuery
+		pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = &target, "", header, nil
+	}
+	forward.ModifyResponse = func(response *http.Response) error {
+		if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+			return errors.New("the API server switched to a protocol that was not asked for")
+		}
+		return nil
+	}
+	forward.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
+		p.Log.Debug("request to the api server failed", "method", r.Method, "path", path, "err", err)
+		refusal.WriteStatus(w, http.StatusBadGateway, "BadGateway", "the agent cannot reach the Kubernetes API of its machine: "+err.Error())
+	}
+	forward.ServeHTTP(w, r)
 }

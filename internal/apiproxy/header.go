@@ -9,13 +9,13 @@ import (
 )
 
 var (
-	errUser    = errors.New("the gateway names no user, or one without the prefix " + wire.UserPrefix)
+	errUser    = errors.New("the gateway names no user of the prefix " + wire.UserPrefix + " or several")
 	errGroup   = errors.New("the gateway names a group without the prefix " + wire.UserPrefix + ", or too many groups")
 	errUpgrade = errors.New("the protocol that is asked for is not one of the Kubernetes API's")
 )
 
-// header builds the header of a request to the API server. upgrade is the protocol that it changes to, if any.
-func header(in http.Header) (out http.Header, upgrade string, err error) {
+// buildHeader builds the header of a request to the API server. upgrade is the protocol that it changes to, if any.
+func buildHeader(in http.Header) (out http.Header, upgrade string, err error) {
 	users := in[wire.HeaderUser]
 	if len(users) != 1 || !prefixed(users[0]) {
 		return nil, "", errUser

@@ -87,7 +87,7 @@ func TestForgedHeadersDoNotGetThrough(t *testing.T) {
 		in["Content-Type"] = []string{"application/json"}
 		in[wire.HeaderUser] = []string{"pipeops:alice"}
 		in[wire.HeaderGroup] = []string{"pipeops:admins", "pipeops:dev"}
-		out, upgrade, err := header(in)
+		out, upgrade, err := buildHeader(in)
 		if err != nil || upgrade != "" {
 			t.Errorf("%v: upgrade %q, %v", in, upgrade, err)
 			continue
@@ -136,7 +136,7 @@ func TestUsersAndGroupsThatAreRefused(t *testing.T) {
 			if tt.groups != nil {
 				in[wire.HeaderGroup] = tt.groups
 			}
-			if out, _, err := header(in); err == nil {
+			if out, _, err := buildHeader(in); err == nil {
 				t.Errorf("became %v", out)
 			}
 		})
@@ -169,7 +169,7 @@ func TestUpgrades(t *testing.T) {
 			if tt.protocol != nil {
 				in["Upgrade"] = tt.protocol
 			}
-			out, got, err := header(in)
+			out, got, err := buildHeader(in)
 			if got != tt.want || (err != nil) != tt.bad {
 				t.Fatalf("got %q, %v", got, err)
 			}
@@ -195,7 +195,7 @@ func FuzzHeader(f *testing.F) {
 	f.Add("connection", "Impersonate-User", "close", "")
 	f.Fuzz(func(t *testing.T, name, value, connection, protocol string) {
 		in := http.Header{name: {value}, "Connection": {connection}, "Upgrade": {protocol}, wire.HeaderUser: {"pipeops:a"}}
-		out, _, err := header(in)
+		out, _, err := buildHeader(in)
 		if err != nil {
 			return
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -28,16 +29,18 @@ type tokenRequest struct {
 }
 
 // listenAdmin makes the administrators' socket. Only root and the gateway's own user may connect.
-func (g *Gateway) listenAdmin() (net.Listener, error) {
+func (g *Gateway) listenAdmin(ctx context.Context) (net.Listener, error) {
 	path := AdminSocket(g.Data)
-	if other, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	dialer := net.Dialer{Timeout: time.Second}
+	if other, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		_ = other.Close()
 		return nil, reason.Newf(reason.Busy, "another gateway serves with the data folder %s", g.Data)
 	}
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("cannot remove the old socket: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for administrators: %w", err)
 	}

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,8 +48,7 @@ type Gateway struct {
 	changes   bell
 	work      gate // sessions, and goodbyes on their way
 	buffers   session.Buffers
-	errors    *log.Logger // for packages that know no slog
-	address   net.Addr    // of the listener; set by Serve before anything reads it
+	address   net.Addr // of the listener; set by Serve before anything reads it
 }
 
 // Open opens the state of a gateway and makes its CA at the first start. Close closes it.
@@ -80,7 +78,7 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &Gateway{Options: o, store: s, authority: a, errors: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}, nil
+	return &Gateway{Options: o, store: s, authority: a}, nil
 }
 
 // Close closes the state.
@@ -115,7 +113,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    wire.MaxHeader,
-		ErrorLog:          g.errors,
+		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
 		TLSConfig: &tls.Config{
 			MinVersion:       tls.VersionTLS13,
@@ -133,11 +131,11 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
 
-	admin, err := g.listenAdmin()
+	admin, err := g.listenAdmin(ctx)
 	if err != nil {
 		return err
 	}
-	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: g.errors}
+	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
 	serving.Go(func() { failed <- server.ServeTLS(listener, "", "") })

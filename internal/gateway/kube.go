@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -129,7 +130,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, p *peer, f for
 		Transport:      p.transport(),
 		FlushInterval:  -1, // watches and logs
 		ModifyResponse: f.answer,
-		ErrorLog:       g.errors,
+		ErrorLog:       slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
 		BufferPool:     &g.buffers,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = f.to, "agent", f.header, nil

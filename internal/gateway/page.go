@@ -33,7 +33,7 @@ func (g *Gateway) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !slash { // so that relative links of the page work
-		http.Redirect(w, r, wire.PathProjects+"/"+cluster+"/"+project+"/", http.StatusFound)
+		http.Redirect(w, r, wire.PathProjects+"/"+cluster+"/"+project+"/", http.StatusFound) //nolint:gosec // below a fixed path of this host, both names are DNS labels
 		return
 	}
 	g.forwardPage(w, r, p, grant, project, path)

@@ -54,7 +54,8 @@ func (g *Gateway) Start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", g.Address)
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), "tcp", g.Address)
 	if err != nil {
 		g.t.Fatal(err)
 	}
