@@ -132,7 +132,7 @@ func (t *tunnel) session(ctx context.Context) error {
 			}
 			err := t.Identity.Renew(ctx, client.Renew)
 			s.Close(nil)
-			_ = <-served // known: it was closed here
+			t.Log.Debug("session closed after renewal", "cause", <-served)
 			if err != nil {
 				return t.why(err, said)
 			}
