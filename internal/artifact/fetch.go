@@ -101,7 +101,11 @@ func (f *Fetcher) Fetch(ctx context.Context, d Download, progress func(done, tot
 	return atomicfile.SyncDir(d.Dir)
 }
 
-// fill brings the part to its full length, by as many attempts as bring something.
+// minGain is how many bytes an attempt must bring to count as one that got on: a mirror that gives a byte at a time must
+// not hold an install up for ever.
+const minGain = 64 << 10
+
+// fill brings the part to its full length, by as many attempts as get on.
 func (f *Fetcher) fill(ctx context.Context, d Download, p *part, progress func(done, total int64)) error {
 	most := p.size
 	for attempt := 1; ; attempt++ {
@@ -112,7 +116,7 @@ func (f *Fetcher) fill(ctx context.Context, d Download, p *part, progress func(d
 		if ctx.Err() != nil {
 			return fmt.Errorf("cannot fetch %s: %w", d.URL, errors.Join(ctx.Err(), err))
 		}
-		if p.size > most {
+		if p.size >= most+minGain {
 			most, attempt = p.size, 1
 		}
 		if t := (*transientError)(nil); !errors.As(err, &t) {

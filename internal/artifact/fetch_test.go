@@ -364,3 +364,12 @@ func sum(data []byte) string {
 	s := sha256.Sum256(data)
 	return hex.EncodeToString(s[:])
 }
+
+func TestMirrorThatGivesAFewBytesAtATime(t *testing.T) {
+	x := setup(t, 1<<20)
+	x.cutAfter = 1000
+	x.code(x.fetch(), reason.DownloadTruncated)
+	if n := x.requests.Load(); n != maxAttempts {
+		t.Errorf("%d requests", n)
+	}
+}

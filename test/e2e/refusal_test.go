@@ -76,13 +76,16 @@ func TestRefusals(t *testing.T) {
 			shell(t, m, "mkdir -p /var/lib/rancher/k3s/server/db && touch /var/lib/rancher/k3s/server/db/state.db")
 		}, repair: "rm -r /var/lib/rancher/k3s", code: "CLUSTER_DEBRIS", exit: 10},
 		{name: "full disk", prepare: func(t *testing.T) {
-			shell(t, m, "mount -t tmpfs -o size=64m tmpfs /var/lib/rancher")
-		}, repair: "umount /var/lib/rancher", code: "HOST_DISK_LOW", exit: 10},
+			shell(t, m, "mkdir -p /var/lib/pipeops-agent && mount -t tmpfs -o size=20m tmpfs /var/lib/pipeops-agent")
+		}, repair: "umount /var/lib/pipeops-agent", code: "HOST_DISK_LOW", exit: 10},
+		{name: "disk in memory", prepare: func(t *testing.T) {
+			shell(t, m, "mount -t tmpfs -o size=8g tmpfs /var/lib/rancher")
+		}, repair: "umount /var/lib/rancher", code: "HOST_DISK_TYPE", exit: 10},
 		{name: "wrong digest", prepare: func(t *testing.T) {
 			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Wrong: true})
 		}, code: "DOWNLOAD_DIGEST", exit: 20},
 		{name: "cut download", prepare: func(t *testing.T) {
-			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Cut: 1 << 20})
+			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Cut: 1000})
 		}, code: "DOWNLOAD_TRUNCATED", exit: 20},
 		{name: "release not there", install: []string{"--k3s-version", "v9.9.9+k3s1"}, code: "DOWNLOAD_FAILED", exit: 20},
 	}

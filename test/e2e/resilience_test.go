@@ -160,6 +160,10 @@ func TestForeignK3s(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// what this machine needs of containerd, as its owner would have found out
+	if err := m.Push(t.Context(), "test/bench/install/containerd.toml", "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl"); err != nil {
+		t.Fatal(err)
+	}
 	push(t, m, foreignUnit, "/etc/systemd/system/k3s.service")
 	shell(t, m, "chmod 755 /usr/local/bin/k3s && systemctl daemon-reload && systemctl start k3s")
 	before := shell(t, m, "find /etc/rancher /etc/systemd/system/k3s.service /usr/local/bin -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s")
