@@ -367,7 +367,7 @@ func sum(data []byte) string {
 
 func TestMirrorThatGivesAFewBytesAtATime(t *testing.T) {
 	x := setup(t, 1<<20)
-	x.cutAfter = 1000
+	x.cutAfter = 10_000
 	x.code(x.fetch(), reason.DownloadTruncated)
 	if n := x.requests.Load(); n != maxAttempts {
 		t.Errorf("%d requests", n)

@@ -98,6 +98,15 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	if err := decision.Err(); err != nil {
 		return 0, err
 	}
+	systemd, err := unit.Connect(ctx)
+	if err != nil {
+		return 0, reason.New(reason.HostNoSystemd, "D-Bus", err)
+	}
+	defer systemd.Close()
+	changes, err := o.changes(decision, systemd)
+	if err != nil {
+		return 0, err
+	}
 	id, err := o.enroll(ctx)
 	if err != nil {
 		return 0, err
@@ -108,15 +117,6 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	o.Events = func(e wire.Event) { show(e); report.Send(e) }
 	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
 
-	systemd, err := unit.Connect(ctx)
-	if err != nil {
-		return 0, reason.New(reason.HostNoSystemd, "D-Bus", err)
-	}
-	defer systemd.Close()
-	changes, err := o.changes(decision, systemd)
-	if err != nil {
-		return 0, err
-	}
 	runner := &plan.Runner{Store: store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) }}
 	result, err := runner.Run(ctx, plan.Plan{Name: "install", Steps: changes})
 	changed = len(result.Changed)

@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 		{name: "cut download", prepare: func(t *testing.T) {
 			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Cut: 1000})
 		}, code: "DOWNLOAD_TRUNCATED", exit: 20},
-		{name: "release not there", install: []string{"--k3s-version", "v9.9.9+k3s1"}, code: "DOWNLOAD_FAILED", exit: 20},
+		{name: "release not there", install: []string{"--k3s-version", "v1.33.99+k3s1"}, code: "DOWNLOAD_FAILED", exit: 20},
 	}
 	before := shell(t, m, fingerprint)
 	for _, tt := range tests {
@@ -118,7 +118,7 @@ func TestRefusals(t *testing.T) {
 		shell(t, m, "cp -a /var/lib/pipeops-agent /root/saved && rm -r /var/lib/pipeops-agent")
 		used := token(t, g, m)
 		checkInstall := func(cluster, code string) {
-			result, err := m.Exec(t.Context(), nil, w.install(cluster, "-o", "json", "--k3s-version", "v9.9.9+k3s1")...)
+			result, err := m.Exec(t.Context(), nil, w.install(cluster, "-o", "json", "--k3s-version", "v1.33.99+k3s1")...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -155,7 +155,7 @@ func TestForeignK3s(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
-	for name, to := range map[string]string{"k3s": "/usr/local/bin/k3s", "k3s-airgap-images-amd64.tar.zst": "/var/lib/rancher/k3s/agent/images/"} {
+	for name, to := range map[string]string{"k3s": "/usr/local/bin/k3s", "k3s-airgap-images-amd64.tar.zst": "/var/lib/rancher/k3s/agent/images/k3s.tar.zst"} {
 		if err := m.Push(t.Context(), filepath.Join(w.Release, name), to); err != nil {
 			t.Fatal(err)
 		}
