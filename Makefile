@@ -12,7 +12,7 @@ ARCH    := $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 LDFLAGS := -s -w -X github.com/pipeopshq/pipeops-agent/internal/version.version=$(VERSION)
 TOOL    := go tool -modfile=tools/go.mod
 SCRIPTS := $(shell git ls-files '*.sh' .ci/run packaging/scripts/'*' 2>/dev/null)
-MODULES := . tools test/images
+MODULES := . tools test/images test/k3s/cni
 
 .PHONY: help
 help: ## list the targets
