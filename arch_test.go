@@ -36,6 +36,7 @@ func rooms() map[string]int {
 		}
 	}
 	table["internal/gateway/gatewaytest"] = 4 // for tests only
+	table["internal/cluster/clustertest"] = 4 // for tests only
 	return table
 }
 

@@ -46,6 +46,7 @@ func Connect(kubeconfig string) (*Client, error) {
 func connect(config *rest.Config) (*Client, error) {
 	config.QPS, config.Burst = 50, 100 // requests per second of the agent itself; proxied requests are not counted
 	config.UserAgent = "pipeops-agent"
+	config.DisableCompression = true // the way is short: it would only cost time
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the server address: %w", err)

@@ -14,35 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic/fake"
-	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// The API server of these tests is client-go's own stand-in. It does not run controllers: a test plays them. It knows
-// apply only for objects that exist, so that is added.
+// newTest returns a reconciler on a stand-in for the API server. It runs no controllers: a test plays them.
 func newTest(t *testing.T) (*Reconciler, *cluster.Client) {
 	t.Helper()
-	server := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
-		map[schema.GroupVersionResource]string{{Version: "v1", Resource: "pods"}: "PodList"})
-	server.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		patch := action.(clienttesting.PatchAction)
-		applied := &unstructured.Unstructured{}
-		if err := applied.UnmarshalJSON(patch.GetPatch()); err != nil {
-			return true, nil, err
-		}
-		held, err := server.Tracker().Get(patch.GetResource(), patch.GetNamespace(), patch.GetName())
-		if err != nil {
-			return true, applied, server.Tracker().Create(patch.GetResource(), applied, patch.GetNamespace())
-		}
-		applied.Object["status"] = held.(*unstructured.Unstructured).Object["status"]
-		return true, applied, server.Tracker().Update(patch.GetResource(), applied, patch.GetNamespace())
-	})
-	client := &cluster.Client{Dynamic: server}
+	client := clustertest.New()
 	dir := filepath.Join(t.TempDir(), "desired")
 	return New(dir, &cluster.Source{Fixed: client}, slog.New(slog.DiscardHandler)), client
 }
