@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,12 +63,37 @@ func TestFromPackageToPage(t *testing.T) {
 	}
 	shell(t, m, "pipeops-agent status")
 
+	withinBudget(t, m)
+
 	kubectl := w.kubectlFor(t, "shop")
 	w.deploy(t, m, "shop")
 	t.Run("kubectl", func(t *testing.T) { stockKubectl(t, kubectl) })
 	t.Run("second install", func(t *testing.T) { secondInstall(t, m, install) })
 	t.Run("no trace of the token", func(t *testing.T) { tokenIsNowhere(t, m, secret) })
 	t.Run("reboot", func(t *testing.T) { survivesReboot(t, w, m) })
+}
+
+// The most that the agent may take: of disk in bytes, stripped, and of memory in bytes, idle with an enrolled cluster.
+const (
+	mostDisk   = 45_000_000
+	mostMemory = 40 << 20
+)
+
+// withinBudget wants the agent to be small, and prints how small it is.
+func withinBudget(t *testing.T, m *lab.Machine) {
+	t.Helper()
+	status, err := agentStatus(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := strconv.ParseInt(shell(t, m, "stat -c %s /usr/bin/pipeops-agent"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the agent takes %.1f MB of disk and %.1f MiB of memory", float64(size)/1e6, float64(status.RSS)/(1<<20))
+	if size > mostDisk || status.RSS > mostMemory {
+		t.Errorf("more than %d or %d bytes", mostDisk, mostMemory)
+	}
 }
 
 // checkEvents wants lines of JSON in which every step that started has ended well, and a decision.
