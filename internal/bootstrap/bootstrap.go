@@ -136,7 +136,8 @@ func summary(changed int, d distro.Decision, id *identity.Identity) string {
 	if changed == 0 {
 		return fmt.Sprintf("Nothing to change: %s runs here and is connected to %s as cluster %s", d.Chosen, id.Gateway(), id.Cluster())
 	}
-	return fmt.Sprintf("Done: %s runs here and is connected to %s as cluster %s", d.Chosen, id.Gateway(), id.Cluster())
+	return fmt.Sprintf("Done: %s runs here and is connected to %s as cluster %s\n"+
+		"Next, here: pipeops-agent status; at the gateway: pipeops-gateway kubeconfig %s", d.Chosen, id.Gateway(), id.Cluster(), id.Cluster())
 }
 
 // closeReport sends the end of the story to the gateway.

@@ -43,7 +43,7 @@ func TestPlain(t *testing.T) {
 	want := `k3s fits this machine
 ... Install the k3s binary
     Install the k3s binary: 1.0 of 2.0 MiB
-ok  Install the k3s binary (1.3 s)
+ok  Install the k3s binary (1.3 s, 2.0 MiB)
 ok  Raise the inotify limits (as it should be)
 ... Start k3s
 FAILED  Start k3s (1:30 min)
@@ -62,7 +62,7 @@ func TestTerminalKeepsOneLiveLine(t *testing.T) {
 	}
 	view.Close()
 	text := out.String()
-	for _, want := range []string{"k3s fits this machine\n", "1.0 of 2.0 MiB", "✓", "1.3 s\n", "as it should be", "✗", "undone"} {
+	for _, want := range []string{"k3s fits this machine\n", "1.0 of 2.0 MiB", "✓", "1.3 s, 2.0 MiB\n", "as it should be", "✗", "undone"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in %q", want, text)
 		}

@@ -42,11 +42,13 @@ func JSON(w io.Writer) Progress {
 // bytes in five seconds.
 func Plain(w io.Writer) Progress {
 	var mu sync.Mutex
+	var moved moved
 	var lastBytes time.Time
 	return Progress{
 		show: func(e wire.Event) {
 			mu.Lock()
 			defer mu.Unlock()
+			e = moved.follow(e)
 			if e.State == "progress" {
 				if e.Time.Sub(lastBytes) < 5*time.Second {
 					return
@@ -61,6 +63,23 @@ func Plain(w io.Writer) Progress {
 	}
 }
 
+// moved remembers how many bytes the running step has moved, so that its end can tell.
+type moved struct {
+	step  string
+	bytes int64
+}
+
+// follow returns the event, with the bytes of its step if it ends one.
+func (m *moved) follow(e wire.Event) wire.Event {
+	switch {
+	case e.State == "progress":
+		m.step, m.bytes = e.Step, e.Bytes
+	case e.State == "done" && e.Step == m.step && e.Bytes == 0:
+		e.Bytes = m.bytes
+	}
+	return e
+}
+
 // line is the plain line of an event; empty means that it is not shown.
 func line(e wire.Event) string {
 	took := duration(e.DurationMS)
@@ -72,7 +91,7 @@ func line(e wire.Event) string {
 	case e.State == "progress":
 		return fmt.Sprintf("    %s: %s", e.Title, mebibytes(e.Bytes, e.Total))
 	case e.State == "done":
-		return fmt.Sprintf("ok  %s (%s)", e.Title, took)
+		return fmt.Sprintf("ok  %s (%s%s)", e.Title, took, trailing(e))
 	case e.State == "unchanged":
 		return fmt.Sprintf("ok  %s (as it should be)", e.Title)
 	case e.State == "failed":
@@ -120,6 +139,7 @@ type terminal struct {
 	stop chan struct{}
 
 	mu      sync.Mutex
+	moved   moved
 	running *wire.Event // nil: no live line
 	since   time.Time
 	frame   int
@@ -129,6 +149,7 @@ func (t *terminal) event(e wire.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.wipe()
+	e = t.moved.follow(e)
 	switch {
 	case e.Kind != "step":
 		if e.Message != "" {
@@ -155,12 +176,12 @@ func (t *terminal) event(e wire.Event) {
 	t.draw()
 }
 
-// trailing says how many bytes a finished step moved.
+// trailing says how many bytes a finished step has moved, if any.
 func trailing(e wire.Event) string {
 	if e.Bytes == 0 {
 		return ""
 	}
-	return "  " + mebibytes(e.Bytes, 0)
+	return ", " + mebibytes(e.Bytes, 0)
 }
 
 func (t *terminal) draw() {
