@@ -23,7 +23,7 @@ const module = "github.com/pipeopshq/pipeops-agent/"
 // Of its own row a package may import what is named in the test.
 func rooms() map[string]int {
 	layers := []string{
-		0: "wire reason version atomicfile backoff command refusal health console",
+		0: "wire reason version atomicfile backoff command refusal health console cli",
 		1: "host trial unit artifact identity session bootstrap/plan cluster gateway/store",
 		2: "distro tunnel apiproxy deploy localapi gateway",
 		3: "bootstrap agent",
@@ -37,6 +37,7 @@ func rooms() map[string]int {
 	}
 	table["internal/gateway/gatewaytest"] = 4 // for tests only
 	table["internal/cluster/clustertest"] = 4 // for tests only
+	table["internal/cli/clitest"] = 4         // for tests only
 	return table
 }
 

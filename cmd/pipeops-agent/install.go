@@ -9,6 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -28,6 +29,7 @@ The join token is read from --token-file, PIPEOPS_TOKEN_FILE, the systemd creden
 Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>.`,
 		Example: `  pipeops-agent install --gateway gateway.example.com:8443 --token-file token --cluster shop
   pipeops-gateway token create | ssh root@machine pipeops-agent install --gateway gateway.example.com:8443 --token-file -`,
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			o, err := s.install(g, command)
 			if err != nil {
@@ -90,7 +92,7 @@ func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
 	view := console.Plain(command.OutOrStdout())
 	file, isFile := command.OutOrStdout().(*os.File)
 	switch {
-	case g.output == "json":
+	case g.JSON():
 		view = console.JSON(command.OutOrStdout())
 	case isFile && term.IsTerminal(int(file.Fd())) && !g.debug:
 		view = console.Terminal(command.OutOrStdout(), int(file.Fd()))

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
@@ -19,6 +20,7 @@ func newPlan(g *globals) *cobra.Command {
 		Short: "Show what install would do on this machine, and why; changes nothing",
 		Long: `Show which distribution fits this machine, why the others do not, and the steps of an install.
 Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := s.resolve(g, command)
 			if err != nil {
@@ -35,14 +37,12 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			if err != nil {
 				return err
 			}
-			if g.output == "json" {
-				if err := printJSON(command.OutOrStdout(), plan); err != nil {
-					return err
-				}
-				return told(plan.Decision.Err())
-			}
-			if err := printPlan(command.OutOrStdout(), plan); err != nil {
+			err = g.Print(command.OutOrStdout(), plan, func(w io.Writer) error { return printPlan(w, plan) })
+			if err != nil {
 				return err
+			}
+			if g.JSON() {
+				return cli.Told(plan.Decision.Err())
 			}
 			return plan.Decision.Err()
 		},

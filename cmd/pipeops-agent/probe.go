@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
@@ -14,6 +16,7 @@ func newProbe(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "probe",
 		Short: "Show what is true of this machine; changes nothing",
+		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if capture != "" {
 				if root != "" {
@@ -26,11 +29,10 @@ func newProbe(g *globals) *cobra.Command {
 				return err
 			}
 			facts := host.Collect(command.Context(), system)
-			if g.output == "json" {
-				return printJSON(command.OutOrStdout(), facts.Report())
-			}
-			_, err = fmt.Fprint(command.OutOrStdout(), facts.Text())
-			return err
+			return g.Print(command.OutOrStdout(), facts.Report(), func(w io.Writer) error {
+				_, err := io.WriteString(w, facts.Text())
+				return err
+			})
 		},
 	}
 	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/agent"
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/version"
@@ -23,6 +24,7 @@ func newRun(g *globals) *cobra.Command {
 		Short: "Run the agent in the foreground, as its unit does",
 		Long: `Run the agent: the tunnel to the gateway, the Kubernetes API for its users, projects, health. It starts and stays
 alive while the gateway or the cluster is down. systemd runs it by pipeops-agent.service.`,
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := g.load(os.Getenv)
 			if err != nil {

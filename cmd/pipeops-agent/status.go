@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -19,18 +20,18 @@ func newStatus(g *globals) *cobra.Command {
 		Use:   "status",
 		Short: "Show what the running agent says of itself, its cluster and its projects",
 		Long:  "Show what the running agent says of itself. Exit code 0 if it is healthy, 40 if not.",
+		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			status, err := localapi.Fetch(command.Context(), g.socket)
 			if err != nil {
 				return err
 			}
-			if g.output == "json" {
-				err = printJSON(command.OutOrStdout(), status)
-			} else {
-				err = printStatus(command.OutOrStdout(), status, time.Now())
-			}
+			err = g.Print(command.OutOrStdout(), status, func(w io.Writer) error { return printStatus(w, status, time.Now()) })
 			if err != nil {
 				return err
+			}
+			if g.JSON() {
+				return cli.Told(judge(status))
 			}
 			return judge(status)
 		},

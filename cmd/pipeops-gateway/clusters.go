@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -16,13 +17,13 @@ func newClusters(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "clusters",
 		Short: "List the clusters",
-		Args:  arguments(),
+		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Clusters(command.Context())
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), list, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tKUBERNETES\tNODES\tINSTALL\tSEEN")
 				for _, c := range list {

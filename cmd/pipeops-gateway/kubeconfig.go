@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 )
 
@@ -21,14 +22,14 @@ func newKubeconfig(g *globals) *cobra.Command {
 is made anew by every call and is for this cluster only.
 
   pipeops-gateway kubeconfig shop > shop.yaml && kubectl --kubeconfig shop.yaml get nodes`,
-		Args:              arguments("CLUSTER"),
+		Args:              cli.Arguments("CLUSTER"),
 		ValidArgsFunction: g.completeClusters,
 		RunE: func(command *cobra.Command, args []string) error {
 			access, err := g.admin().CreateAccess(command.Context(), args[0], user, ttl)
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), access, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), access, func(w io.Writer) error {
 				_, err := io.WriteString(w, kubeconfig(access))
 				return err
 			})

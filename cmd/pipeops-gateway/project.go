@@ -7,12 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 func newProject(g *globals) *cobra.Command {
-	command := &cobra.Command{Use: "project", Short: "Run projects on clusters", Args: arguments(), RunE: func(command *cobra.Command, _ []string) error { return command.Help() }}
+	command := &cobra.Command{Use: "project", Short: "Run projects on clusters", Args: cli.Arguments(), RunE: cli.Help}
 	command.AddCommand(newProjectApply(g), newProjectList(g), newProjectStatus(g), newProjectOpen(g), newProjectDelete(g))
 	return command
 }
@@ -68,13 +69,13 @@ func newProjectList(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "list",
 		Short: "List the projects of a cluster",
-		Args:  arguments(),
+		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Projects(command.Context(), *cluster)
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), list, func(w io.Writer) error { return printProjects(w, list) })
+			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error { return printProjects(w, list) })
 		},
 	}
 	cluster = g.clusterFlag(command)
@@ -86,13 +87,13 @@ func newProjectDelete(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Remove a project from a cluster",
-		Args:  arguments("NAME"),
+		Args:  cli.Arguments("NAME"),
 		RunE: func(command *cobra.Command, args []string) error {
 			p, err := g.admin().Delete(command.Context(), *cluster, args[0])
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), p, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), p, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "%s is being removed from %s\n", p.Name, *cluster)
 				return err
 			})

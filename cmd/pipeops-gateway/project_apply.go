@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -29,7 +30,7 @@ func newProjectApply(g *globals) *cobra.Command {
   port: 8080
   replicas: 2          # 1 if left out
   env: {LOG: debug}`,
-		Args: arguments(),
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			p, err := readProject(command.InOrStdin(), file)
 			if err != nil {
@@ -47,7 +48,7 @@ func newProjectApply(g *globals) *cobra.Command {
 					return reason.Newf(reason.ProjectUnreachable, "%s is not ready after %s: %s", p.Name, timeout, state(applied))
 				}
 			}
-			return g.print(command.OutOrStdout(), applied, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), applied, func(w io.Writer) error {
 				return printProjects(w, []gateway.Project{applied})
 			})
 		},

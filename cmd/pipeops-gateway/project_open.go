@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -19,14 +20,14 @@ func newProjectOpen(g *globals) *cobra.Command {
 		Short: "Fetch a page of a project through the tunnel and print it",
 		Long: `open asks the project itself, through gateway, tunnel and cluster, and prints the body of its answer. The status goes to
 the standard error. With --url it prints the address for a browser instead, which asks for a user token as password.`,
-		Args: arguments("NAME"),
+		Args: cli.Arguments("NAME"),
 		RunE: func(command *cobra.Command, args []string) error {
 			p, err := g.admin().Project(command.Context(), *cluster, args[0], 0)
 			if err != nil {
 				return err
 			}
 			if url {
-				return g.print(command.OutOrStdout(), map[string]string{"url": p.URL}, func(w io.Writer) error {
+				return g.Print(command.OutOrStdout(), map[string]string{"url": p.URL}, func(w io.Writer) error {
 					_, err := fmt.Fprintln(w, p.URL)
 					return err
 				})
@@ -36,7 +37,7 @@ the standard error. With --url it prints the address for a browser instead, whic
 				return err
 			}
 			defer func() { _ = response.Body.Close() }()
-			if g.output == "json" {
+			if g.JSON() {
 				return printPage(g, command.OutOrStdout(), response)
 			}
 			_, _ = fmt.Fprintln(command.ErrOrStderr(), response.Status)
@@ -60,7 +61,7 @@ func printPage(g *globals, w io.Writer, response *http.Response) error {
 	if err != nil {
 		return reason.New(reason.ProjectUnreachable, "the answer was cut", err)
 	}
-	return g.print(w, map[string]any{"status": response.StatusCode, "header": response.Header, "body": string(body)}, nil)
+	return g.Print(w, map[string]any{"status": response.StatusCode, "header": response.Header, "body": string(body)}, nil)
 }
 
 // failed makes an error of an answer of the project that says it failed.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 )
 
@@ -17,13 +18,13 @@ func newProjectStatus(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status NAME",
 		Short: "Say what became of a project",
-		Args:  arguments("NAME"),
+		Args:  cli.Arguments("NAME"),
 		RunE: func(command *cobra.Command, args []string) error {
 			p, err := g.admin().Project(command.Context(), *cluster, args[0], wait)
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), p, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), p, func(w io.Writer) error {
 				if err := printProjects(w, []gateway.Project{p}); err != nil || len(p.Conditions) == 0 {
 					return err
 				}

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli/clitest"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -28,7 +26,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serving": serving, "exits": exits, "enroll": enroll,
+			"serving": serving, "exits": clitest.Exits, "enroll": enroll,
 		},
 	})
 }
@@ -57,24 +55,4 @@ func enroll(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = identity.Enroll(context.Background(), identity.Options{Dir: filepath.Join(ts.MkAbs("."), "id-"+args[2]), Gateway: args[0], Token: token, Cluster: args[2]})
 	ts.Check(err)
-}
-
-// exits runs a program and checks its exit code; stdout and stderr are as after exec.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var failed *exec.ExitError
-		if !errors.As(err, &failed) {
-			ts.Check(err)
-		}
-		got = failed.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
@@ -24,7 +25,7 @@ func newServe(g *globals) *cobra.Command {
 own in the data folder; join tokens carry its digest, so agents trust this gateway and no other.
 
 On SIGTERM it tells the agents, lets requests end for as long as --drain says, and exits 0.`,
-		Args: arguments(),
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			var threshold slog.Level
 			if err := threshold.UnmarshalText([]byte(level)); err != nil {
@@ -32,7 +33,7 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			}
 			options := &slog.HandlerOptions{Level: threshold}
 			var handler slog.Handler = slog.NewTextHandler(command.ErrOrStderr(), options)
-			if g.output == "json" {
+			if g.JSON() {
 				handler = slog.NewJSONHandler(command.ErrOrStderr(), options)
 			}
 			log := slog.New(handler)

@@ -8,11 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 )
 
 func newToken(g *globals) *cobra.Command {
-	command := &cobra.Command{Use: "token", Short: "Make and list join tokens", Args: arguments(), RunE: func(command *cobra.Command, _ []string) error { return command.Help() }}
+	command := &cobra.Command{Use: "token", Short: "Make and list join tokens", Args: cli.Arguments(), RunE: cli.Help}
 	command.AddCommand(newTokenCreate(g), newTokenList(g))
 	return command
 }
@@ -25,13 +26,13 @@ func newTokenCreate(g *globals) *cobra.Command {
 		Short: "Make a join token and print it, once",
 		Long: `create prints a token by which one machine can enrol, once. With --cluster only a cluster of that name can enrol; if there
 is one already, the new machine takes its place.`,
-		Args: arguments(),
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			token, err := g.admin().CreateToken(command.Context(), cluster, ttl)
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), token, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), token, func(w io.Writer) error {
 				_, err := fmt.Fprintln(w, token.Secret)
 				return err
 			})
@@ -46,13 +47,13 @@ func newTokenList(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the join tokens, without their secrets",
-		Args:  arguments(),
+		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Tokens(command.Context())
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), list, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				_, _ = fmt.Fprintln(table, "ID\tFOR\tCREATED\tSTATE")
 				for _, t := range list {

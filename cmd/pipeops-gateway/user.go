@@ -8,20 +8,22 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
 )
 
 func newUser(g *globals) *cobra.Command {
-	command := &cobra.Command{Use: "user", Short: "See who may use clusters", Args: arguments(), RunE: func(command *cobra.Command, _ []string) error { return command.Help() }}
+	command := &cobra.Command{Use: "user", Short: "See who may use clusters", Args: cli.Arguments(), RunE: cli.Help}
 	command.AddCommand(&cobra.Command{
 		Use:   "list",
 		Short: "List the users; kubeconfig makes them",
-		Args:  arguments(),
+		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Users(command.Context())
 			if err != nil {
 				return err
 			}
-			return g.print(command.OutOrStdout(), list, func(w io.Writer) error {
+			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				_, _ = fmt.Fprintln(table, "NAME\tGROUPS\tTOKENS\tCREATED")
 				for _, u := range list {

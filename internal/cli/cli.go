@@ -1,0 +1,128 @@
+// Package cli is the frame of the commands of both programs: one way to print values and errors, one set of rules for
+// flags and arguments.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/version"
+)
+
+// Output is how a command prints: as text or as JSON.
+type Output struct{ format string }
+
+// JSON reports whether JSON was asked for.
+func (o *Output) JSON() bool { return o.format == "json" }
+
+// Print writes the value as indented JSON if that was asked for, else by text.
+func (o *Output) Print(w io.Writer, value any, text func(io.Writer) error) error {
+	if !o.JSON() {
+		return text(w)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("cannot print: %w", err)
+	}
+	return nil
+}
+
+// Root makes a root command of the program: it explains itself, refuses what it does not know, and has the flag --output
+// and the command version.
+func Root(name, short, long string, o *Output) *cobra.Command {
+	root := &cobra.Command{
+		Use: name, Short: short, Long: long, Version: version.String(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return reason.Newf(reason.Usage, "there is no command %q", args[0])
+			}
+			return nil
+		},
+		RunE: Help,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if o.format != "text" && o.format != "json" {
+				return reason.Newf(reason.Usage, "--output %q: want text or json", o.format)
+			}
+			return nil
+		},
+	}
+	root.PersistentFlags().StringVarP(&o.format, "output", "o", "text", "output format: text or json")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return reason.New(reason.Usage, err.Error(), nil) })
+	root.AddCommand(versionCommand(name, o))
+	return root
+}
+
+// Help is the RunE of a command that only has others below it.
+func Help(command *cobra.Command, _ []string) error { return command.Help() }
+
+// Arguments returns a check that a command got exactly the arguments that are named.
+func Arguments(names ...string) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		switch {
+		case len(args) == len(names):
+			return nil
+		case len(names) == 0:
+			return reason.Newf(reason.Usage, "%s takes no argument, but got %q", command.CommandPath(), args[0])
+		}
+		return reason.Newf(reason.Usage, "%s: want %d argument(s) %q, got %q", command.CommandPath(), len(names), names, args)
+	}
+}
+
+func versionCommand(name string, o *Output) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			value := map[string]string{"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH}
+			return o.Print(command.OutOrStdout(), value, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%s %s %s/%s\n", name, version.String(), runtime.GOOS, runtime.GOARCH)
+				return err
+			})
+		},
+	}
+}
+
+// Main runs the command that this process was started for, until its end or a signal, and ends the process with the exit
+// code of package reason. It is the only place where an error is printed.
+func Main(root *cobra.Command, o *Output) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := root.ExecuteContext(ctx)
+	stop()
+	switch told := (toldError{}); {
+	case err == nil, errors.As(err, &told):
+	case o.JSON():
+		console.ErrorJSON(os.Stdout, err)
+	default:
+		console.Error(os.Stderr, err)
+	}
+	os.Exit(reason.Exit(err))
+}
+
+// toldError is an error that the command's own output has told already: only its exit code is left.
+type toldError struct{ error }
+
+func (e toldError) Unwrap() error { return e.error }
+
+// Told marks an error as told by the command's own output, so that it is not printed again. nil stays nil.
+func Told(err error) error {
+	if err == nil {
+		return nil
+	}
+	return toldError{err}
+}
