@@ -76,6 +76,7 @@ CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/images/pause" ./paus
 build containerd-shim-runc-v2 0 'netgo osusergo' '' github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 install bin 1 'netgo osusergo seccomp apparmor' '-extldflags -static' "github.com/opencontainers/runc@$runc"
 v="-X github.com/k3s-io/k3s/pkg/version.Version=$version -X github.com/k3s-io/k3s/pkg/version.GitCommit=modules"
+v="$v -X github.com/k3s-io/k3s/pkg/version.UpstreamGolang=$(go env GOVERSION)" # k3s starts only with the Go that it was told of
 for base in k8s.io/client-go/pkg k8s.io/component-base; do
 	v="$v -X $base/version.gitVersion=$version -X $base/version.gitTreeState=clean"
 done
