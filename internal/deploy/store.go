@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"sort"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -36,7 +35,7 @@ func (s store) newer(document wire.Document) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot encode the document: %w", err)
 	}
-	if err := renameio.WriteFile(s.path(document), content, 0o600); err != nil {
+	if err := atomicfile.Write(s.path(document), 0o600, content); err != nil {
 		return false, fmt.Errorf("cannot keep the document: %w", err)
 	}
 	return true, nil
