@@ -67,7 +67,23 @@ func Open(ctx context.Context) (*Lab, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the lab: %w", err)
 	}
+	spread(dir)
 	return &Lab{Dir: dir}, nil
+}
+
+// spread asks ext4 to put every machine into a part of the disk of its own, as chattr +T does. Where machines were deleted
+// within the last five minutes, ext4 steps over each of their inodes for every new file: a copy of the image then took 5 s
+// instead of 0.4 s. Other file systems refuse, and do well without.
+func spread(dir string) {
+	const topdir = 0x20000 // FS_TOPDIR_FL of linux/fs.h
+	f, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS); err == nil {
+		_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|topdir)
+	}
 }
 
 func (l *Lab) logf(format string, args ...any) {
