@@ -19,16 +19,30 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"pipeops-gateway": main})
 }
 
-// TestScripts runs the scripts in testdata/script. They know three commands of their own: "serving DIR" waits until a
+// TestScripts runs the scripts in testdata/script. They know $ADDRESS, where a gateway may listen, and three commands of their own: "serving DIR" waits until a
 // gateway answers on its socket, "enroll DIR ADDRESSFILE TOKENFILE NAME" enrols a cluster, and "exits CODE PROGRAM
 // ARGS..." runs a program that must exit so.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			address, err := freeAddress()
+			env.Setenv("ADDRESS", address)
+			return err
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serving": serving, "exits": clitest.Exits, "enroll": enroll,
 		},
 	})
+}
+
+// freeAddress returns an address of loopback on which nobody listens now.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
 }
 
 func serving(ts *testscript.TestScript, neg bool, args []string) {
