@@ -9,9 +9,10 @@ cd "$(dirname "$0")/.."
 # the same sources give the same bytes, whenever they are packed
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)
 export VERSION SOURCE_DATE_EPOCH CGO_ENABLED=0
-out=dist work=dist/.work
-rm -rf "$out"
-mkdir -p "$work/completion"
+# whoever uses the last dist/ meanwhile keeps a whole one
+out=.cache/dist work=.cache/dist-work
+rm -rf "$out" "$work"
+mkdir -p "$out" "$work/completion"
 nfpm=$work/nfpm
 go build -o "$nfpm" -modfile=tools/go.mod github.com/goreleaser/nfpm/v2/cmd/nfpm
 
@@ -49,4 +50,6 @@ sed -e "s/@VERSION@/$VERSION/" -e "s/@SHA256_AMD64@/$(sum amd64)/" -e "s/@SHA256
 chmod 0755 "$out/install.sh"
 rm -rf "$work"
 (cd "$out" && sha256sum -- * >.sums && mv .sums sha256sums)
-ls -l "$out"
+rm -rf dist
+mv "$out" dist
+ls -l dist

@@ -18,6 +18,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
@@ -39,15 +41,34 @@ func main() {
 	if *down {
 		run = d.down
 	}
-	if err := run(ctx); err != nil {
+	if err := d.alone(ctx, run); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
+// alone does something unless another demo is at work: there is one machine of that name.
+func (d *demo) alone(ctx context.Context, do func(context.Context) error) error {
+	l, err := lab.Open(ctx)
+	if err != nil {
+		return err
+	}
+	d.lab, d.dir = l, filepath.Join(l.Dir, ".demo")
+	lock, err := os.OpenFile(d.dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the lock of the demo: %w", err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("another demo is at work; wait for its end: %w", err)
+	}
+	return do(ctx)
+}
+
 type demo struct {
 	out    io.Writer
 	began  time.Time
+	lab    *lab.Lab
 	dir    string
 	stages []stage
 }
@@ -74,13 +95,8 @@ func (d *demo) stage(name, story string, do func() error) error {
 
 // down removes machine, gateway and files of an earlier demo; there may be none.
 func (d *demo) down(ctx context.Context) error {
-	l, err := lab.Open(ctx)
-	if err != nil {
-		return err
-	}
-	d.dir = filepath.Join(l.Dir, ".demo")
-	if _, err := os.Stat(filepath.Join(l.Dir, machineName)); err == nil {
-		m, err := l.Machine(machineName)
+	if _, err := os.Stat(filepath.Join(d.lab.Dir, machineName)); err == nil {
+		m, err := d.lab.Machine(machineName)
 		if err != nil {
 			return err
 		}
