@@ -46,7 +46,7 @@ func FindRelease(ctx context.Context, log func(string)) (string, error) {
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	log(fmt.Sprintf("the k3s release cannot be downloaded (%v): building it from Go modules, about half an hour the first time", err))
+	log(fmt.Sprintf("the k3s release cannot be downloaded (%v): taking one that is built from Go modules, which the first time needs half an hour", err))
 	cmd := exec.CommandContext(ctx, "bash", "test/k3s/build.sh")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
