@@ -59,6 +59,7 @@ bench-install: dist-here sample ## time our install and first page against k3s's
 
 .PHONY: demo
 demo: ## from nothing to a deployed project, in a machine of the lab; needs root, sets up the rest itself
+	@if [[ $$EUID != 0 ]]; then echo "make demo boots a machine in a container and needs root: sudo make demo" >&2; exit 1; fi
 	bash test/lab/setup.sh
 	$(MAKE) dist-here sample demo-run
 

@@ -140,6 +140,9 @@ func summary(changed int, d distro.Decision, id *identity.Identity) string {
 		"Next, here: pipeops-agent status; at the gateway: pipeops-gateway kubeconfig %s", d.Chosen, id.Gateway(), id.Cluster(), id.Cluster())
 }
 
+// farewell is how long the end of an install waits for the gateway to hear of it.
+const farewell = 10 * time.Second
+
 // closeReport sends the end of the story to the gateway.
 func (o Options) closeReport(ctx context.Context, report *tunnel.Reporter, err error) {
 	if err != nil {
@@ -150,7 +153,7 @@ func (o Options) closeReport(ctx context.Context, report *tunnel.Reporter, err e
 		}
 		report.Send(failed)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	if err := report.Close(ctx); err != nil {
 		o.Log.Warn("the gateway did not hear the end of the install", "err", err)

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -33,6 +32,7 @@ type Reporter struct {
 	mu      sync.Mutex
 	waiting []wire.Event
 	wake    chan struct{}
+	closing chan struct{}
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -41,7 +41,8 @@ type Reporter struct {
 func NewReporter(id *identity.Identity, log *slog.Logger) *Reporter {
 	client, base := id.Client()
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Reporter{client: client, url: base + wire.PathEvents, log: log, wake: make(chan struct{}, 1), stop: stop}
+	r := &Reporter{client: client, url: base + wire.PathEvents, log: log,
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), stop: stop}
 	r.done.Go(func() { r.run(ctx) })
 	return r
 }
@@ -57,10 +58,14 @@ func (r *Reporter) Send(e wire.Event) {
 	r.signal()
 }
 
-// Close sends what is left, for as long as ctx lasts, and stops the reporter.
+// Close sends what is left, for as long as ctx lasts, and stops the reporter. A request that is under way is not cut off:
+// a busy gateway may have stored its events, and would get them twice.
 func (r *Reporter) Close(ctx context.Context) error {
-	r.stop()
+	close(r.closing)
+	cut := context.AfterFunc(ctx, r.stop)
 	r.done.Wait()
+	cut()
+	r.stop()
 	defer r.client.CloseIdleConnections()
 	return r.flush(ctx)
 }
@@ -69,10 +74,14 @@ func (r *Reporter) run(ctx context.Context) {
 	for {
 		select {
 		case <-r.wake:
-		case <-ctx.Done():
+		case <-r.closing:
 			return
 		}
-		if backoff.Sleep(ctx, reportInterval) != nil {
+		gather := time.NewTimer(reportInterval)
+		select {
+		case <-gather.C:
+		case <-r.closing:
+			gather.Stop()
 			return
 		}
 		short, cancel := context.WithTimeout(ctx, reportTimeout)
