@@ -110,7 +110,7 @@ func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
 // interrupted makes the end by a signal an error of its own.
 func interrupted(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
-		return reason.New(reason.Interrupted, "a signal came", err)
+		return reason.Newf(reason.Interrupted, "a signal came")
 	}
 	return err
 }
