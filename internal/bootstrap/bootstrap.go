@@ -88,13 +88,15 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	facts := host.Collect(ctx, o.Host)
-	o.Events(event("facts", facts.Text(), facts.Report()))
+	seen := event("facts", facts.Text(), facts.Report())
+	o.Events(seen)
 	trials, err := trial.Run(ctx, trial.Env{})
 	if err != nil {
 		return 0, fmt.Errorf("cannot undo a trial: %w", err)
 	}
 	decision := distro.Decide(facts, trials, o.Request)
-	o.Events(event("decision", decision.Text(), decision))
+	decided := event("decision", decision.Text(), decision)
+	o.Events(decided)
 	if err := decision.Err(); err != nil {
 		return 0, err
 	}
@@ -113,6 +115,8 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	}
 	report := tunnel.NewReporter(id, o.Log)
 	defer func() { o.closeReport(ctx, report, err) }()
+	report.Send(seen) // what came before there was anybody to tell
+	report.Send(decided)
 	show := o.Events
 	o.Events = func(e wire.Event) { show(e); report.Send(e) }
 	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
