@@ -145,7 +145,7 @@ func summary(changed int, d distro.Decision, id *identity.Identity) string {
 }
 
 // farewell is how long the end of an install waits for the gateway to hear of it.
-const farewell = 10 * time.Second
+const farewell = 5 * time.Second
 
 // closeReport sends the end of the story to the gateway.
 func (o Options) closeReport(ctx context.Context, report *tunnel.Reporter, err error) {
