@@ -97,7 +97,7 @@ func (s *Store) Heartbeat(ctx context.Context, id string, h wire.Heartbeat) erro
 	}
 	raw, err := json.Marshal(conditions)
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, `UPDATE clusters SET last_seen = ?, agent = ?, kubernetes = ?, distro = ?, nodes = ?, conditions = ?,
+		_, err = s.reports.ExecContext(ctx, `UPDATE clusters SET last_seen = ?, agent = ?, kubernetes = ?, distro = ?, nodes = ?, conditions = ?,
 			facts = CASE WHEN ? = '' THEN facts ELSE ? END WHERE id = ?`,
 			ms(s.now()), h.Agent, h.Kubernetes, h.Distro, h.Nodes, string(raw), string(h.Facts), string(h.Facts), id)
 	}
@@ -124,7 +124,7 @@ const maxEvents = 1000
 
 // AddEvents appends to the progress of a cluster's install.
 func (s *Store) AddEvents(ctx context.Context, id string, events []wire.Event) error {
-	err := s.transact(ctx, func(tx *sql.Tx) error {
+	err := transact(ctx, s.reports, func(tx *sql.Tx) error {
 		for _, e := range events {
 			raw, err := json.Marshal(e)
 			if err != nil {

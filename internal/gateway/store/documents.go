@@ -49,7 +49,7 @@ func (s *Store) DeleteDocument(ctx context.Context, clusterID, kind, name string
 }
 
 func (s *Store) setDocument(ctx context.Context, clusterID, kind, name, spec string, deleted bool) (generation int64, err error) {
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	err = transact(ctx, s.db, func(tx *sql.Tx) error {
 		var oldSpec string
 		var oldDeleted bool
 		err := tx.QueryRowContext(ctx, `SELECT generation, spec, deleted FROM documents WHERE cluster_id = ? AND kind = ? AND name = ?`, clusterID, kind, name).
@@ -131,7 +131,7 @@ func (s *Store) SetStatus(ctx context.Context, clusterID string, st wire.Status)
 	}
 	raw, err := json.Marshal(conditions)
 	if err == nil {
-		err = s.transact(ctx, func(tx *sql.Tx) error {
+		err = transact(ctx, s.reports, func(tx *sql.Tx) error {
 			if removed {
 				_, err := tx.ExecContext(ctx, `DELETE FROM documents WHERE cluster_id = ? AND kind = ? AND name = ? AND deleted AND generation <= ?`,
 					clusterID, st.Kind, st.Name, st.ObservedGeneration)

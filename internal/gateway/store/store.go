@@ -28,9 +28,12 @@ var migrations embed.FS
 
 // Store is an open store. Its methods may be called concurrently.
 type Store struct {
-	db  *sql.DB
-	key []byte // of the digests of secrets
-	now func() time.Time
+	db *sql.DB // a commit waits for the disk: tokens are used once, and documents are promises
+	// reports is the same database, but a commit does not wait for the disk: what agents say often, and will say again
+	// after a power cut, must not hold up all others on a machine with a busy disk.
+	reports *sql.DB
+	key     []byte // of the digests of secrets
+	now     func() time.Time
 
 	grant *sql.Stmt // of Authenticate, which every request of a user needs
 }
@@ -61,26 +64,39 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("cannot open the store: %w", err)
 	}
+	db, err := openFile(path, "FULL")
+	if err != nil {
+		return nil, err
+	}
+	reports, err := openFile(path, "NORMAL")
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s := &Store{db: db, reports: reports, key: key, now: now}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot bring the store to its newest form: %w", err), db.Close(), reports.Close())
+	}
+	if s.grant, err = db.PrepareContext(ctx, selectGrant); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), db.Close(), reports.Close())
+	}
+	return s, nil
+}
+
+// openFile opens the database file; synchronous says what a commit waits for, as SQLite names it.
+func openFile(path, synchronous string) (*sql.DB, error) {
 	options := url.Values{"_txlock": {"immediate"}, "_pragma": {
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)",
 	}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the store: %w", err)
 	}
 	db.SetMaxOpenConns(4)
-	s := &Store{db: db, key: key, now: now}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot bring the store to its newest form: %w", err), db.Close())
-	}
-	if s.grant, err = db.PrepareContext(ctx, selectGrant); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), db.Close())
-	}
-	return s, nil
+	return db, nil
 }
 
 // Close closes the store.
-func (s *Store) Close() error { return errors.Join(s.grant.Close(), s.db.Close()) }
+func (s *Store) Close() error { return errors.Join(s.grant.Close(), s.reports.Close(), s.db.Close()) }
 
 // Ping returns nil if the store answers.
 func (s *Store) Ping(ctx context.Context) error {
@@ -107,7 +123,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = s.transact(ctx, func(tx *sql.Tx) error {
+		err = transact(ctx, s.db, func(tx *sql.Tx) error {
 			if _, err := tx.ExecContext(ctx, string(script)); err != nil {
 				return err
 			}
@@ -122,8 +138,8 @@ func (s *Store) migrate(ctx context.Context) error {
 }
 
 // transact runs f in a transaction, which is undone if f fails.
-func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+func transact(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ type Enrolled struct {
 func (s *Store) Enroll(ctx context.Context, t wire.Token, cluster string, key []byte, agent string) (Enrolled, error) {
 	var out Enrolled
 	now := s.now()
-	err := s.transact(ctx, func(tx *sql.Tx) error {
+	err := transact(ctx, s.db, func(tx *sql.Tx) error {
 		var mac, usedKey []byte
 		var bound, usedID string
 		var expires, used int64

@@ -52,7 +52,7 @@ func (s *Store) AddUserToken(ctx context.Context, user string, groups []string, 
 	}
 	now := s.now()
 	expires := now.Add(life)
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	err = transact(ctx, s.db, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO users (name, groups, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING`, user, string(list), ms(now))
 		if err != nil {
 			return err
