@@ -59,8 +59,8 @@ type PlannedStep struct {
 	Bytes   int64    `json:"bytes,omitempty"` // to download, where known
 }
 
-// MakePlan looks at the machine, decides, and lists the steps. It changes nothing. trials may be nil: then the results
-// that a captured machine holds are used, or none.
+// MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are
+// results that are known already, such as those of a captured machine; nil means none.
 func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
 	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)

@@ -9,6 +9,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // How long a layer may take. A slow machine unpacks images for minutes.
@@ -27,12 +28,15 @@ func layerStep(source *cluster.Source, layer cluster.Layer) plan.Step {
 	}
 }
 
+// adminsRights says for people what accessStep gives.
+const adminsRights = "group " + wire.GroupAdmins + " to cluster-admin"
+
 // accessStep binds the gateway's administrators to their role. It is undone with the cluster itself.
 func accessStep(source *cluster.Source) plan.Step {
 	return plan.Step{
 		ID:      "access",
 		Title:   "Give the gateway's administrators their rights",
-		Changes: []string{"ClusterRoleBinding pipeops-admins: group pipeops:admins to cluster-admin"},
+		Changes: []string{"ClusterRoleBinding " + cluster.AdminsBinding + ": " + adminsRights},
 		Timeout: time.Minute,
 		Done: func(ctx context.Context) (bool, error) {
 			client, err := source.Client()
@@ -46,7 +50,7 @@ func accessStep(source *cluster.Source) plan.Step {
 			if err != nil {
 				return err
 			}
-			return r.Note("kubernetes", "ClusterRoleBinding/pipeops-admins", "absent", "pipeops:admins to cluster-admin",
+			return r.Note("kubernetes", "ClusterRoleBinding/"+cluster.AdminsBinding, "absent", adminsRights,
 				func() error { return client.GrantAdmins(ctx) })
 		},
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// adminsBinding is the name of the binding that GrantAdmins makes.
-const adminsBinding = "pipeops-admins"
+// AdminsBinding is the name of the ClusterRoleBinding that GrantAdmins makes.
+const AdminsBinding = "pipeops-admins"
 
 // GrantAdmins binds the group of the gateway's administrators to the role cluster-admin. The agent impersonates its
 // members; without this binding they may do nothing. It may be called again and again.
@@ -21,14 +21,14 @@ func (c *Client) GrantAdmins(ctx context.Context) error {
 		"apiVersion": "rbac.authorization.k8s.io/v1",
 		"kind":       "ClusterRoleBinding",
 		"metadata": map[string]any{
-			"name":   adminsBinding,
+			"name":   AdminsBinding,
 			"labels": map[string]any{"app.kubernetes.io/managed-by": wire.FieldManager},
 		},
 		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
 		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": wire.GroupAdmins}},
 	}}
 	options := metav1.ApplyOptions{FieldManager: wire.FieldManager, Force: true}
-	if _, err := c.rbac("clusterrolebindings").Apply(ctx, adminsBinding, binding, options); err != nil {
+	if _, err := c.rbac("clusterrolebindings").Apply(ctx, AdminsBinding, binding, options); err != nil {
 		return fmt.Errorf("cannot bind %s to cluster-admin: %w", wire.GroupAdmins, err)
 	}
 	return nil
@@ -36,7 +36,7 @@ func (c *Client) GrantAdmins(ctx context.Context) error {
 
 // AdminsGranted reports whether the binding is as GrantAdmins makes it.
 func (c *Client) AdminsGranted(ctx context.Context) (bool, error) {
-	binding, err := c.rbac("clusterrolebindings").Get(ctx, adminsBinding, metav1.GetOptions{})
+	binding, err := c.rbac("clusterrolebindings").Get(ctx, AdminsBinding, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

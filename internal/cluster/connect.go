@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Client reaches one API server with the rights of one kubeconfig.
@@ -45,7 +47,7 @@ func Connect(kubeconfig string) (*Client, error) {
 
 func connect(config *rest.Config) (*Client, error) {
 	config.QPS, config.Burst = 50, 100 // requests per second of the agent itself; proxied requests are not counted
-	config.UserAgent = "pipeops-agent"
+	config.UserAgent = wire.FieldManager
 	config.DisableCompression = true // the way is short: it would only cost time
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {

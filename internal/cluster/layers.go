@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Layer is one thing that must work before a cluster is of use. Layers build on each other.
@@ -156,7 +158,7 @@ func pauseAs(name, image string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1",
 		"kind":       "Pod",
-		"metadata":   map[string]any{"name": name, "labels": map[string]any{"app.kubernetes.io/managed-by": "pipeops-agent"}},
+		"metadata":   map[string]any{"name": name, "labels": map[string]any{"app.kubernetes.io/managed-by": wire.FieldManager}},
 		"spec": map[string]any{
 			"automountServiceAccountToken":  false,
 			"enableServiceLinks":            false,
