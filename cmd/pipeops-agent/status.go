@@ -40,14 +40,11 @@ func newStatus(g *globals) *cobra.Command {
 
 // judge returns CLUSTER_UNHEALTHY if a vital condition is not true.
 func judge(status localapi.Status) error {
-	for _, declared := range health.All() {
-		for _, c := range status.Conditions {
-			if declared.Vital && c.Type == declared.Type && c.Status != health.True {
-				return reason.Newf(reason.ClusterUnhealthy, "%s is %s (%s %s)", c.Type, c.Status, c.Reason, c.Message)
-			}
-		}
+	c, ok := health.Broken(status.Conditions)
+	if ok {
+		return nil
 	}
-	return nil
+	return reason.Newf(reason.ClusterUnhealthy, "%s is %s (%s %s)", c.Type, c.Status, c.Reason, c.Message)
 }
 
 func printStatus(w io.Writer, s localapi.Status, now time.Time) error {

@@ -1,5 +1,7 @@
 package health
 
+import "github.com/pipeopshq/pipeops-agent/internal/wire"
+
 // Condition declares one aspect of the agent's health: who reports it is free to say True, False or Unknown, with a
 // reason; what it means and whether the agent is of any use without it stands here.
 type Condition struct {
@@ -26,4 +28,24 @@ func All() []Condition {
 		{NodesReady, "every node is ready", false},
 		{DesiredState, "everything that was asked for is as it should be", false},
 	}
+}
+
+// Broken returns the first vital condition that is not True; one that is not reported is Unknown. ok is true if there is
+// none: the cluster can be managed from outside.
+func Broken(conditions []wire.Condition) (broken wire.Condition, ok bool) {
+	for _, declared := range All() {
+		if !declared.Vital {
+			continue
+		}
+		found := wire.Condition{Type: declared.Type, Status: Unknown, Reason: notReported}
+		for _, c := range conditions {
+			if c.Type == declared.Type {
+				found = c
+			}
+		}
+		if found.Status != True {
+			return found, false
+		}
+	}
+	return wire.Condition{}, true
 }

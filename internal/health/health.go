@@ -15,6 +15,9 @@ const (
 	Unknown = "Unknown"
 )
 
+// notReported is the reason of a condition that nobody has set.
+const notReported = "NotReported"
+
 // Tracker holds the present conditions. The zero value is ready; all methods may be called concurrently.
 type Tracker struct {
 	Now func() time.Time // nil means time.Now
@@ -57,7 +60,7 @@ func (t *Tracker) get(kind string) wire.Condition {
 	if c, ok := t.set[kind]; ok {
 		return c
 	}
-	return wire.Condition{Type: kind, Status: Unknown, Reason: "NotReported"}
+	return wire.Condition{Type: kind, Status: Unknown, Reason: notReported}
 }
 
 // Conditions returns all declared conditions in their order, and a channel that is closed at the next change.
@@ -72,18 +75,6 @@ func (t *Tracker) Conditions() ([]wire.Condition, <-chan struct{}) {
 		t.changed = make(chan struct{})
 	}
 	return list, t.changed
-}
-
-// Healthy reports whether every vital condition is True.
-func (t *Tracker) Healthy() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, c := range All() {
-		if c.Vital && t.get(c.Type).Status != True {
-			return false
-		}
-	}
-	return true
 }
 
 func (t *Tracker) now() time.Time {
