@@ -12,6 +12,7 @@ type Arch struct {
 	Name     string     `json:"name"`          // as Go names it: "amd64", "arm64", "arm"; else the machine
 	Userland Known[int] `json:"userland_bits"` // 32 or 64: the ELF class of pid 1
 	PageSize Known[int] `json:"page_size"`     // bytes; some arm64 kernels use 16384 or 65536
+	Level    Known[int] `json:"level"`         // of x86-64: 1 to 4 (System V ABI supplement); unknown elsewhere
 }
 
 func archProbe() Probe {

@@ -17,6 +17,10 @@ const (
 type Disk struct {
 	Path string `json:"path"` // the directory that was asked for
 	At   string `json:"at"`   // the parent that exists; "" is unknown
+
+	Device     string      `json:"device,omitzero"` // "/dev/vda1"; "" is unknown
+	Rotational Known[bool] `json:"rotational,omitzero"`
+	Removable  Known[bool] `json:"removable,omitzero"` // a card or a stick
 	Statfs
 }
 

@@ -17,6 +17,13 @@ type Docker struct {
 	Server    string      `json:"server,omitzero"` // version: "28.2.2"
 	API       string      `json:"api,omitzero"`    // "1.50"
 	Root      string      `json:"root,omitzero"`   // its data directory; "" is unknown
+
+	MinAPI   string      `json:"min_api,omitzero"`  // the oldest that it speaks: "1.44"
+	Driver   string      `json:"driver,omitzero"`   // storage driver: "overlay2"
+	Rootless Known[bool] `json:"rootless,omitzero"` // run by a user that is not root
+	Desktop  Known[bool] `json:"desktop,omitzero"`  // Docker Desktop: the engine is in a virtual machine of its own
+	Outside  Known[bool] `json:"outside,omitzero"`  // the engine is not on this machine: its socket was mounted into this container
+	Swarm    Known[bool] `json:"swarm,omitzero"`    // part of a swarm
 }
 
 const dockerSocket = "/run/docker.sock"

@@ -23,6 +23,31 @@ type Facts struct {
 	Identity       Identity          `json:"identity"`
 	UID            Known[int]        `json:"uid"`
 
+	Modules      Modules      `json:"modules"`
+	KernelConfig KernelConfig `json:"kernel_config"`
+	LSM          LSM          `json:"lsm"`
+	Keyring      Keyring      `json:"keyring"`
+	Inotify      Inotify      `json:"inotify"`
+	Swap         Swap         `json:"swap"`
+	Limits       Limits       `json:"limits"`
+	Entropy      Entropy      `json:"entropy"`
+	Devices      Devices      `json:"devices"`
+	Sysctl       Sysctl       `json:"sysctl"`
+	Roots        Roots        `json:"roots"`
+	Packages     Packages     `json:"packages"`
+	Clock        Clock        `json:"clock"`
+	Routes       []Route      `json:"routes"` // null: unknown
+	Links        []Link       `json:"links"`  // null: unknown
+	Addresses    Addresses    `json:"addresses"`
+	DNS          DNS          `json:"dns"`
+	Proxy        Proxy        `json:"proxy"`
+	IPTables     IPTables     `json:"iptables"`
+	Firewall     Firewall     `json:"firewall"`
+	Cloud        Cloud        `json:"cloud"`
+	Neighbours   []Neighbour  `json:"neighbours"` // null: unknown
+	Runtimes     []Runtime    `json:"runtimes"`   // null: unknown
+	Boot         Boot         `json:"boot"`
+
 	// Errors holds the text of the error of each probe that failed, by its name.
 	Errors map[string]string `json:"-"`
 }

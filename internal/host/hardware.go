@@ -7,6 +7,10 @@ type Hardware struct {
 	Vendor  string `json:"vendor"`          // DMI sys_vendor: "QEMU"
 	Product string `json:"product"`         // DMI product_name
 	Model   string `json:"model,omitempty"` // device tree: "Raspberry Pi 4 Model B Rev 1.4"
+
+	Board    string      `json:"board,omitzero"`     // DMI board_vendor
+	AssetTag string      `json:"asset_tag,omitzero"` // DMI chassis_asset_tag, if it is one that a cloud gives to all its machines
+	Portable Known[bool] `json:"portable"`           // has a battery: it sleeps, and its addresses change
 }
 
 func hardwareProbe() Probe {

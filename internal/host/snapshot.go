@@ -42,8 +42,9 @@ type Statfs struct {
 
 // TrialResult is the outcome of one functional probe. OK unknown means that it could not be tried.
 type TrialResult struct {
-	OK     Known[bool] `json:"ok"`
-	Detail string      `json:"detail"`
+	OK     Known[bool]    `json:"ok"`
+	Detail string         `json:"detail"`
+	Value  Known[float64] `json:"value,omitzero"` // what was measured, where something was
 }
 
 // ParseSnapshot reads the content of a [SnapshotFile]. Fields that it does not know are left out.

@@ -19,11 +19,17 @@ const Timeout = 8 * time.Second
 
 // Names of the trials, as captured machines use them.
 const (
-	OOMScoreAdj  = "oom_score_adj"
-	SysctlWrite  = "sysctl_write"
-	CgroupCreate = "cgroup_create"
-	Kmsg         = "kmsg"
-	Overlay      = "overlay"
+	Overlay         = "overlay"
+	Netns           = "netns"
+	Vxlan           = "vxlan"
+	Nft             = "nft"
+	IPTablesComment = "iptables_comment"
+	CgroupCreate    = "cgroup_create"
+	SysctlWrite     = "sysctl_write"
+	OOMScoreAdj     = "oom_score_adj"
+	Kmsg            = "kmsg"
+	ModuleLoad      = "module_load"
+	Fsync           = "fsync_p99_ms" // its Value is the 99th percentile in milliseconds; captured under "numbers"
 )
 
 // Result is the outcome of one trial: OK unknown means that it could not be tried.
