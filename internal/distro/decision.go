@@ -18,6 +18,9 @@ type Request struct {
 	Adopt      bool   // a healthy cluster that we did not install may be taken over without being asked for by name
 	Kubeconfig string // of the cluster to adopt; "" lets the facts find it
 	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is K3sVersion
+
+	Consent []reason.Cost // costs that the user agrees to: CostPackage, CostReboot
+	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
 }
 
 // named reports whether the user asked for this distribution.
@@ -28,7 +31,9 @@ type Decision struct {
 	Chosen     string      `json:"chosen"` // "" if none
 	Kubeconfig string      `json:"kubeconfig,omitzero"`
 	Candidates []Candidate `json:"candidates"`
-	Remedies   []Remedy    `json:"remedies"` // that the chosen one needs
+	Remedies   []Remedy    `json:"remedies"`            // that the chosen one needs
+	Consent    []Remedy    `json:"consent,omitzero"`    // that would make the first rejected one fit, if the user agreed to their cost
+	Outer      []Patch     `json:"outer_host,omitzero"` // what only the outer host can change
 
 	requested string
 }

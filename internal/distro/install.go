@@ -28,6 +28,7 @@ type Install struct {
 	KubeletArgs      []string // name=value
 	ResolvConf       []byte   // resolv.conf for pods; nil lets k3s find one
 	RestrictOOMScore bool     // see RestrictOOMScoreAdj
+	Remedies         []Remedy // that the decision found to be needed
 
 	// Units is systemd; nil only where the steps are shown and not run.
 	Units Units

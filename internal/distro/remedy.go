@@ -5,18 +5,56 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
-// RemedyOOMScore is the id of the remedy that makes containerd leave the oom_score_adj of containers alone where nobody
-// may lower it.
-const RemedyOOMScore = "containerd-restrict-oom-score-adj"
+// The ids of the remedies. What their Values hold stands behind each.
+const (
+	RemedyOOMScore       = "containerd-restrict-oom-score-adj" // none: containerd leaves the oom_score_adj of containers alone where nobody may lower it
+	RemedyFlannelBackend = "flannel-backend"                   // "host-gw"
+	RemedyCIDR           = "cidr"                              // network of the pods, network of the services
+	RemedyKubeletArg     = "kubelet-arg"                       // name=value, ...
+	RemedyKubeProxyArg   = "kube-proxy-arg"                    // name=value, ...
+	RemedySnapshotter    = "snapshotter"                       // "native" or "fuse-overlayfs"
+	RemedyResolvConf     = "resolv-conf"                       // addresses of name servers
+	RemedyNodeName       = "node-name"                         // the name
+	RemedyBinaryDir      = "binary-dir"                        // "/opt/bin"
+	RemedyBundledTools   = "prefer-bundled-bin"                // none: the iptables that k3s brings comes before the machine's
+	RemedyDisable        = "disable"                           // parts of k3s that are left out
+	RemedySysctl         = "sysctl"                            // name=value, ...: raised, now and at every boot
+	RemedyModules        = "modules"                           // names: loaded, now and at every boot
+	RemedySharedRoot     = "shared-root"                       // none: "/" is made a shared mount before k3s starts
+	RemedyUFW            = "ufw"                               // networks whose packets are let in
+	RemedyFirewalld      = "firewalld"                         // networks that are put into the zone trusted
+	RemedyAcceptRules    = "accept-before-reject"              // networks that are accepted before rules that reject
+	RemedyNetManager     = "networkmanager-unmanaged"          // none: NetworkManager leaves the interfaces of pods alone
+	RemedyServiceOff     = "service-off"                       // units that are stopped and disabled
+	RemedyPackage        = "package"                           // names of packages, for the machine's own package manager
+	RemedyKernelCmdline  = "kernel-cmdline"                    // path of a one-line file, then the words that are appended to its line
+	RemedyOpenRCCgroups  = "openrc-cgroups"                    // none: the service cgroups is enabled, with the unified hierarchy
+)
 
-// Remedy is a change, beyond the usual steps, that makes a distribution work on this machine.
+// Remedy is a change, beyond the usual steps, that makes a distribution work on this machine. Those that cost nothing, or a
+// sysctl, are applied by an install; the others only with the user's consent.
 type Remedy struct {
 	ID       string       `json:"id"`
 	Code     reason.Code  `json:"code"`
-	Title    string       `json:"title"`
+	Title    string       `json:"title"` // what is done: "flannel routes directly (host-gw)"
 	Evidence string       `json:"evidence"`
 	Where    reason.Where `json:"where"`
 	Cost     reason.Cost  `json:"cost"`
+	Values   []string     `json:"values,omitzero"` // what it is applied with; see the ids
+	Risk     string       `json:"risk,omitzero"`   // what else it may do; "" is nothing that we know of
+}
+
+// Patch is what has to be changed outside this machine, ready to be pasted there.
+type Patch struct {
+	Host  string      `json:"host"` // where: "Proxmox VE", "LXD or Incus", "Windows PowerShell", "Docker host"
+	Lines []PatchLine `json:"lines"`
+}
+
+// PatchLine is one line of a patch.
+type PatchLine struct {
+	Text string `json:"text"`          // a command, or a line of a file
+	File string `json:"file,omitzero"` // the file that the line goes into; "" is a command
+	Risk string `json:"risk"`          // what the line gives away; never empty
 }
 
 // RestrictOOMScoreAdj reports whether containerd must be configured with restrict_oom_score_adj: the trial was made and
