@@ -18,6 +18,7 @@ type OS struct {
 	Codename string   `json:"codename,omitzero"`
 	Variant  string   `json:"variant,omitzero"` // VARIANT_ID
 	Ostree   string   `json:"ostree,omitzero"`  // OSTREE_VERSION
+	Doubt    string   `json:"doubt,omitzero"`   // what contradicts the file; "" is nothing
 	Family   string   `json:"family"`           // "debian", "rhel", "suse", "arch", "alpine" or the ID itself
 }
 

@@ -1,0 +1,274 @@
+package distro
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+)
+
+// inside reports whether we are in a container, whose kernel and modules are its host's.
+func (c Case) inside() bool {
+	_, is := c.Facts.Virtualization.Container()
+	return is || c.Facts.Virtualization.UserNamespace.Value
+}
+
+// modulesGone refuses a kernel whose modules an upgrade has removed, until the machine is booted with the new one.
+func modulesGone() Requirement {
+	return Requirement{Name: "reboot-pending", Code: reason.HostRebootPending, Judge: func(c Case) Finding {
+		present, ok := c.Facts.Modules.Present.Get()
+		switch {
+		case !ok, c.inside(), c.Facts.Virtualization.WSL.Value != 0:
+			return unknown()
+		case present, c.Trials.OK(trial.ModuleLoad).Value, len(c.missing(needed()...)) == 0:
+			return met()
+		}
+		return unmet(fmt.Sprintf("/lib/modules/%s is not there, and %s is not loaded: the kernel was upgraded and the machine not rebooted",
+			c.Facts.Kernel.Release, strings.Join(c.missing(needed()...), ", ")), "a reboot").fixed("reboot, then run the command again")
+	}}
+}
+
+// needed are the modules without which there are no pods, or none that reach a Service on their own node.
+func needed() []string { return []string{"overlay", "br_netfilter", "nf_conntrack"} }
+
+// missing returns those of these modules that the kernel is known not to have and not to find.
+func (c Case) missing(names ...string) []string {
+	var all []string
+	for _, n := range names {
+		if c.Facts.Modules.States[n] == "missing" {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// netfilter needs what kube-proxy's rules are made of. The effect is what counts; without a trial, what the modules tell.
+func netfilter() Requirement {
+	return Requirement{Name: "netfilter", Code: reason.HostNetfilter, Judge: func(c Case) Finding {
+		comment, tried := c.Trials.OK(trial.IPTablesComment).Get()
+		loadable, loadTried := c.Trials.OK(trial.ModuleLoad).Get()
+		modules := c.missing("br_netfilter", "xt_comment", "nf_conntrack")
+		switch {
+		case tried && comment: // the effect was seen; only the bridge has no trial of its own
+			modules = c.missing("br_netfilter")
+		case !tried && c.inside():
+			return unknown() // containers seldom see the modules of their host
+		case !tried && c.Facts.Modules.States == nil && !loadTried:
+			return unknown()
+		}
+		if c.inside() && comment || c.Facts.Modules.Present.OK && !c.Facts.Modules.Present.Value && !tried { // see modulesGone
+			return met()
+		}
+		fails := tried && !comment
+		if !fails && len(modules) == 0 && (loadable || !loadTried || c.inside()) {
+			return met()
+		}
+		var seen []string
+		if fails {
+			seen = append(seen, "an iptables rule with a comment cannot be made"+detail(c, trial.IPTablesComment))
+		}
+		if loadTried && !loadable && !c.inside() {
+			seen = append(seen, "a module cannot be loaded"+detail(c, trial.ModuleLoad))
+		}
+		if len(modules) > 0 {
+			seen = append(seen, "the kernel has no "+strings.Join(modules, ", "))
+		}
+		f := unmet(strings.Join(seen, "; "), "a kernel with the modules br_netfilter and xt_comment")
+		switch {
+		case c.Facts.Virtualization.WSL.Value == 2:
+			return f.outside("in PowerShell: wsl --update, then wsl --shutdown")
+		case c.inside():
+			return f.outside("load the modules on the outer host: modprobe -a br_netfilter nf_conntrack xt_comment nft_compat")
+		}
+		if p := extraModules(c.Facts); p != "" {
+			return f.fixed("install " + p + ": these modules are in a package of their own").
+				cured(remedy(RemedyPackage, "the package "+p+" is installed", p).costing(reason.CostPackage).
+					risking("the package manager may bring a newer kernel along, which needs a reboot"))
+		}
+		return f
+	}}
+}
+
+// detail adds what a trial saw.
+func detail(c Case, name string) string {
+	if d := c.Trials[name].Detail; d != "" {
+		return " (" + d + ")"
+	}
+	return ""
+}
+
+// extraModules is the package that has the modules which the kernel's own package leaves out, for the running kernel.
+func extraModules(f host.Facts) string {
+	release := f.Kernel.Release
+	if release == "" {
+		return ""
+	}
+	switch {
+	case f.OS.Family == "rhel" && f.OS.ID != "amzn":
+		return "kernel-modules-extra-" + release // kops 18724: EL10 moved them; Fedora and EL8 and later have the package too
+	case f.OS.ID == "amzn" && major(f.OS.Version) >= 2023:
+		return "kernel-modules-extra-" + release
+	case f.OS.ID == "ubuntu" || slices.Contains(f.OS.Like, "ubuntu"):
+		return "linux-modules-extra-" + release // on a Raspberry Pi from 21.10 to 23.10
+	}
+	return ""
+}
+
+// vxlan needs vxlan links, or else nodes that reach each other directly.
+func vxlan() Requirement {
+	return Requirement{Name: "vxlan", Code: reason.HostVxlan, Judge: func(c Case) Finding {
+		ok, tried := c.Trials.OK(trial.Vxlan).Get()
+		if !tried {
+			// loading is refused to containers, so what they do not see says nothing
+			if c.Facts.Modules.States == nil || c.inside() || len(c.missing("vxlan")) == 0 {
+				return unknown()
+			}
+			return unmet("the kernel has no vxlan", "a kernel with vxlan").cured(hostGateway())
+		}
+		if ok {
+			return met()
+		}
+		return unmet("a vxlan link cannot be made"+detail(c, trial.Vxlan), "a kernel with vxlan").cured(hostGateway())
+	}}
+}
+
+func hostGateway() Remedy {
+	return remedy(RemedyFlannelBackend, "flannel routes directly (host-gw)", "host-gw").risking("all nodes must be on one network")
+}
+
+// namespaces needs network namespaces; in a container that is a matter of nesting.
+func namespaces() Requirement {
+	return Requirement{Name: "namespaces", Code: reason.HostNamespaces, Judge: func(c Case) Finding {
+		ok, tried := c.Trials.OK(trial.Netns).Get()
+		switch {
+		case !tried:
+			return unknown()
+		case ok, c.inside():
+			return met()
+		}
+		return unmet("a network namespace cannot be made"+detail(c, trial.Netns), "a kernel that makes network namespaces")
+	}}
+}
+
+// oomScore needs that containers may be protected from the OOM killer, or a containerd that does not try: runc would fail
+// every pod.
+func oomScore() Requirement {
+	return Requirement{Name: "oom-score", Code: reason.HostOOMScore, Judge: func(c Case) Finding {
+		ok, tried := c.Trials.OK(trial.OOMScoreAdj).Get()
+		switch {
+		case !tried:
+			return unknown()
+		case ok:
+			return met()
+		}
+		evidence := c.Trials[trial.OOMScoreAdj].Detail
+		if evidence == "" {
+			evidence = "an oom_score_adj cannot be lowered"
+		}
+		return unmet(evidence, "a machine that has CAP_SYS_RESOURCE").
+			cured(remedy(RemedyOOMScore, "containerd is told not to lower oom_score_adj"))
+	}}
+}
+
+// raised needs kernel settings that are at least so high; an install raises them where it may. Where a container may not, it
+// is a warning at most: a cluster works without for a while.
+func raised(name string, code reason.Code, least map[string]int64, have func(host.Facts) map[string]host.Known[int64]) Requirement {
+	return Requirement{Name: name, Code: code, Advice: true, Judge: func(c Case) Finding {
+		var low, values []string
+		known := false
+		now := have(c.Facts)
+		for _, key := range sortedKeys(least) {
+			n, ok := now[key].Get()
+			if !ok {
+				continue
+			}
+			known = true
+			if n < least[key] {
+				low = append(low, fmt.Sprintf("%s is %d, below %d", key, n, least[key]))
+				values = append(values, fmt.Sprintf("%s=%d", key, least[key]))
+			}
+		}
+		switch {
+		case !known:
+			return unknown()
+		case len(low) == 0:
+			return met()
+		}
+		f := unmet(strings.Join(low, ", "), "")
+		if c.inside() && !allowed(c.Trials, trial.SysctlWrite, c.Facts.Kernel.SysctlReadOnly).Or(false) {
+			return f.outside("raise them on the outer host: sysctl -w " + strings.Join(values, " "))
+		}
+		return f.cured(remedy(RemedySysctl, strings.Join(values, ", "), values...).costing(reason.CostSysctl))
+	}}
+}
+
+func inotify() Requirement {
+	return raised("inotify", reason.HostInotify, map[string]int64{
+		"fs.inotify.max_user_instances": inotifyInstances, "fs.inotify.max_user_watches": inotifyWatches,
+	}, func(f host.Facts) map[string]host.Known[int64] {
+		return map[string]host.Known[int64]{
+			"fs.inotify.max_user_instances": f.Inotify.MaxInstances, "fs.inotify.max_user_watches": f.Inotify.MaxWatches,
+		}
+	})
+}
+
+func keyring() Requirement {
+	return raised("keyring", reason.HostKeyring, map[string]int64{
+		"kernel.keys.root_maxkeys": keyringKeys, "kernel.keys.root_maxbytes": keyringBytes,
+	}, func(f host.Facts) map[string]host.Known[int64] {
+		return map[string]host.Known[int64]{
+			"kernel.keys.root_maxkeys": f.Keyring.MaxKeys, "kernel.keys.root_maxbytes": f.Keyring.MaxBytes,
+		}
+	})
+}
+
+func sortedKeys(m map[string]int64) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// selinux warns where SELinux is enforced: without the policy of k3s, pods run unconfined.
+func selinux() Requirement {
+	return Requirement{Name: "selinux", Code: reason.HostSELinux, Advice: true, Judge: func(c Case) Finding {
+		s := c.Facts.LSM.SELinux
+		switch {
+		case s == "":
+			return unknown()
+		case s != "enforcing":
+			return met()
+		}
+		f := unmet("SELinux is enforcing; k3s is installed without its policy, so pods are not confined by it", "")
+		o := c.Facts.OS
+		switch {
+		case o.ID == "amzn":
+			return f.fixed("none: Amazon Linux has no container-selinux that fits the policy of k3s")
+		case o.ID == "sles":
+			return f.fixed("none: SLES has no container-selinux; AppArmor is its default")
+		case o.ID == "flatcar":
+			return f.fixed("none: Flatcar has no policy for k3s; set SELinux to permissive if pods are denied something")
+		}
+		return f
+	}}
+}
+
+// sharedRoot needs that mounts which the kubelet makes reach the containers: in WSL 2 and some containers "/" is private.
+func sharedRoot() Requirement {
+	return Requirement{Name: "shared-root", Code: reason.HostMounts, Judge: func(c Case) Finding {
+		shared, ok := c.Facts.Roots.Shared.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case shared:
+			return met()
+		}
+		return unmet("\"/\" is not a shared mount", "a shared root mount").
+			cured(remedy(RemedySharedRoot, "\"/\" is made a shared mount before k3s starts"))
+	}}
+}
