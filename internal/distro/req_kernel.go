@@ -173,67 +173,6 @@ func oomScore() Requirement {
 	}}
 }
 
-// raised needs kernel settings that are at least so high; an install raises them where it may. Where a container may not, it
-// is a warning at most: a cluster works without for a while.
-func raised(name string, code reason.Code, least map[string]int64, have func(host.Facts) map[string]host.Known[int64]) Requirement {
-	return Requirement{Name: name, Code: code, Advice: true, Judge: func(c Case) Finding {
-		var low, values []string
-		known := false
-		now := have(c.Facts)
-		for _, key := range sortedKeys(least) {
-			n, ok := now[key].Get()
-			if !ok {
-				continue
-			}
-			known = true
-			if n < least[key] {
-				low = append(low, fmt.Sprintf("%s is %d, below %d", key, n, least[key]))
-				values = append(values, fmt.Sprintf("%s=%d", key, least[key]))
-			}
-		}
-		switch {
-		case !known:
-			return unknown()
-		case len(low) == 0:
-			return met()
-		}
-		f := unmet(strings.Join(low, ", "), "")
-		if c.inside() && !allowed(c.Trials, trial.SysctlWrite, c.Facts.Kernel.SysctlReadOnly).Or(false) {
-			return f.outside("raise them on the outer host: sysctl -w " + strings.Join(values, " "))
-		}
-		return f.cured(remedy(RemedySysctl, strings.Join(values, ", "), values...).costing(reason.CostSysctl))
-	}}
-}
-
-func inotify() Requirement {
-	return raised("inotify", reason.HostInotify, map[string]int64{
-		"fs.inotify.max_user_instances": inotifyInstances, "fs.inotify.max_user_watches": inotifyWatches,
-	}, func(f host.Facts) map[string]host.Known[int64] {
-		return map[string]host.Known[int64]{
-			"fs.inotify.max_user_instances": f.Inotify.MaxInstances, "fs.inotify.max_user_watches": f.Inotify.MaxWatches,
-		}
-	})
-}
-
-func keyring() Requirement {
-	return raised("keyring", reason.HostKeyring, map[string]int64{
-		"kernel.keys.root_maxkeys": keyringKeys, "kernel.keys.root_maxbytes": keyringBytes,
-	}, func(f host.Facts) map[string]host.Known[int64] {
-		return map[string]host.Known[int64]{
-			"kernel.keys.root_maxkeys": f.Keyring.MaxKeys, "kernel.keys.root_maxbytes": f.Keyring.MaxBytes,
-		}
-	})
-}
-
-func sortedKeys(m map[string]int64) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // selinux warns where SELinux is enforced: without the policy of k3s, pods run unconfined.
 func selinux() Requirement {
 	return Requirement{Name: "selinux", Code: reason.HostSELinux, Advice: true, Judge: func(c Case) Finding {
