@@ -113,10 +113,10 @@ func TestRequirements(t *testing.T) {
 		"private root mount":                 {change: func(m *captured) { m.facts.Roots.Shared = host.Is(false) }, want: sight{K3s, "", "", "shared-root"}},
 		"Docker Desktop in WSL 2": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Virtualization.WSL, m.facts.Docker.Desktop = host.Is(2), host.Is(true)
-		}), want: sight{K3d, "HOST_WSL_DOCKER", "", ""}},
+		}), want: sight{K3d, "HOST_WSL_DOCKER", "HOST_WSL_IDLE", ""}},
 		"Docker Desktop in WSL 2, k3s by name": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Virtualization.WSL, m.facts.Docker.Desktop = host.Is(2), host.Is(true)
-		}), request: Request{Distro: K3s}, want: sight{K3s, "HOST_WSL_DOCKER", "", ""}},
+		}), request: Request{Distro: K3s}, want: sight{K3s, "HOST_WSL_DOCKER", "HOST_WSL_IDLE", ""}},
 
 		// kernel
 		"no vxlan":         {change: tried(trial.Vxlan, no("operation not supported")), want: sight{K3s, "", "", "flannel-backend host-gw"}},
