@@ -10,6 +10,7 @@ import (
 
 // mount is one line of /proc/self/mountinfo.
 type mount struct {
+	Device   string // "8:1"
 	Root     string // of the mounted tree in its file system: not "/" for a bind mount
 	Point    string
 	Type     string
@@ -38,7 +39,7 @@ func parseMountinfo(b []byte) mounts {
 		if sep < 6 || len(fields) < sep+3 {
 			continue
 		}
-		m := mount{Root: unescape(fields[3]), Point: unescape(fields[4]), Type: fields[sep+1], Source: unescape(fields[sep+2])}
+		m := mount{Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]), Type: fields[sep+1], Source: unescape(fields[sep+2])}
 		if len(fields) > sep+3 {
 			m.Super = strings.Split(fields[sep+3], ",")
 		}
