@@ -21,6 +21,9 @@ type recorder struct {
 	files map[string][]byte // content by path
 	seen  map[string]bool   // paths that only had to be there; true for a folder
 	names []string          // processes
+
+	absent   map[string]bool   // paths that were looked for in vain
+	resolved map[string]string // where paths lead
 }
 
 func (r *recorder) file(path string, b []byte) {
@@ -39,6 +42,24 @@ func (r *recorder) exists(path string, dir bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen[path] = dir
+}
+
+func (r *recorder) missing(path string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.absent[path] = true
+}
+
+func (r *recorder) resolves(path, to string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resolved[path] = to
 }
 
 func (r *recorder) processes(names []string) {
@@ -62,7 +83,7 @@ func (s *System) witness(path string) {
 // Capture collects the facts of a live machine and writes it into a folder, which it makes: the files that the probes
 // read and a [SnapshotFile]. Secrets, serial numbers and public addresses are taken out. trials may be nil.
 func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Facts, error) {
-	r := &recorder{files: map[string][]byte{}, seen: map[string]bool{}}
+	r := &recorder{files: map[string][]byte{}, seen: map[string]bool{}, absent: map[string]bool{}, resolved: map[string]string{}}
 	f := Collect(ctx, &System{record: r})
 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -91,7 +112,7 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 			return f, fmt.Errorf("cannot capture %s: %w", path, err)
 		}
 	}
-	b, err := json.MarshalIndent(snapshotOf(f, r.names, trials), "", "  ")
+	b, err := json.MarshalIndent(snapshotOf(f, r, trials), "", "  ")
 	if err != nil {
 		return f, fmt.Errorf("cannot capture the machine: %w", err)
 	}
@@ -102,11 +123,15 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 }
 
 // snapshotOf gathers what no file tells.
-func snapshotOf(f Facts, processes []string, trials map[string]TrialResult) Snapshot {
+func snapshotOf(f Facts, r *recorder, trials map[string]TrialResult) Snapshot {
 	s := Snapshot{
-		Uname: Uname{Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
-		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: processes, Commands: f.Commands, Trials: trials, Docker: f.Docker,
-		Statfs: map[string]Statfs{},
+		Uname: Uname{Sysname: sysname(f.OS.Kind), Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
+		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: r.names, Commands: f.Commands, Trials: trials, Docker: f.Docker,
+		Statfs: map[string]Statfs{}, Absent: slices.Sorted(maps.Keys(r.absent)), Resolved: r.resolved, Devices: f.Devices,
+		SysctlWritable: f.Sysctl.Writable, Packages: f.Packages, Clock: f.Clock, Entropy: f.Entropy,
+	}
+	if n, ok := f.Inotify.UsedInstances.Get(); ok {
+		s.Numbers = map[string]float64{numberInotify: float64(n)}
 	}
 	for _, d := range f.Disk {
 		s.Statfs[d.Path] = d.Statfs
@@ -138,6 +163,10 @@ func redact(path string, b []byte) []byte {
 		return out
 	case "/proc/self/mountinfo":
 		b = redactMounts(b)
+	default:
+		if less, ok := keep(path, b); ok {
+			b = less
+		}
 	}
 	if bytes.IndexByte(b, 0) >= 0 { // programs; their first bytes hold no address
 		return b

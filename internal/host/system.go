@@ -102,14 +102,14 @@ func (s *System) ReadHead(path string, n int) ([]byte, error) {
 	return b, nil
 }
 
-// line returns a file's first line without surrounding space and NULs, or "" if it cannot be read.
+// line returns a file's first line, cleaned and without surrounding space, or "" if it cannot be read.
 func (s *System) line(path string) string {
 	b, err := s.ReadFile(path)
 	if err != nil {
 		return ""
 	}
 	text, _, _ := strings.Cut(string(b), "\n")
-	return strings.Trim(text, " \t\r\x00")
+	return clean(strings.Trim(text, " \t\r\x00"))
 }
 
 // Exists tells whether a path is there, links not followed. Unknown means that we may not look.
