@@ -19,16 +19,30 @@ func (c Case) inside() bool {
 // modulesGone refuses a kernel whose modules an upgrade has removed, until the machine is booted with the new one.
 func modulesGone() Requirement {
 	return Requirement{Name: "reboot-pending", Code: reason.HostRebootPending, Judge: func(c Case) Finding {
-		present, ok := c.Facts.Modules.Present.Get()
 		switch {
-		case !ok, c.inside(), c.Facts.Virtualization.WSL.Value != 0:
+		case !c.Facts.Modules.Present.OK, c.inside(), c.Facts.Virtualization.WSL.Value != 0:
 			return unknown()
-		case present, c.Trials.OK(trial.ModuleLoad).Value, len(c.missing(needed()...)) == 0:
+		case !c.modulesGone():
 			return met()
 		}
-		return unmet(fmt.Sprintf("/lib/modules/%s is not there, and %s is not loaded: the kernel was upgraded and the machine not rebooted",
-			c.Facts.Kernel.Release, strings.Join(c.missing(needed()...), ", ")), "a reboot").fixed("reboot, then run the command again")
+		return unmet(fmt.Sprintf("/lib/modules/%s is not there, and %s: the kernel was upgraded and the machine not rebooted",
+			c.Facts.Kernel.Release, c.lacking()), "a reboot").fixed("reboot, then run the command again")
 	}}
+}
+
+// modulesGone reports whether the modules of the running kernel are gone while some are still needed: a kernel that has all of
+// them built in has no folder for them either.
+func (c Case) modulesGone() bool {
+	loads, tried := c.Trials.OK(trial.ModuleLoad).Get()
+	return !c.Facts.Modules.Present.Or(true) && (tried && !loads || !tried && len(c.missing(needed()...)) > 0)
+}
+
+// lacking says what misses them.
+func (c Case) lacking() string {
+	if gone := c.missing(needed()...); len(gone) > 0 {
+		return strings.Join(gone, ", ") + " is not loaded"
+	}
+	return "a module cannot be loaded"
 }
 
 // needed are the modules without which there are no pods, or none that reach a Service on their own node.
@@ -45,51 +59,61 @@ func (c Case) missing(names ...string) []string {
 	return all
 }
 
-// netfilter needs what kube-proxy's rules are made of. The effect is what counts; without a trial, what the modules tell.
+// netfilter needs what kube-proxy's rules are made of. The effect is what counts; what modules and their loading tell counts
+// where nothing was tried, and for the bridge, which has no trial of its own.
 func netfilter() Requirement {
 	return Requirement{Name: "netfilter", Code: reason.HostNetfilter, Judge: func(c Case) Finding {
 		comment, tried := c.Trials.OK(trial.IPTablesComment).Get()
-		loadable, loadTried := c.Trials.OK(trial.ModuleLoad).Get()
-		modules := c.missing("br_netfilter", "xt_comment", "nf_conntrack")
+		loads, loadTried := c.Trials.OK(trial.ModuleLoad).Get()
+		if c.inside() { // a container seldom sees the modules of its host, and may load none
+			if tried && !comment {
+				return c.lacksNetfilter("an iptables rule with a comment cannot be made" + detail(c, trial.IPTablesComment))
+			}
+			return Finding{Verdict: map[bool]Verdict{true: Met, false: Unknown}[tried]}
+		}
+		if c.modulesGone() { // that says it all
+			return unknown()
+		}
+		var seen []string
+		gone := c.missing("br_netfilter")
 		switch {
-		case tried && comment: // the effect was seen; only the bridge has no trial of its own
-			modules = c.missing("br_netfilter")
-		case !tried && c.inside():
-			return unknown() // containers seldom see the modules of their host
+		case !tried:
+			gone = c.missing("br_netfilter", "xt_comment", "nf_conntrack")
+		case !comment:
+			seen = append(seen, "an iptables rule with a comment cannot be made"+detail(c, trial.IPTablesComment))
+			gone = c.missing("br_netfilter", "xt_comment", "nft_compat")
+		}
+		if len(gone) > 0 {
+			seen = append(seen, "the kernel has no "+strings.Join(gone, ", "))
+		}
+		if why := c.Trials[trial.ModuleLoad].Detail; !tried && loadTried && !loads && !strings.Contains(why, "vxlan") {
+			seen = append(seen, "a module cannot be loaded"+detail(c, trial.ModuleLoad))
+		}
+		switch {
+		case len(seen) > 0:
+			return c.lacksNetfilter(strings.Join(seen, "; "))
 		case !tried && c.Facts.Modules.States == nil && !loadTried:
 			return unknown()
 		}
-		if c.inside() && comment || c.Facts.Modules.Present.OK && !c.Facts.Modules.Present.Value && !tried { // see modulesGone
-			return met()
-		}
-		fails := tried && !comment
-		if !fails && len(modules) == 0 && (loadable || !loadTried || c.inside()) {
-			return met()
-		}
-		var seen []string
-		if fails {
-			seen = append(seen, "an iptables rule with a comment cannot be made"+detail(c, trial.IPTablesComment))
-		}
-		if loadTried && !loadable && !c.inside() {
-			seen = append(seen, "a module cannot be loaded"+detail(c, trial.ModuleLoad))
-		}
-		if len(modules) > 0 {
-			seen = append(seen, "the kernel has no "+strings.Join(modules, ", "))
-		}
-		f := unmet(strings.Join(seen, "; "), "a kernel with the modules br_netfilter and xt_comment")
-		switch {
-		case c.Facts.Virtualization.WSL.Value == 2:
-			return f.outside("in PowerShell: wsl --update, then wsl --shutdown")
-		case c.inside():
-			return f.outside("load the modules on the outer host: modprobe -a br_netfilter nf_conntrack xt_comment nft_compat")
-		}
-		if p := extraModules(c.Facts); p != "" {
-			return f.fixed("install " + p + ": these modules are in a package of their own").
-				cured(remedy(RemedyPackage, "the package "+p+" is installed", p).costing(reason.CostPackage).
-					risking("the package manager may bring a newer kernel along, which needs a reboot"))
-		}
-		return f
+		return met()
 	}}
+}
+
+// lacksNetfilter says where the modules are to be had.
+func (c Case) lacksNetfilter(seen string) Finding {
+	f := unmet(seen, "a kernel with the modules br_netfilter and xt_comment")
+	switch {
+	case c.Facts.Virtualization.WSL.Value == 2:
+		return f.outside("in PowerShell: wsl --update, then wsl --shutdown")
+	case c.inside():
+		return f.outside("load the modules on the outer host: modprobe -a br_netfilter nf_conntrack xt_comment nft_compat")
+	}
+	if p := extraModules(c.Facts); p != "" {
+		return f.fixed("install " + p + ": these modules are in a package of their own").
+			cured(remedy(RemedyPackage, "the package "+p+" is installed", p).costing(reason.CostPackage).
+				risking("the package manager may bring a newer kernel along, which needs a reboot"))
+	}
+	return f
 }
 
 // detail adds what a trial saw.

@@ -298,9 +298,11 @@ func TestMoreConsent(t *testing.T) {
 func TestPatches(t *testing.T) {
 	for name, m := range machines(t) {
 		d := Decide(m.facts, m.trials, Request{Adopt: true})
-		_, inside := m.facts.Virtualization.Container()
 		kind, _ := m.facts.Virtualization.Container()
-		outer := reason.Exit(d.Err()) == reason.ExitOuterHost && inside && kind != "kubernetes" && kind != "openvz"
+		outer := false
+		if k, _ := d.Candidate(d.focus()); slices.Contains([]string{"lxc", "docker", "podman", "systemd-nspawn"}, kind) && d.Chosen == "" {
+			outer = slices.ContainsFunc(k.Reasons, func(r Reason) bool { return r.Where == reason.OuterHost })
+		}
 		if outer != (len(d.Outer) > 0) && m.facts.Virtualization.WSL.Value == 0 {
 			t.Errorf("%s: %v, and the patches are %+v", name, d.Err(), d.Outer)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -91,6 +92,9 @@ func reachable(own []ownAddress, routes []Route) Addresses {
 		if !ok {
 			continue
 		}
+		if !hasFamily(own, family.is4) { // the table of that family could not be read; a route needs an address
+			*family.known = Is(r.Gateway)
+		}
 		var node netip.Addr
 		for _, o := range own {
 			if o.Is4() != family.is4 || !o.IsGlobalUnicast() {
@@ -106,6 +110,11 @@ func reachable(own []ownAddress, routes []Route) Addresses {
 		}
 	}
 	return a
+}
+
+// hasFamily tells whether some address, be it only that of the loopback, is of a family.
+func hasFamily(own []ownAddress, is4 bool) bool {
+	return slices.ContainsFunc(own, func(o ownAddress) bool { return o.Is4() == is4 })
 }
 
 // onLink tells whether an address lies in a network that is attached to an interface.
