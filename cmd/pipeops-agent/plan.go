@@ -23,7 +23,7 @@ func newPlan(g *globals) *cobra.Command {
 Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
-			if code != "" {
+			if command.Flags().Changed("explain") {
 				return explain(g, command, code)
 			}
 			c, err := s.resolve(g, command)

@@ -51,14 +51,19 @@ func showChanges(p *console.Page, plan bootstrap.Plan) {
 	}{{label: "Files"}, {label: "Units"}, {label: "Settings"}, {label: "Packages"}, {label: "Also"}}
 	for _, s := range plan.Steps {
 		for _, change := range s.Changes {
-			if i, text := kindOfChange(change); i < len(kinds) {
-				kinds[i].items = append(kinds[i].items, text)
+			i, text := kindOfChange(change)
+			if i >= len(kinds) {
+				continue
 			}
+			if path, _, remark := strings.Cut(text, " ("); remark && i == 0 && !p.All {
+				text = path
+			}
+			kinds[i].items = append(kinds[i].items, text)
 		}
 	}
 	for _, c := range plan.Facts.Clusters {
 		if c.Ours.Value && c.Name == plan.Decision.Chosen {
-			planRow(p, "Here already", c.Name+" of pipeops-agent, "+map[bool]string{true: "running", false: "not running"}[c.State == host.Running]+
+			planRow(p, "In place", c.Name+" of pipeops-agent, "+map[bool]string{true: "running", false: "not running"}[c.State == host.Running]+
 				"; what is as it should be is left alone", console.Green)
 		}
 	}

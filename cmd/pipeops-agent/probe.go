@@ -21,7 +21,7 @@ func newProbe(g *globals) *cobra.Command {
 		Short: "Show what is true of this machine; changes nothing",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
-			if code != "" {
+			if command.Flags().Changed("explain") {
 				return explain(g, command, code)
 			}
 			if capture != "" {

@@ -168,7 +168,7 @@ func (p *Page) wrap(text string, start, hang int) []string {
 	}
 	var lines []string
 	line, used := "", start
-	for word := range strings.SplitSeq(text, " ") {
+	for _, word := range words(text) {
 		n := utf8.RuneCountInString(word)
 		if line != "" && used+1+n > p.Width {
 			lines = append(lines, line)
@@ -181,6 +181,19 @@ func (p *Page) wrap(text string, start, hang int) []string {
 		line, used = line+word, used+n
 	}
 	return append(lines, line)
+}
+
+// words splits a text where it may be broken: a number stays with what it counts, as in "8 GiB" and "4 CPUs".
+func words(text string) []string {
+	var all []string
+	for word := range strings.SplitSeq(text, " ") {
+		if last := len(all) - 1; last >= 0 && all[last] != "" && strings.Trim(all[last], "0123456789.") == "" {
+			all[last] += " " + word
+			continue
+		}
+		all = append(all, word)
+	}
+	return all
 }
 
 // clean makes one line of a text and replaces what a terminal would obey instead of showing it.

@@ -14,6 +14,7 @@ func TestPage(t *testing.T) {
 	p.Blank() // nothing comes before the first line
 	p.Row(Row{Label: "Memory", Column: 10, Text: "7.8 GiB, of which 7.1 GiB are available to all"})
 	p.Row(Row{Indent: 2, Label: "a-label-that-is-long", Column: 8, Text: "x"})
+	p.Line(0, "", "what is counted stays by its number: 8 GiB")
 	p.Blank()
 	p.Blank()
 	p.Paste(2, "pct set 101 --features nesting=1,keyctl=1 # not wrapped")
@@ -22,6 +23,8 @@ func TestPage(t *testing.T) {
 	want := `Memory    7.8 GiB, of which 7.1 GiB are
           available to all
   a-label-that-is-long  x
+what is counted stays by its number:
+8 GiB
 
   pct set 101 --features nesting=1,keyctl=1 # not wrapped
 and 3 more: -v shows them

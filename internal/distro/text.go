@@ -120,7 +120,7 @@ func (d Decision) ShowRemedies(p *console.Page) {
 // outside this machine.
 func (d Decision) ShowElsewhere(p *console.Page) {
 	if len(d.Consent) > 0 {
-		showRemedies(p, "With consent", d.Consent)
+		showRemedies(p, "Consent", d.Consent)
 		var costs []string
 		for _, r := range d.Consent {
 			if !slices.Contains(costs, string(r.Cost)) {
@@ -231,6 +231,7 @@ func price(c reason.Cost) string {
 // show shows lines that can be pasted as they are: none is wrapped. What a line gives away stands behind a command if there
 // is room; in a file it stands above, for not every file knows a comment at the end of a line.
 func (h Patch) show(p *console.Page) {
+	p.Blank()
 	row(p, "Outside", "on "+h.Host+", ready to be pasted:", console.Bold)
 	file := ""
 	for _, l := range h.Lines {

@@ -16,7 +16,7 @@ func explainGateway(code Code) string {
 	case "TOKEN_MALFORMED":
 		return "A join token has three parts, pat_<id>.<secret>.<digest>; what was given lacks some of it, as it does after a copy that missed the end."
 	case "TOKEN_UNKNOWN":
-		return "The gateway has no join token with this id, or the secret does not belong to it. Tokens that were revoked are gone too."
+		return "The gateway has no join token with this id, or the secret does not belong to it."
 	case "TOKEN_USED":
 		return "A join token enrols one machine, once. If you did not use it, somebody else did: look at the gateway's clusters."
 	case "TOKEN_EXPIRED":
@@ -24,11 +24,11 @@ func explainGateway(code Code) string {
 	case "IDENTITY_MISSING":
 		return "There is no key and certificate of this machine below /var/lib/pipeops-agent/identity: it has never been enrolled, or the folder was removed."
 	case "IDENTITY_REVOKED":
-		return "The gateway has revoked the certificate of this machine, or has removed its cluster. A new enrolment is needed."
+		return "The gateway has revoked this machine, has removed its cluster, or another machine has enrolled under its name. A new enrolment is needed."
 	case "ALREADY_ENROLLED":
 		return "This machine has an identity at a gateway, and install was told of another gateway or another name. One machine is one cluster at one gateway."
 	case "CERTIFICATE_EXPIRED":
-		return "The certificate of this machine is valid for 24 hours and renewed long before they end; the machine was off or cut off for longer, or its clock is wrong. The gateway still accepts it for a renewal, for a while."
+		return "The certificate of this machine is valid for 24 hours and renewed long before they end; the machine was off or cut off for longer, or its clock is wrong. The gateway accepts it for a renewal, and for nothing else."
 	case "SESSION_REPLACED":
 		return "The gateway holds one tunnel for each identity, and another one with the same identity was opened. If it comes again and again, two machines share one identity: one is a copy of the other."
 	case "SESSION_LOST":
@@ -42,7 +42,7 @@ func explainGateway(code Code) string {
 	case "USER_MISSING":
 		return "The gateway names in each request the user for whom it is made, and the agent refuses one without: it would otherwise act with its own rights."
 	case "USER_REFUSED":
-		return "The token in the kubeconfig is not one of this gateway, has expired or was revoked."
+		return "The token in the kubeconfig is not one of this gateway, or no longer."
 	}
 	return ""
 }
