@@ -10,14 +10,14 @@ import (
 )
 
 // Column is the width of the labels on the left of a decision.
-const Column = 12
+const Column = 13
 
 // How many of a kind are shown unless all are asked for.
 const (
 	maxReasons  = 5
 	maxWarnings = 4
 	maxRemedies = 6
-	maxChanges  = 3 // of what a rejected distribution would take
+	maxChanges  = 2 // of what a rejected distribution would take
 	maxUnknown  = 8
 )
 
@@ -80,7 +80,7 @@ func (d Decision) showOthers(p *console.Page) {
 		if i == 0 {
 			label = "Not chosen"
 		}
-		row(p, label, strings.Join(l.names, ", ")+": "+l.text, "")
+		row(p, label, strings.Join(l.names, ", ")+": "+l.text, console.Dim)
 	}
 }
 
@@ -103,10 +103,10 @@ func (k Candidate) summary(p *console.Page) string {
 		s = k.Reasons[0].Title
 	}
 	if n := p.Most(len(change), maxChanges); n < len(change) {
-		change = append(change[:n:n], fmt.Sprintf("%d more things", len(change)-n))
+		change = append(change[:n:n], fmt.Sprintf("and %d more (-v)", len(change)-n))
 	}
 	if len(change) > 0 {
-		s += "; it would take " + strings.Join(change, ", ")
+		s += "; needs " + strings.ReplaceAll(strings.Join(change, ", "), ", and", " and")
 	}
 	return strings.TrimPrefix(s, "; ")
 }
