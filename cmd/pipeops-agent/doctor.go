@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -77,8 +79,8 @@ func examine(command *cobra.Command, g *globals, root string, trials bool) (doct
 		return p, nil
 	}
 	c, err := g.load(os.Getenv)
-	if err != nil {
-		return p, err
+	if err != nil && !denied(g.config) {
+		p.Settings = err
 	}
 	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes = c.Distro, c.Kubeconfig, c.K3sVersion
 	if trials {
@@ -90,8 +92,10 @@ func examine(command *cobra.Command, g *globals, root string, trials bool) (doct
 	switch {
 	case err == nil:
 		p.Enrolled, p.Expires = true, id.Expires()
-	case !reason.Is(err, reason.IdentityMissing): // it is there, and not ours to read, or damaged
+	case errors.Is(err, fs.ErrPermission):
 		p.Enrolled = true
+	case !reason.Is(err, reason.IdentityMissing):
+		p.Enrolled, p.Identity = true, err
 	}
 	status, err := localapi.Fetch(command.Context(), g.socket)
 	if err != nil {
@@ -100,4 +104,13 @@ func examine(command *cobra.Command, g *globals, root string, trials bool) (doct
 		p.Agent = &status
 	}
 	return p, nil
+}
+
+// denied reports whether a file is there that is not ours to read.
+func denied(path string) bool {
+	file, err := os.Open(path)
+	if err == nil {
+		_ = file.Close()
+	}
+	return errors.Is(err, fs.ErrPermission)
 }

@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -20,7 +21,9 @@ type Patient struct {
 	Trials  trial.Results
 	Request distro.Request // its Distro is that of the settings
 
+	Settings error            // why the settings cannot be used; nil if they can
 	Enrolled bool             // the machine has an identity at a gateway
+	Identity error            // why that identity cannot be used; nil if it can, or there is none
 	Expires  time.Time        // when the certificate of that identity ends; zero is unknown
 	Agent    *localapi.Status // nil: it did not answer, or was not asked
 	Silence  error            // why it did not answer; nil if it was not asked
@@ -81,6 +84,15 @@ func Examine(p Patient) Report {
 		r.add(p.clusterFindings()...)
 	} else {
 		r.refusal = d.Err()
+	}
+	if p.Settings != nil {
+		r.add(ofError(reason.Usage, p.Settings))
+		if !installed {
+			r.refusal = p.Settings
+		}
+	}
+	if p.Identity != nil {
+		r.add(ofError(reason.IdentityMissing, p.Identity))
 	}
 	r.add(p.decisionFindings(d, installed)...)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
@@ -145,6 +157,15 @@ func (r Report) Err() error {
 		e.Exit = reason.ExitUnhealthy
 	}
 	return e
+}
+
+// ofError makes a finding of what went wrong while something was read. Its code is its own, or else the one given.
+func ofError(code reason.Code, err error) Finding {
+	var e *reason.Error
+	if errors.As(err, &e) {
+		return found(Broken, e.Code, text(err), e.Fix)
+	}
+	return found(Broken, code, err.Error(), "")
 }
 
 // found makes a finding of an entry of the catalogue. The fix is that of the entry unless another one is given.

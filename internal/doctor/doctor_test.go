@@ -101,6 +101,8 @@ func TestExamine(t *testing.T) {
 			p.Agent.Distro = distro.Existing
 		}, Unwell, 40, "broken CLUSTER_UNHEALTHY, broken CLUSTER_NONE"},
 		{"an unknown distribution", "debian12-vm", func(p *Patient) { p.Request.Distro = "k9s" }, NotInstalled, 2, ""},
+		{"settings that are not understood", "debian12-vm", func(p *Patient) { p.Settings = reason.Newf(reason.Usage, "gatway") }, NotInstalled, 2, "broken USAGE"},
+		{"an identity that is damaged", "k3s-ours-running", func(p *Patient) { p.Enrolled, p.Identity = true, errors.New("no key") }, Unwell, 40, "broken IDENTITY_MISSING"},
 		{"another error", "k3s-ours-running", func(p *Patient) { p.Silence = errors.New("cannot read") }, Unwell, 40, "broken AGENT_NOT_RUNNING"},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -60,7 +61,8 @@ func (p Patient) agentFindings() []Finding {
 
 // text is what was seen, without the title.
 func text(err error) string {
-	if e, ok := err.(*reason.Error); ok && e.Evidence != "" {
+	var e *reason.Error
+	if errors.As(err, &e) && e.Evidence != "" {
 		return e.Evidence
 	}
 	return err.Error()
