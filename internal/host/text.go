@@ -8,10 +8,10 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 )
 
-// maxShown bounds lists in the view for people, and maxPortsShown that of the ports.
+// maxShown bounds lists in the view for people, and maxOwnersShown that of the programs that listen.
 const (
-	maxShown      = 5
-	maxPortsShown = 12
+	maxShown       = 5
+	maxOwnersShown = 8
 )
 
 // Text returns what Show shows, without colours and not wrapped. Every line ends with a newline.

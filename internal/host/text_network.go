@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ func (f Facts) network(most func(int) int) section {
 	s.add("Names", f.DNS.text())
 	s.add("Firewall", f.Firewall.text())
 	s.add("Proxy", f.Proxy.text())
-	s.add("Ports", f.ports(most(maxPortsShown)))
+	s.add("Ports", f.ports(most(maxOwnersShown)))
 	return s
 }
 
@@ -103,15 +104,31 @@ func (x Proxy) text() string {
 	return s
 }
 
+// maxPortsOfOne bounds the ports that are shown of one program.
+const maxPortsOfOne = 8
+
+// ports names the TCP ports that are listened on by their owners: "sshd 22; k3s-server 6443 6444".
 func (f Facts) ports(most int) string {
 	if f.Listening == nil {
 		return unknownText
 	}
-	var all []string
+	var owners []string
+	held := map[string][]string{}
 	for _, l := range f.Listening {
-		if l.Proto == "tcp" {
-			all = append(all, strings.TrimSpace(fmt.Sprintf("%d %s", l.Port, l.Owner)))
+		if l.Proto != "tcp" {
+			continue
 		}
+		owner := or(l.Owner, "somebody")
+		if held[owner] == nil {
+			owners = append(owners, owner)
+		}
+		held[owner] = append(held[owner], strconv.Itoa(l.Port))
 	}
-	return or(few(all, most), "none in use")
+	for i, owner := range owners {
+		owners[i] = owner + " " + few(held[owner], maxPortsOfOne)
+	}
+	if left := len(owners) - most; left > 1 {
+		owners = append(owners[:most], fmt.Sprintf("and %d more programs", left))
+	}
+	return or(strings.Join(owners, "; "), "none in use")
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func full() Facts {
 		Virtualization: Virtualization{Stack: []Layer{{LayerContainer, "lxc"}, {LayerVM, "kvm"}}, UserNamespace: Is(true)},
 	}
 	for i := range 30 {
-		f.Listening = append(f.Listening, Listener{Proto: "tcp", Port: 1000 + i, Owner: "program"})
+		f.Listening = append(f.Listening, Listener{Proto: "tcp", Port: 1000 + i, Owner: fmt.Sprint("program", i%20)})
 		f.Neighbours = append(f.Neighbours, Neighbour{Kind: "web", Name: "nginx", Evidence: "port 80"})
 		f.Links = append(f.Links, Link{Name: "eth0", MTU: 1450, Up: true})
 		f.Routes = append(f.Routes, Route{Destination: "10.8.0.0/16", Interface: "tun0", Gateway: true})
@@ -78,7 +79,7 @@ func TestTextIsBounded(t *testing.T) {
 	for _, want := range []string{
 		"on amd64 with 32-bit programs, an LXC container in a KVM virtual machine", "at Hetzner; 1.5 CPUs, 2 GiB of memory, 60 GiB free on ext4",
 		"k3s running (installed by pipeops-agent), k0s has left remains", "missing: vxlan", "which cannot name a node", "x86-64-v2",
-		"SELinux enforcing, AppArmor", "and 18 more", "and 25 more", "not synchronized", "busy: unattended-upgr", "128 inotify instances (60 used)",
+		"SELinux enforcing, AppArmor", "program0 1000, 1020", "and 12 more programs", "and 25 more", "not synchronized", "busy: unattended-upgr", "128 inotify instances (60 used)",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(p.String()), " "), want) {
 			t.Errorf("%q is missing in\n%s", want, p)
