@@ -3,21 +3,27 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 func newProbe(g *globals) *cobra.Command {
-	var root, capture string
+	var root, capture, code string
+	var all bool
 	command := &cobra.Command{
 		Use:   "probe",
 		Short: "Show what is true of this machine; changes nothing",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
+			if command.Flags().Changed("explain") {
+				return explain(g, command, code)
+			}
 			if capture != "" {
 				if root != "" {
 					return reason.Newf(reason.Usage, "--capture and --root exclude each other")
@@ -30,14 +36,26 @@ func newProbe(g *globals) *cobra.Command {
 			}
 			facts := host.Collect(command.Context(), system)
 			return g.Print(command.OutOrStdout(), facts.Report(), func(w io.Writer) error {
-				_, err := io.WriteString(w, facts.Text())
-				return err
+				return printFacts(w, facts, all)
 			})
 		},
 	}
 	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")
 	command.Flags().StringVar(&capture, "capture", "", "write what the probes read into this folder, without secrets")
+	command.Flags().BoolVar(&all, "all", false, "show every fact by its name")
+	registerExplain(command, &code)
 	return command
+}
+
+func printFacts(w io.Writer, facts host.Facts, all bool) error {
+	p := console.PageFor(w, os.Getenv)
+	if !all {
+		facts.Show(p)
+	} else if err := facts.ShowAll(p); err != nil {
+		return err
+	}
+	_, err := p.WriteTo(w)
+	return err
 }
 
 // openSystem opens this machine, or a captured one.

@@ -88,7 +88,7 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	facts := host.Collect(ctx, o.Host)
-	seen := event("facts", facts.Text(), facts.Report())
+	seen := event("facts", facts.Summary(), facts.Report())
 	o.Events(seen)
 	trials, err := trial.Run(ctx, trial.Env{})
 	if err != nil {
