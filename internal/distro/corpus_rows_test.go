@@ -80,10 +80,10 @@ func corpusContainers() []expectation {
 	return []expectation{
 		{machine: "lxc-privileged", exit: 12, refuses: "HOST_CONTAINER_NESTING", outer: "Proxmox", why: "1.7 LXC privileged: nesting is off"},
 		{machine: "lxc-privileged-proxmox-bare", exit: 12, refuses: "HOST_CONTAINER_NESTING", outer: "Proxmox", quiet: "HOST_MODULES", why: "1.7 LXC privileged"},
-		{machine: "lxc-privileged-nesting", chosen: K3s, quiet: "HOST_CONTAINER_NESTING HOST_MODULES", why: "1.7 LXC privileged: all trials hold"},
-		{machine: "lxc-privileged-nesting-no-vxlan", chosen: K3s, shows: "HOST_VXLAN", quiet: "HOST_CONTAINER_NESTING HOST_MODULES", remedies: RemedyFlannelBackend, why: "1.7 LXC privileged: host-gw if vxlan is missing; 1.4 modules: the effect counts"},
+		{machine: "lxc-privileged-nesting", chosen: K3s, quiet: "HOST_REBOOT_PENDING HOST_CONTAINER_NESTING HOST_MODULES", why: "1.7 LXC privileged: all trials hold"},
+		{machine: "lxc-privileged-nesting-no-vxlan", chosen: K3s, shows: "HOST_VXLAN", quiet: "HOST_REBOOT_PENDING HOST_CONTAINER_NESTING HOST_MODULES", remedies: RemedyFlannelBackend, why: "1.7 LXC privileged: host-gw if vxlan is missing; 1.4 modules: the effect counts"},
 		{machine: "lxc-unprivileged", exit: 12, refuses: "HOST_CONTAINER_NESTING", outer: "Proxmox", why: "1.7 LXC unprivileged: kernel settings and /dev/kmsg are the host's"},
-		{machine: "lxc-unprivileged-nesting-keyctl", chosen: K3s, shows: "HOST_USER_NAMESPACE", quiet: "HOST_CONTAINER_NESTING", remedies: RemedyKubeletArg + " " + RemedyOOMScore, why: "1.7 LXC unprivileged: KubeletInUserNamespace; kernel 6.8 carries overlays there"},
+		{machine: "lxc-unprivileged-nesting-keyctl", chosen: K3s, shows: "HOST_USER_NAMESPACE", quiet: "HOST_REBOOT_PENDING HOST_MODULES HOST_CONTAINER_NESTING", remedies: RemedyKubeletArg + " " + RemedyOOMScore, why: "1.7 LXC unprivileged: KubeletInUserNamespace; kernel 6.8 carries overlays there"},
 		{machine: "lxc-unprivileged-docker", exit: 12, refuses: "HOST_CONTAINER_NESTING k3d:HOST_CONTAINER_NESTING", outer: "Proxmox", why: "1.7 LXC unprivileged: the engine is in the same container and bound by the same trials"},
 		{machine: "incus-unprivileged-default", exit: 12, refuses: "HOST_CONTAINER_NESTING", outer: "Incus", why: "1.7 LXC unprivileged without nesting"},
 		{machine: "lxd-sysctl-net-readonly", exit: 12, refuses: "HOST_CONTAINER_NESTING", outer: "LXD", why: "1.7 LXD: /proc/sys/net read-only, raw.lxc outside"},
@@ -105,9 +105,9 @@ func corpusContainers() []expectation {
 		{machine: "wsl2-plain", exit: 12, refuses: "HOST_NO_SYSTEMD", outer: "PowerShell", why: "1.7 WSL2: systemd=true, then a line for PowerShell"},
 		{machine: "wsl2-no-systemd", chosen: K3d, refuses: "HOST_NO_SYSTEMD", why: "1.7 WSL2: Docker Desktop, k3d"},
 		{machine: "wsl2-docker-desktop", chosen: K3d, refuses: "HOST_NO_SYSTEMD", why: "1.7 WSL2: Docker Desktop, k3d"},
-		{machine: "wsl2-systemd", chosen: K3s, remedies: RemedySharedRoot, quiet: "HOST_WSL_DOCKER HOST_VXLAN", why: "1.7 WSL2: / is made shared"},
+		{machine: "wsl2-systemd", chosen: K3s, remedies: RemedySharedRoot, quiet: "HOST_REBOOT_PENDING HOST_MODULES HOST_WSL_DOCKER HOST_VXLAN", why: "1.7 WSL2: / is made shared"},
 		{machine: "wsl2-systemd-docker-desktop", chosen: K3d, refuses: "HOST_WSL_DOCKER", why: "1.7 WSL2, 6: prefer Docker Desktop with k3d"},
-		{machine: "wsl2-systemd-no-vxlan", chosen: K3s, remedies: RemedySharedRoot + " " + RemedyFlannelBackend, why: "1.6.5: host-gw costs nothing (the row of WSL2 in 1.7 only says if the trials pass)"},
+		{machine: "wsl2-systemd-no-vxlan", chosen: K3s, quiet: "HOST_REBOOT_PENDING HOST_MODULES", remedies: RemedySharedRoot + " " + RemedyFlannelBackend, why: "1.6.5: host-gw costs nothing (the row of WSL2 in 1.7 only says if the trials pass)"},
 	}
 }
 
@@ -154,11 +154,14 @@ func corpusHardware() []expectation {
 func corpusNetworks() []expectation {
 	return []expectation{
 		{machine: "hostname-invalid", chosen: K3s, shows: "HOST_NODE_NAME", remedies: RemedyNodeName, why: "1.4 node identity: another name for the node"},
+		{machine: "hostname-64", chosen: K3s, shows: "HOST_NODE_NAME", remedies: RemedyNodeName, why: "1.4 node identity: form of a DNS subdomain"},
 		{machine: "hostname-uppercase", chosen: K3s, quiet: noFirewall, why: "1.4 node identity: in lower case it is a name"},
 		{machine: "ubuntu2404-ufw", chosen: K3s, shows: "NET_FIREWALL", remedies: RemedyUFW + " " + RemedyResolvConf, quiet: plain, why: "1.7 ufw: networks of pods and services are let in"},
 		{machine: "dns-stub-127.0.0.53", chosen: K3s, shows: "NET_DNS_LOOP", remedies: RemedyResolvConf, quiet: noFirewall, why: "1.8 DNS loop: a file of our own"},
 		{machine: "dnsmasq-loopback", chosen: anything, shows: "NET_DNS_LOOP", why: "1.8 DNS loop: there is no server for pods, and public ones are not forced on anybody"},
 		{machine: "vpn-10.0.0.0-8-routes", chosen: K3s, shows: "NET_CIDR_OVERLAP", remedies: RemedyCIDR, why: "1.4 routes: VPNs own 10.0.0.0/8"},
+		{machine: "docker-pool-overlap", chosen: K3s, shows: "NET_CIDR_OVERLAP", remedies: RemedyCIDR, why: "1.4 routes: whoever owns them"},
+		{machine: "lan-in-10.43", chosen: K3s, shows: "NET_CIDR_OVERLAP", remedies: RemedyCIDR, why: "1.4 routes: also the network of the machine itself"},
 		{machine: "ipv6-only", chosen: K3s, shows: "NET_IPV6_ONLY", remedies: RemedyCIDR, quiet: "NET_NO_ROUTE", why: "1.8 IPv6-only: dual-stack sources; k3s needs IPv6 networks there"},
 		{machine: "no-default-route", exit: 10, refuses: "NET_NO_ROUTE", why: "1.8 IPv6-only: a default route is needed even without a network"},
 		{machine: "proxy-environment", chosen: K3s, quiet: noFirewall, why: "1.8 proxy: a setting, not a fault"},
@@ -178,6 +181,7 @@ func corpusClusters() []expectation {
 		{machine: "microk8s-running", chosen: Existing, refuses: "CLUSTER_FOREIGN", why: "1.6.1"},
 		{machine: "k0s-running", chosen: Existing, refuses: "CLUSTER_FOREIGN", why: "1.6.1"},
 		{machine: "k3d-running", chosen: Existing, refuses: "CLUSTER_FOREIGN", why: "1.6.1; 1.4 clusters: labels of containers"},
+		{machine: "kind-running", chosen: Existing, refuses: "CLUSTER_FOREIGN", why: "1.6.1; 1.4 clusters: labels of containers"},
 		{machine: "k3s-ours-undone", chosen: Existing, refuses: "CLUSTER_FOREIGN", why: "1.6.1: what we undid is not ours"},
 		{machine: "k3s-ours-running", chosen: K3s, quiet: "CLUSTER_FOREIGN CLUSTER_DEBRIS NET_PORT_TAKEN", why: "3.33: the ledger knows what is ours"},
 		{machine: "k3s-preloaded-images", chosen: K3s, quiet: "CLUSTER_DEBRIS CLUSTER_FOREIGN", why: "1.4 clusters: a folder is not a cluster"},
