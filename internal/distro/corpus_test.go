@@ -15,15 +15,16 @@ import (
 // Codes and remedies are lists divided by blanks. "A|B" is one of both, "k3d:A" is asked of k3d instead of k3s.
 type expectation struct {
 	machine  string
-	chosen   string // "" is nothing, anything is not judged
+	chosen   string // "" is nothing, anything is not judged, "k3d|kind" is one of both
 	exit     int
 	why      string
 	refuses  string // codes among the reasons
 	shows    string // codes among the reasons, the warnings or the remedies
 	quiet    string // codes that are in none of them
 	remedies string // ids of what the chosen one needs
+	with     string // parts of what any of them is applied with
 	consent  string // ids of what the user is asked for: with the consent, k3s is chosen
-	outer    string // part of the name of the outer host for which there is a patch
+	outer    string // part, in lower case, of the name of the outer host for which there is a patch
 }
 
 const (
@@ -82,7 +83,7 @@ func (e expectation) check(t *testing.T, d Decision) {
 	exit := reason.Exit(err)
 	switch {
 	case e.chosen == anything:
-	case d.Chosen != e.chosen:
+	case !slices.Contains(strings.Split(e.chosen, "|"), d.Chosen):
 		t.Errorf("%q is chosen (%v), want %q: %s", d.Chosen, err, e.chosen, e.why)
 	case e.exit == refused && exit != reason.ExitHostRefused && exit != reason.ExitOuterHost, e.exit != refused && exit != e.exit:
 		t.Errorf("exit %d (%v), want %d: %s", exit, err, e.exit, e.why)
@@ -110,12 +111,17 @@ func (e expectation) check(t *testing.T, d Decision) {
 			t.Errorf("the remedy %s is missing among %v: %s", id, ids(d.Remedies), e.why)
 		}
 	}
+	for _, part := range strings.Fields(e.with) {
+		if !slices.ContainsFunc(d.Remedies, func(r Remedy) bool { return strings.Contains(strings.Join(r.Values, " "), part) }) {
+			t.Errorf("no remedy is applied with %s: %+v: %s", part, d.Remedies, e.why)
+		}
+	}
 	for _, id := range strings.Fields(e.consent) {
 		if !slices.Contains(ids(d.Consent), id) {
 			t.Errorf("the remedy %s is not asked for among %v: %s", id, ids(d.Consent), e.why)
 		}
 	}
-	if e.outer != "" && !slices.ContainsFunc(d.Outer, func(p Patch) bool { return strings.Contains(p.Host, e.outer) && len(p.Lines) > 0 }) {
+	if e.outer != "" && !slices.ContainsFunc(d.Outer, func(p Patch) bool { return strings.Contains(strings.ToLower(p.Host), e.outer) && len(p.Lines) > 0 }) {
 		t.Errorf("there is no patch for %s: %s", e.outer, e.why)
 	}
 	for _, p := range d.Outer {
@@ -180,12 +186,12 @@ func TestCorpusRequests(t *testing.T) {
 		expectation
 	}{
 		{version(next), expectation{machine: "amazon-linux2", exit: 10, refuses: "HOST_CGROUP_V1", why: "1.7 Amazon Linux 2: refuse 1.35"}},
-		{version(next), expectation{machine: "rocky8-cgroup-v1", exit: 10, refuses: "HOST_CGROUP_V1", why: "1.7 RHEL 8: pin 1.34"}},
-		{version(next), expectation{machine: "alma8-nm-cloud-setup", exit: 10, refuses: "HOST_CGROUP_V1", why: "1.7 RHEL 8"}},
-		{version(next), expectation{machine: "ubuntu2004-cgroup-v1", exit: 10, refuses: "HOST_CGROUP_V1", why: "1.4 cgroup version: hybrid is v1 to the kubelet"}},
-		{version(next), expectation{machine: "cgroup-hybrid", exit: 10, refuses: "HOST_CGROUP_V1", why: "1.4 cgroup version"}},
-		{version(next), expectation{machine: "centos7", exit: 10, refuses: "HOST_CGROUP_V1 HOST_KERNEL", why: "1.3 embedded-cluster: kernel 4.5 from 1.35 on"}},
-		{version(next), expectation{machine: "lab-nspawn", exit: 12, refuses: "HOST_CGROUP_V1", why: "1.8 cgroup v1: the outer host's"}},
+		{version(next), expectation{machine: "rocky8-cgroup-v1", chosen: K3s, remedies: RemedyKubeletArg, with: "fail-cgroupv1=false", why: "1.7 RHEL 8: fail-cgroupv1=false; 1.6.5: it costs nothing"}},
+		{version(next), expectation{machine: "alma8-nm-cloud-setup", exit: 10, refuses: "NET_MANAGER", why: "1.7 RHEL 8"}},
+		{version(next), expectation{machine: "ubuntu2004-cgroup-v1", chosen: K3s, remedies: RemedyKubeletArg, with: "fail-cgroupv1=false", why: "1.4 cgroup version: hybrid is v1 to the kubelet; 1.8: the override holds until 1.38"}},
+		{version(next), expectation{machine: "cgroup-hybrid", chosen: K3s, remedies: RemedyKubeletArg, with: "fail-cgroupv1=false", why: "1.4 cgroup version; 1.8"}},
+		{version(next), expectation{machine: "centos7", exit: 10, refuses: "HOST_KERNEL", why: "1.3 embedded-cluster: kernel 4.5 from 1.35 on"}},
+		{version(next), expectation{machine: "lab-nspawn", chosen: K3s, remedies: RemedyKubeletArg, with: "fail-cgroupv1=false", why: "1.8 cgroup v1: the kubelet is ours also in a container"}},
 		{version(next), expectation{machine: "debian12-vm", chosen: K3s, quiet: "HOST_CGROUP_V1 HOST_KERNEL", why: "1.8 cgroup v1: v2 is fine"}},
 		{version("v1.34.1+k3s1"), expectation{machine: "amazon-linux2", chosen: K3s, why: "1.8 cgroup v1: not before 1.35"}},
 
@@ -204,7 +210,10 @@ func TestCorpusRequests(t *testing.T) {
 
 		{Request{Distro: Existing, Kubeconfig: "/Users/dev/.kube/config"}, expectation{machine: "mac-kubeconfig", chosen: Existing, why: "6: adopt on macOS"}},
 		{Request{Distro: Existing, Kubeconfig: "/etc/rancher/k3s/k3s.yaml"}, expectation{machine: "three-clusters", chosen: Existing, why: "1.6.1: named"}},
-		{Request{Ingress: true}, expectation{machine: "haproxy-443", exit: 10, refuses: "NET_WEB_PORTS", why: "1.5: the bundled ingress needs 80 and 443"}},
+		{Request{Ingress: true}, expectation{machine: "haproxy-443", chosen: K3s, shows: "NET_WEB_PORTS", remedies: RemedyDisable, with: "traefik", why: "1.5: without the bundled ingress, which needs 80 and 443"}},
+		{Request{Ingress: true}, expectation{machine: "coolify-server", chosen: K3s, shows: "NET_WEB_PORTS", remedies: RemedyDisable, with: "traefik", why: "1.5"}},
+		{Request{Ingress: true}, expectation{machine: "cpanel-server", chosen: K3s, shows: "NET_WEB_PORTS", remedies: RemedyDisable, with: "traefik", why: "1.5"}},
+		{Request{Ingress: true}, expectation{machine: "ubuntu2404-vm", chosen: K3s, shows: "NET_WEB_PORTS", remedies: RemedyDisable, with: "traefik", why: "1.5"}},
 		{Request{Ingress: true}, expectation{machine: "debian13", chosen: K3s, quiet: "NET_WEB_PORTS", why: "1.5"}},
 		{Request{Consent: []reason.Cost{reason.CostReboot}}, expectation{machine: "pi4-no-memory-cgroup", chosen: K3s, remedies: RemedyKernelCmdline, why: "1.6.5: consent to a reboot"}},
 		{Request{Consent: []reason.Cost{reason.CostPackage}}, expectation{machine: "pi4-no-memory-cgroup", exit: 10, refuses: "HOST_CGROUP_CONTROLLER", why: "1.6.5: consent to something else"}},
