@@ -201,7 +201,7 @@ func (o Options) changes(d distro.Decision, systemd distro.Units) ([]plan.Step, 
 		return nil, fmt.Errorf("cannot find the distribution %q", d.Chosen)
 	}
 	in := o.Install
-	in.RestrictOOMScore = d.NeedsRemedy(distro.RemedyOOMScore)
+	in.Remedies = d.Remedies
 	in.Units = systemd
 	var steps []plan.Step
 	if chosen.Steps != nil {
