@@ -19,7 +19,7 @@ func newPlan(g *globals) *cobra.Command {
 		Use:   "plan",
 		Short: "Show what install would do on this machine, and why; changes nothing",
 		Long: `Show which distribution fits this machine, why the others do not, and the steps of an install.
-Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
+Exit code 0 with a choice, 10 without, 12 if only the outer host can help, 13 if only your consent is missing.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := s.resolve(g, command)
@@ -42,9 +42,9 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 				return err
 			}
 			if g.JSON() {
-				return cli.Told(plan.Decision.Err())
+				return cli.Told(bootstrap.Refusal(plan.Decision))
 			}
-			return plan.Decision.Err()
+			return bootstrap.Refusal(plan.Decision)
 		},
 	}
 	s.register(command)
@@ -57,6 +57,9 @@ func printPlan(w io.Writer, p bootstrap.Plan) error {
 	b.WriteString(p.Facts.Text())
 	b.WriteString("\n")
 	b.WriteString(p.Decision.Text())
+	if p.Unavailable {
+		fmt.Fprintf(&b, "\n%s fits, but this version cannot install it yet.\n", p.Decision.Chosen)
+	}
 	if len(p.Steps) > 0 {
 		b.WriteString("\nSteps of an install:\n")
 	}

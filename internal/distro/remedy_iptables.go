@@ -63,9 +63,10 @@ func (k *k3sInstall) acceptRules(r Remedy) (plan.Step, error) {
 		ID: "accept-rules", Title: "Let pods past the rules that reject", Changes: changes,
 		Done: func(ctx context.Context) (bool, error) {
 			for _, f := range families {
-				places, err := k.places(ctx, f)
-				if err != nil || len(places) > 0 {
-					return false, err
+				for _, rule := range f.rules {
+					if at, err := k.place(ctx, f.command, rule); err != nil || at > 0 {
+						return false, err
+					}
 				}
 				for _, file := range f.files {
 					if before, after, _, err := k.amended(file, f.rules); err != nil || before != after {
@@ -87,17 +88,20 @@ func (k *k3sInstall) acceptRules(r Remedy) (plan.Step, error) {
 }
 
 func (k *k3sInstall) accept(ctx context.Context, rec *plan.Recorder, f tables) error {
-	places, err := k.places(ctx, f)
-	if err != nil {
-		return err
-	}
-	for _, p := range places {
-		undo := plan.Reversal{
-			Check: slices.Concat([]string{f.command, "-w", "-C", p.chain}, p.spec()),
-			Undo:  slices.Concat([]string{f.command, "-w", "-D", p.chain}, p.spec()),
+	for _, rule := range f.rules {
+		at, err := k.place(ctx, f.command, rule)
+		if err != nil {
+			return err
 		}
-		err := rec.Act(plan.Kind(f.command), p.line(), undo, func() error {
-			_, err := k.run(ctx, slices.Concat([]string{f.command, "-w", "-I", p.chain, strconv.Itoa(p.at)}, p.spec())...)
+		if at == 0 {
+			continue
+		}
+		argv := func(op string, more ...string) []string {
+			return slices.Concat([]string{f.command, "-w", op, rule.chain}, more, rule.spec())
+		}
+		undo := plan.Reversal{Check: argv("-C"), Undo: argv("-D")}
+		err = rec.Act(plan.Kind(f.command), rule.line(), undo, func() error {
+			_, err := k.run(ctx, argv("-I", strconv.Itoa(at))...)
 			return err
 		})
 		if err != nil {
@@ -118,34 +122,28 @@ func (k *k3sInstall) accept(ctx context.Context, rec *plan.Recorder, f tables) e
 	return nil
 }
 
-// place is a rule that is missing in the kernel, and the number that it is to have in its chain.
-type place struct {
-	acceptRule
-	at int
-}
-
-// places returns the rules that are missing. In a chain that rejects nothing, none is.
-func (k *k3sInstall) places(ctx context.Context, f tables) ([]place, error) {
-	var all []place
-	for _, rule := range f.rules {
-		out, err := k.run(ctx, f.command, "-w", "-S", rule.chain)
-		if err != nil {
-			return nil, err
-		}
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		at := rejects(lines, rule.chain)
-		if at < 0 || hasLine(lines, rule.line()) {
-			continue
-		}
-		number := 1
-		for _, line := range lines[:at] {
-			if strings.HasPrefix(line, "-A "+rule.chain+" ") {
-				number++
-			}
-		}
-		all = append(all, place{rule, number})
+// place returns the number that a rule is to have in its chain; 0 where it is there, or the chain rejects nothing.
+func (k *k3sInstall) place(ctx context.Context, program string, rule acceptRule) (int, error) {
+	there, err := k.succeeds(ctx, slices.Concat([]string{program, "-w", "-C", rule.chain}, rule.spec())...)
+	if err != nil || there {
+		return 0, err
 	}
-	return all, nil
+	out, err := k.run(ctx, program, "-w", "-S", rule.chain)
+	if err != nil {
+		return 0, err
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	at := rejects(lines, rule.chain)
+	if at < 0 {
+		return 0, nil
+	}
+	number := 1
+	for _, line := range lines[:at] {
+		if strings.HasPrefix(line, "-A "+rule.chain+" ") {
+			number++
+		}
+	}
+	return number, nil
 }
 
 // hasLine looks for a rule as iptables-save writes it; some versions put the comment into quotes.

@@ -143,9 +143,11 @@ func (k *k3sInstall) installPackages(ctx context.Context, rec *plan.Recorder) er
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	before, err := k.installed(ctx, m)
-	if err != nil {
-		return err
+	var before []string
+	if !m.snapshot {
+		if before, err = k.installed(ctx, m); err != nil {
+			return err
+		}
 	}
 	undo := plan.Reversal{Undo: slices.Concat(m.remove, missing), Lax: true} // something else may need them by now
 	if !m.snapshot {
