@@ -60,6 +60,19 @@ func (in Install) run(ctx context.Context, argv ...string) ([]byte, error) {
 	return in.runFor(ctx, time.Minute, argv...)
 }
 
+// change runs a program that changes the machine. It is not killed in the middle when the install is stopped.
+func (in Install) change(ctx context.Context, argv ...string) error {
+	return in.changeFor(ctx, time.Minute, argv...)
+}
+
+func (in Install) changeFor(ctx context.Context, limit time.Duration, argv ...string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := in.runFor(context.WithoutCancel(ctx), limit, argv...)
+	return err
+}
+
 func (in Install) runFor(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error) {
 	if in.Run != nil {
 		return in.Run(ctx, limit, argv...)

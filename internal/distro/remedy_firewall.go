@@ -53,10 +53,7 @@ func (k *k3sInstall) firewallStep(id, title string, on func(context.Context) (bo
 				return err
 			}
 			for _, rule := range left {
-				err := rec.Act(plan.Kind(id), rule.text, rule.undo, func() error {
-					_, err := k.run(ctx, rule.add...)
-					return err
-				})
+				err := rec.Act(plan.Kind(id), rule.text, rule.undo, func() error { return k.change(ctx, rule.add...) })
 				if err != nil {
 					return err
 				}

@@ -100,10 +100,7 @@ func (k *k3sInstall) accept(ctx context.Context, rec *plan.Recorder, f tables) e
 			return slices.Concat([]string{f.command, "-w", op, rule.chain}, more, rule.spec())
 		}
 		undo := plan.Reversal{Check: argv("-C"), Undo: argv("-D")}
-		err = rec.Act(plan.Kind(f.command), rule.line(), undo, func() error {
-			_, err := k.run(ctx, argv("-I", strconv.Itoa(at))...)
-			return err
-		})
+		err = rec.Act(plan.Kind(f.command), rule.line(), undo, func() error { return k.change(ctx, argv("-I", strconv.Itoa(at))...) })
 		if err != nil {
 			return err
 		}

@@ -50,10 +50,7 @@ func (k *k3sInstall) modules(r Remedy) (plan.Step, error) {
 					Check: []string{"grep", "-q", "^" + moduleID(v) + " ", "/proc/modules"},
 					Undo:  []string{"modprobe", "-r", v}, Lax: true,
 				}
-				err := rec.Act("module", v, unload, func() error {
-					_, err := k.run(ctx, "modprobe", v)
-					return err
-				})
+				err := rec.Act("module", v, unload, func() error { return k.change(ctx, "modprobe", v) })
 				if err != nil {
 					return err
 				}

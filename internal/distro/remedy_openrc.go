@@ -41,10 +41,7 @@ func (k *k3sInstall) openrcCgroups(Remedy) (plan.Step, error) {
 				return err
 			} else if !enabled {
 				off := plan.Reversal{Undo: []string{"rc-update", "del", "cgroups", "boot"}}
-				err := rec.Act("openrc-enabled", "cgroups", off, func() error {
-					_, err := k.run(ctx, "rc-update", "add", "cgroups", "boot")
-					return err
-				})
+				err := rec.Act("openrc-enabled", "cgroups", off, func() error { return k.change(ctx, "rc-update", "add", "cgroups", "boot") })
 				if err != nil {
 					return err
 				}
@@ -53,10 +50,7 @@ func (k *k3sInstall) openrcCgroups(Remedy) (plan.Step, error) {
 				return nil
 			}
 			stop := plan.Reversal{Undo: []string{"rc-service", "cgroups", "stop"}, Lax: true}
-			return rec.Act("openrc-started", "cgroups", stop, func() error {
-				_, err := k.run(ctx, "rc-service", "cgroups", "start")
-				return err
-			})
+			return rec.Act("openrc-started", "cgroups", stop, func() error { return k.change(ctx, "rc-service", "cgroups", "start") })
 		},
 	}, nil
 }

@@ -154,12 +154,12 @@ func (k *k3sInstall) installPackages(ctx context.Context, rec *plan.Recorder) er
 		undo.Check = append(slices.Clone(m.has), missing[0])
 	}
 	err = rec.Act("package", strings.Join(missing, " "), undo, func() error {
-		_, err := k.runFor(ctx, packageLimit, slices.Concat(m.install, missing)...)
+		err := k.changeFor(ctx, packageLimit, slices.Concat(m.install, missing)...)
 		if err != nil && m.refresh != nil && ctx.Err() == nil { // fresh machines have no lists, or old ones
-			if _, refreshErr := k.runFor(ctx, packageLimit, m.refresh...); refreshErr != nil {
+			if refreshErr := k.changeFor(ctx, packageLimit, m.refresh...); refreshErr != nil {
 				return errors.Join(err, refreshErr)
 			}
-			_, err = k.runFor(ctx, packageLimit, slices.Concat(m.install, missing)...)
+			err = k.changeFor(ctx, packageLimit, slices.Concat(m.install, missing)...)
 		}
 		return err
 	})

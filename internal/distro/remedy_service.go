@@ -84,12 +84,12 @@ func (k *k3sInstall) unmanaged(Remedy) (plan.Step, error) {
 	step := k.fileStep("networkmanager", "Keep NetworkManager from the interfaces of pods", "/etc/NetworkManager/conf.d/50-pipeops-agent.conf",
 		ownMarker+".\n[keyfile]\nunmanaged-devices=interface-name:cni*;interface-name:flannel*;interface-name:veth*;interface-name:cali*\n")
 	reload := func(ctx context.Context) error {
-		_, err := k.run(ctx, "nmcli", "general", "reload", "conf")
-		if err != nil { // nmcli before 1.22 cannot
-			_, second := k.run(ctx, "systemctl", "reload", "NetworkManager.service")
-			if second != nil {
-				return errors.Join(err, second)
-			}
+		err := k.change(ctx, "nmcli", "general", "reload", "conf")
+		if err == nil {
+			return nil
+		}
+		if second := k.change(ctx, "systemctl", "reload", "NetworkManager.service"); second != nil { // nmcli before 1.22 cannot
+			return errors.Join(err, second)
 		}
 		return nil
 	}

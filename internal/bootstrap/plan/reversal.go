@@ -41,7 +41,7 @@ func (s *Store) undo(ctx context.Context, v Reversal) (Op, error) {
 			return Undone, ctx.Err() // it is gone already, or never came
 		}
 	}
-	_, err := run(ctx, reversalLimit, v.Undo...)
+	_, err := run(context.WithoutCancel(ctx), reversalLimit, v.Undo...) // what changes the machine is not killed in the middle
 	if err != nil && v.Lax && ctx.Err() == nil {
 		return Left, nil
 	}
