@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
 // TestLiveRemedy applies a remedy to this very machine, twice, after it has undone it once. The tests in lab machines build
@@ -20,6 +21,12 @@ func TestLiveRemedy(t *testing.T) {
 		t.Skip("changes this machine: only in a machine of the lab")
 	}
 	k := &k3sInstall{Install: Install{Dir: t.TempDir(), Remedies: []Remedy{{ID: words[0], Values: words[1:]}}}, settings: map[string]any{}}
+	systemd, err := unit.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	k.Units = systemd
 	early, late, err := k.applyRemedies()
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,10 @@ func (k *k3sInstall) serviceOff(ctx context.Context, rec *plan.Recorder, name st
 	}
 	if s.Enabled() {
 		enable := plan.Reversal{Undo: []string{"systemctl", "enable", name}}
-		if err := rec.Act("unit-disabled", name, enable, func() error { return k.Units.Disable(ctx, name) }); err != nil {
+		err := rec.Act("unit-disabled", name, enable, func() error {
+			return errors.Join(k.Units.Disable(ctx, name), k.Units.Reload(ctx)) // until then systemd answers as before
+		})
+		if err != nil {
 			return err
 		}
 	}

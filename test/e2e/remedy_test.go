@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pipeopshq/pipeops-agent/test/lab"
+	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
 // The networks of pods and of services that k3s has if nothing else is said.
@@ -81,6 +82,60 @@ func throughFirewall(t *testing.T, f firewall) {
 	}
 	w.deploy(t, m, "behind")
 	t.Run("second install", func(t *testing.T) { secondInstall(t, m, install) })
+}
+
+// TestRemedySteps applies the remedies that need no k3s to a real machine: rules that reject, as images of some clouds have
+// them, a unit that is in the way, a package that is not there.
+func TestRemedySteps(t *testing.T) {
+	t.Chdir("../..")
+	l, err := lab.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := (&world{Rig: &rig.Rig{Lab: l}}).machine(t, lab.Options{})
+	shell(t, m, `iptables -A INPUT -p tcp --dport 22 -j ACCEPT; iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited
+iptables -A FORWARD -j REJECT --reject-with icmp-host-prohibited; mkdir -p /etc/iptables; iptables-save > /etc/iptables/rules.v4; systemctl start cron`)
+	before := shell(t, m, "cat /etc/iptables/rules.v4")
+	liveRemedy(t, m, "accept-before-reject "+podNetworks)
+	after := shell(t, m, "cat /etc/iptables/rules.v4")
+	var kept []string
+	ours := 0
+	for line := range strings.Lines(after) {
+		if strings.Contains(line, "--comment pipeops-agent ") {
+			ours++
+		} else {
+			kept = append(kept, line)
+		}
+	}
+	if ours != 6 || strings.Join(kept, "") != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	live := shell(t, m, "iptables -S INPUT; iptables -S FORWARD")
+	shell(t, m, "iptables -F; iptables-restore --test /etc/iptables/rules.v4 && iptables-restore /etc/iptables/rules.v4")
+	if loaded := shell(t, m, "iptables -S INPUT; iptables -S FORWARD"); loaded != live || strings.Count(live, "pipeops-agent") != 6 {
+		t.Errorf("live:\n%s\nafter a boot:\n%s", live, loaded)
+	}
+
+	liveRemedy(t, m, "service-off cron.service")
+	if state := shell(t, m, "systemctl is-active cron; systemctl is-enabled cron; true"); strings.TrimSpace(state) != "inactive\ndisabled" {
+		t.Errorf("cron is %q", state)
+	}
+	liveRemedy(t, m, "shared-root")
+
+	// two packages in a repository of the machine's own, whose list apt has not read yet
+	shell(t, m, `mkdir -p /repo && cd /repo && echo 'deb [trusted=yes] file:/repo ./' > /etc/apt/sources.list && rm -rf /var/lib/apt/lists/*
+for p in wanted needed; do
+	mkdir -p $p/DEBIAN && printf 'Package: pipeops-%s\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: nothing\n' $p > $p/DEBIAN/control
+done
+echo 'Depends: pipeops-needed' >> wanted/DEBIAN/control
+for p in wanted needed; do
+	dpkg-deb --build $p >/dev/null
+	{ cat $p/DEBIAN/control; echo "Filename: ./$p.deb"; echo "Size: $(stat -c %s $p.deb)"; echo "SHA256: $(sha256sum < $p.deb | cut -d' ' -f1)"; echo; } >> Packages
+done`)
+	liveRemedy(t, m, "package pipeops-wanted")
+	if got := shell(t, m, "dpkg-query -W -f '${Package} ' 'pipeops-*'"); strings.TrimSpace(got) != "pipeops-needed pipeops-wanted" {
+		t.Errorf("installed: %q", got)
+	}
 }
 
 // asksFor reports whether an install of the machine would apply the remedy.
