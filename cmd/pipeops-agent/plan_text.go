@@ -22,12 +22,15 @@ func showPlan(p *console.Page, plan bootstrap.Plan) {
 	p.Line(0, console.Bold, "%s", plan.Facts.Summary())
 	p.Blank()
 	d.ShowChoice(p)
-	if d.Chosen != "" {
+	if d.Chosen != "" && !plan.Unavailable {
 		p.Blank()
 		showChanges(p, plan)
 	}
+	if plan.Unavailable {
+		planRow(p, "But", "this version cannot install "+d.Chosen+" yet: install says so before it changes anything ["+string(reason.DistroNotAvailable)+"]", console.Yellow)
+	}
 	d.ShowRemedies(p)
-	if d.Chosen != "" {
+	if d.Chosen != "" && !plan.Unavailable {
 		showCosts(p, plan)
 	} else if d.Err() != nil {
 		planRow(p, "Exit code", fmt.Sprint(reason.Exit(d.Err()))+"; plan --explain CODE tells more of a reason", console.Dim)
