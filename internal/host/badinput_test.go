@@ -28,19 +28,18 @@ func spoiled(b []byte) map[string][]byte {
 	}
 }
 
-// large writes files of 10 MB: one line, and lines of all that files of interest have.
-func large(t *testing.T) []string {
+// large writes a file of 10 MB, with lines that files of interest have, and one that does not end.
+func large(t *testing.T) string {
 	t.Helper()
 	lines := []byte("27 1 8:1 / /var rw - ext4 /dev/sda1 rw\nID=x\nflags : lm\n1: POSIX ADVISORY WRITE 1 08:01:1 0 EOF\noverlay 1\nCONFIG_VETH=m\n")
 	dir := t.TempDir()
-	write(t, dir, "line", string(bytes.Repeat([]byte("ID=x "), 2<<20)))
-	write(t, dir, "lines", string(bytes.Repeat(lines, 10<<20/len(lines))))
-	return []string{filepath.Join(dir, "line"), filepath.Join(dir, "lines")}
+	write(t, dir, "large", string(bytes.Repeat(lines, 5<<20/len(lines)))+string(bytes.Repeat([]byte("ID=x "), 1<<20)))
+	return filepath.Join(dir, "large")
 }
 
 // TestBadInput spoils every file of two captured machines, one after the other.
 func TestBadInput(t *testing.T) {
-	for name, big := range map[string][]string{"ubuntu2404-vm": large(t), "lab-nspawn": nil} {
+	for name, big := range map[string]string{"ubuntu2404-vm": large(t), "lab-nspawn": ""} {
 		dir := filepath.Join(t.TempDir(), name)
 		if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata/machines", name))); err != nil {
 			t.Fatal(err)
@@ -63,8 +62,8 @@ func TestBadInput(t *testing.T) {
 				}
 				checkReport(t, name+": "+rel+" "+how, load(t, dir))
 			}
-			for _, source := range big {
-				if err := errors.Join(os.Remove(path), os.Link(source, path)); err != nil {
+			if big != "" && !testing.Short() {
+				if err := errors.Join(os.Remove(path), os.Link(big, path)); err != nil {
 					return err
 				}
 				checkReport(t, name+": "+path+" of 10 MB", load(t, dir))

@@ -18,6 +18,9 @@ func (f Facts) Text() string {
 		fmt.Fprintf(&out, "%-10s%s\n", label, fmt.Sprintf(format, args...))
 	}
 	row("System", "%s, %s, kernel %s", or(f.OS.Name, or(f.OS.ID, "unknown system")), or(f.Arch.Name, "unknown architecture"), or(f.Kernel.Release, "unknown"))
+	if f.OS.Doubt != "" {
+		row("Doubt", "%s", f.OS.Doubt)
+	}
 	row("Runs on", "%s", f.platform())
 	row("Init", "%s, cgroup %s", or(f.Init.Name, "unknown"), or(f.Cgroup.Version, "unknown"))
 	row("CPU", "%s", f.CPU.text())
