@@ -28,9 +28,9 @@ func keep(name string, b []byte) ([]byte, bool) {
 		}
 		return []byte("{}\n"), true
 	case name == "/proc/modules":
-		return keepModules(b, ParseModules), true
+		return keepModules(ParseModules(b), ""), true
 	case below && (path.Base(name) == "modules.dep" || path.Base(name) == "modules.builtin"):
-		return keepModules(b, ParseModuleFiles), true
+		return keepModules(ParseModuleFiles(b), ".ko"), true
 	case name == configGz:
 		return keepConfigGz(b), true
 	case below, strings.HasPrefix(name, "/boot/config-"), strings.HasPrefix(name, "/usr/lib/ostree-boot/"), strings.HasPrefix(name, "/usr/lib/kernel/config-"):

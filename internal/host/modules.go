@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -135,18 +136,11 @@ func modulesOf(b []byte, name func(line string) string) map[string]bool {
 	return found
 }
 
-// keepModules keeps the lines of modules of interest, and of each the name alone.
-func keepModules(b []byte, parse func([]byte) map[string]bool) []byte {
+// keepModules writes a list anew, with nothing but the modules of interest that are in it.
+func keepModules(found map[string]bool, ending string) []byte {
 	var out []byte
-	for line := range bytes.Lines(b) {
-		if len(parse(line)) == 0 {
-			continue
-		}
-		end := slices.IndexFunc(line, func(c byte) bool { return c == ':' || c == ' ' || c == '\n' })
-		if end < 0 {
-			end = len(line)
-		}
-		out = append(append(out, line[:end]...), '\n')
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		out = append(out, name+ending+"\n"...)
 	}
 	return out
 }

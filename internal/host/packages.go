@@ -53,9 +53,9 @@ func managers() []manager {
 		{name: "yum", command: "yum", families: []string{"rhel"}, locks: rpm, pids: []string{"/run/yum.pid"}},
 		{name: "zypper", command: "zypper", families: []string{"suse"}, locks: rpm, pids: []string{"/run/zypp.pid"}},
 		{name: "apk", command: "apk", families: []string{"alpine"}, locks: []string{"/lib/apk/db/lock", "/usr/lib/apk/db/lock"}},
-		{name: "pacman", command: "pacman", families: []string{"arch"}},
+		{name: "pacman", command: "pacman", families: []string{"arch"}}, // see readBusy
 		{name: "transactional-update", command: "transactional-update", locks: rpm, pids: []string{"/run/zypp.pid"}},
-		{name: "rpm-ostree", command: "rpm-ostree"},
+		{name: "rpm-ostree", command: "rpm-ostree", locks: []string{"/sysroot/ostree/lock", "/ostree/lock"}},
 	}
 }
 

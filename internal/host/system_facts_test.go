@@ -274,6 +274,33 @@ func TestPackagesOfMachines(t *testing.T) {
 	}
 }
 
+func TestNumbersOfMachines(t *testing.T) {
+	f := machine(t, map[string]string{
+		"proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "proc/1/cgroup": "0::/init.scope\n",
+		"proc/sys/kernel/keys/root_maxkeys": "200\n", "proc/sys/kernel/keys/root_maxbytes": "many\n",
+		"proc/sys/fs/inotify/max_user_instances": "128\n", "proc/sys/fs/inotify/max_user_watches": "-1\n",
+		"proc/sys/kernel/pid_max": "4194304\n", "proc/sys/kernel/threads-max": "-7\n",
+		"sys/fs/cgroup/init.scope/pids.max": "max\n", "sys/fs/cgroup/pids.max": "512\n",
+		"proc/sys/vm/overcommit_memory": "1\n", "proc/sys/net/ipv4/ip_forward": "",
+		SnapshotFile: `{"numbers":{"inotify_used":17},"sysctl_writable":{"vm.overcommit_memory":false,"kernel.unknown":true},"entropy":{"ready":false},"clock":{"year":1970,"service":"chronyd"}}`,
+	})
+	for _, c := range []struct {
+		name      string
+		want, got any
+	}{
+		{"keyring", Keyring{MaxKeys: Is[int64](200)}, f.Keyring},
+		{"inotify", Inotify{MaxInstances: Is[int64](128), MaxWatches: Is[int64](-1), UsedInstances: Is[int64](17)}, f.Inotify},
+		{"limits", Limits{PIDMax: Is[uint64](4194304), PIDsLimit: Is[uint64](512)}, f.Limits},
+		{"sysctl", Sysctl{Values: map[string]string{"vm.overcommit_memory": "1", "kernel.keys.root_maxkeys": "200"}, Writable: map[string]bool{"vm.overcommit_memory": false}}, f.Sysctl},
+		{"entropy", Entropy{Ready: Is(false)}, f.Entropy},
+		{"clock", Clock{Year: Is(1970), Service: "chronyd"}, f.Clock},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("%s:\n%s", c.name, diff)
+		}
+	}
+}
+
 func TestBootOfMachines(t *testing.T) {
 	for _, c := range []struct {
 		name  string
