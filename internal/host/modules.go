@@ -97,8 +97,15 @@ func readModules(s *System, release string) Modules {
 	return m
 }
 
-// moduleKey is the form in which modules are compared: the kernel takes "-" and "_" for the same.
-func moduleKey(name string) string { return strings.ReplaceAll(name, "-", "_") }
+// moduleKey is the form in which modules are compared: the kernel takes "-" and "_" for the same, and had two modules for
+// masquerading before 5.2.
+func moduleKey(name string) string {
+	name = strings.ReplaceAll(name, "-", "_")
+	if name == "ipt_MASQUERADE" {
+		return "xt_MASQUERADE"
+	}
+	return name
+}
 
 // ParseModules returns which modules of interest /proc/modules lists, by their keys.
 func ParseModules(b []byte) map[string]bool {

@@ -138,12 +138,12 @@ func TestParseModules(t *testing.T) {
 	if diff := cmp.Diff(map[string]bool{"overlay": true, "br_netfilter": true, "xt_MASQUERADE": true}, got); diff != "" {
 		t.Error(diff)
 	}
-	files := []byte("kernel/net/bridge/br-netfilter.ko.xz: kernel/net/bridge/bridge.ko.xz\nkernel/net/netfilter/xt_masquerade.ko\nkernel/fs/overlayfs/overlay.ko.zst:\nvxlan\n")
-	if diff := cmp.Diff(map[string]bool{"br_netfilter": true, "overlay": true}, ParseModuleFiles(files)); diff != "" {
+	files := []byte("kernel/net/bridge/br-netfilter.ko.xz: kernel/net/bridge/bridge.ko.xz\nkernel/net/netfilter/xt_masquerade.ko\nkernel/fs/overlayfs/overlay.ko.zst:\nvxlan\nkernel/net/ipv4/netfilter/ipt_MASQUERADE.ko:\n")
+	if diff := cmp.Diff(map[string]bool{"br_netfilter": true, "overlay": true, "xt_MASQUERADE": true}, ParseModuleFiles(files)); diff != "" {
 		t.Error(diff)
 	}
 	kept := string(redact("/lib/modules/6.1/modules.dep", files))
-	if want := "br_netfilter.ko\noverlay.ko\n"; kept != want {
+	if want := "br_netfilter.ko\noverlay.ko\nxt_MASQUERADE.ko\n"; kept != want {
 		t.Errorf("kept %q, want %q", kept, want)
 	}
 }
