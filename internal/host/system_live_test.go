@@ -49,7 +49,11 @@ func TestCountInotify(t *testing.T) {
 		t.Skip(err)
 	}
 	defer unix.Close(fd)
-	if n, err := countInotify(t.Context(), Live()); err != nil || n.Value < 1 {
+	n, err := countInotify(t.Context(), Live())
+	if !n.OK && err == nil && os.Geteuid() != 0 {
+		t.Skip("only root may look at all processes")
+	}
+	if err != nil || n.Value < 1 {
 		t.Errorf("%v, %v", n, err)
 	}
 }
@@ -89,7 +93,7 @@ func TestSystemFactsOutliveCapture(t *testing.T) {
 		return f
 	})
 	if live.Sysctl.Values == nil || live.Sysctl.Writable == nil || !live.Limits.PIDMax.OK || !live.Clock.Year.OK || !live.Devices.Kmsg.Present.OK ||
-		live.Roots.ReadOnly == nil || !live.Inotify.UsedInstances.OK || live.Boot.Cgroup == nil || !live.Modules.Present.OK || live.Packages.Manager == "" {
+		live.Roots.ReadOnly == nil || !live.Inotify.MaxInstances.OK || live.Boot.Cgroup == nil || !live.Modules.Present.OK || live.Packages.Manager == "" {
 		t.Errorf("facts are missing:\n%+v", live)
 	}
 	replayed := Collect(t.Context(), load(t, dir))
