@@ -33,7 +33,9 @@ func (r *recorder) file(path string, b []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.files[path] = b
+	if len(b) >= len(r.files[path]) { // one probe may want its first line, and another all of it
+		r.files[path] = b
+	}
 }
 
 func (r *recorder) exists(path string, dir bool) {
