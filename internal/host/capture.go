@@ -177,6 +177,8 @@ func redact(path string, b []byte) []byte {
 		return fmt.Appendf(nil, "{\"v1\": {\"cloud_name\": %q}}\n", ParseInstanceData(b))
 	case rulesV4, rulesV6, rulesRHEL, rulesRHEL6:
 		b = redactRules(b)
+	case nftConf, nftConfRHEL:
+		return redactNftRules(b)
 	}
 	switch {
 	case strings.HasSuffix(path, kubeconfigPath):

@@ -74,6 +74,8 @@ func readContainerNodes(ctx context.Context, s *System) ([]Container, bool, erro
 	if err != nil {
 		return nil, false, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
 	for _, socket := range dockerSockets(os.Getenv, os.Geteuid()) {
 		if !s.has(socket) || wouldStart(s, socket, names) {
 			continue

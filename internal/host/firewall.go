@@ -29,6 +29,10 @@ const (
 	rulesRHEL  = "/etc/sysconfig/iptables" // iptables-services: RHEL, and Oracle's images
 	rulesRHEL6 = "/etc/sysconfig/ip6tables"
 
+	nftConf     = "/etc/nftables.conf"           // Debian, Arch
+	nftConfRHEL = "/etc/sysconfig/nftables.conf" // RHEL
+	nftService  = "nftables.service"
+
 	maxRejects = 8
 	maxRule    = 200 // bytes of a rule that are shown
 )
@@ -123,7 +127,12 @@ func enabledUnit(s *System, unit string) string {
 
 // savedRules reads the rules that are loaded at boot, by whoever does without ufw and firewalld.
 func savedRules(s *System) (rejects []string, policy string) {
-	for _, file := range []string{rulesV4, rulesV6, rulesRHEL, rulesRHEL6} {
+	sources := []ruleFile{{rulesV4, ParseRules}, {rulesV6, ParseRules}, {rulesRHEL, ParseRules}, {rulesRHEL6, ParseRules}}
+	if enabledUnit(s, nftService) != "" { // the file comes with the package
+		sources = append(sources, ruleFile{nftConf, ParseNftRules}, ruleFile{nftConfRHEL, ParseNftRules})
+	}
+	for _, source := range sources {
+		file := source.path
 		b, err := s.ReadFile(file)
 		if err != nil {
 			continue
@@ -131,7 +140,7 @@ func savedRules(s *System) (rejects []string, policy string) {
 		if rejects == nil {
 			rejects = []string{}
 		}
-		r := ParseRules(b)
+		r := source.parse(b)
 		for _, rule := range r.rejects {
 			if len(rejects) < maxRejects {
 				rejects = append(rejects, file+": "+rule)
@@ -147,10 +156,15 @@ func savedRules(s *System) (rejects []string, policy string) {
 	return rejects, policy
 }
 
-// rules is what matters of saved iptables rules.
+// rules is what matters of saved rules.
 type rules struct {
 	rejects []string
 	forward string
+}
+
+type ruleFile struct {
+	path  string
+	parse func([]byte) rules
 }
 
 // ParseRules reads what iptables-save writes. Rules that turn away only some packets are left out, such as those that
@@ -178,6 +192,42 @@ func ParseRules(b []byte) rules {
 		}
 	}
 	return r
+}
+
+// ParseNftRules reads the policies of the base chains in a file for nft. What single rules do takes more than this to tell.
+func ParseNftRules(b []byte) rules {
+	var r rules
+	hook := ""
+	words := strings.FieldsFunc(string(b), func(c rune) bool { return c == ' ' || c == '\t' || c == '\n' || c == ';' || c == '{' || c == '}' })
+	for i := 0; i+1 < len(words); i++ {
+		switch next := words[i+1]; words[i] {
+		case "chain", "table":
+			hook = ""
+		case "hook":
+			hook = next
+		case "policy":
+			if next == "drop" && hook == "input" {
+				r.rejects = append(r.rejects, "input policy drop")
+			}
+			if hook == "forward" && (next == "drop" || next == "accept") {
+				r.forward = next
+			}
+		}
+	}
+	return r
+}
+
+// redactNftRules writes a file that says the same to [ParseNftRules] and nothing else.
+func redactNftRules(b []byte) []byte {
+	r := ParseNftRules(b)
+	var out []byte
+	for range r.rejects {
+		out = append(out, "chain input { type filter hook input priority 0; policy drop; }\n"...)
+	}
+	if r.forward != "" {
+		out = append(out, "chain forward { type filter hook forward priority 0; policy "+r.forward+"; }\n"...)
+	}
+	return out
 }
 
 // ruleComment is a remark in a rule, which may say anything.

@@ -36,6 +36,15 @@ func (f Facts) Text() string {
 	row("Ports", "%s", f.ports())
 	row("Clusters", "%s", f.clusters())
 	row("Docker", "%s", f.Docker.text())
+	if f.Cloud.Name != "" && f.Cloud.Name != "none" {
+		row("Cloud", "%s", f.Cloud.Name)
+	}
+	if text := f.Firewall.text(); text != "" {
+		row("Firewall", "%s", text)
+	}
+	if text := neighbours(f.Neighbours); text != "" {
+		row("Beside it", "%s", text)
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.Errors)) {
 		row("Unknown", "%s: %s", name, f.Errors[name])
 	}
@@ -161,6 +170,28 @@ func (d Docker) text() string {
 		return "not running"
 	}
 	return strings.TrimSpace("running " + d.Server)
+}
+
+func (f Firewall) text() string {
+	var all []string
+	if f.UFW.Value {
+		all = append(all, "ufw")
+	}
+	if f.Firewalld.Value {
+		all = append(all, "firewalld")
+	}
+	if len(f.Rejects) > 0 {
+		all = append(all, "rules of its own")
+	}
+	return strings.Join(all, ", ")
+}
+
+func neighbours(all []Neighbour) string {
+	var names []string
+	for _, n := range all {
+		names = append(names, n.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // Bytes writes a size for people, with binary units: "512 MiB", "3.9 GiB".
