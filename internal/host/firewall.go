@@ -2,7 +2,9 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -13,8 +15,10 @@ import (
 type Firewall struct {
 	UFW       Known[bool] `json:"ufw"`       // active
 	Firewalld Known[bool] `json:"firewalld"` // active
-	Rejects   []string    `json:"rejects"`   // saved rules of neither that turn away whatever comes in or through: "FILE: RULE"; null: unknown
-	Forward   string      `json:"forward"`   // policy of the FORWARD chain: "accept", "drop"; "" is unknown
+	// Rejects are rules of neither that turn away whatever comes in or through: "FILE: RULE" for those that are loaded at boot,
+	// "kernel: ..." for those in force; null: unknown.
+	Rejects []string `json:"rejects"`
+	Forward string   `json:"forward"` // policy of the FORWARD chain: "accept", "drop"; "" is unknown
 }
 
 const (
@@ -50,8 +54,15 @@ func firewallProbe() Probe {
 		case policy == "drop", policy != "" && !slices.Contains(names, "dockerd"): // Docker sets drop itself
 			f.Forward = policy
 		}
-		if known := s.Snapshot().Firewall; !s.Live() {
-			f = f.orElse(known)
+		if !s.Live() {
+			f = s.Snapshot().Firewall.orElse(f)
+		} else if os.Geteuid() == 0 {
+			kernel, kernelErr := liveRules(s)
+			err = cmp.Or(err, kernelErr)
+			if !f.UFW.Value && !f.Firewalld.Value { // whose rules are their own
+				f.Rejects = append(f.Rejects, kernel.rejects[:min(len(kernel.rejects), maxRejects)]...)
+			}
+			f.Forward = or(kernel.forward, f.Forward)
 		}
 		return func(facts *Facts) { facts.Firewall = f }, err
 	}}
@@ -176,7 +187,7 @@ func ParseRules(b []byte) rules {
 		text := strings.TrimSpace(string(line))
 		f := strings.Fields(text)
 		switch {
-		case len(f) == 0 || len(text) > maxRule || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }):
+		case len(f) == 0 || clip(text) != text:
 		case f[0][0] == '*':
 			table = f[0]
 		case table != "*filter":
@@ -236,11 +247,26 @@ var ruleComment = regexp.MustCompile(`-m comment --comment ("(?:[^"\\\n]|\\.)*"|
 func redactRules(b []byte) []byte {
 	var out []byte
 	for line := range bytes.Lines(b) {
-		if !bytes.HasPrefix(line, []byte("#")) {
+		switch {
+		case bytes.HasPrefix(line, []byte("#")):
+		case bytes.Contains(line, []byte("--comment")):
 			out = append(out, ruleComment.ReplaceAll(line, nil)...)
+		default:
+			out = append(out, line...)
 		}
 	}
 	return out
+}
+
+// clip makes a rule fit to be shown.
+func clip(text string) string {
+	text = strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return -1
+		}
+		return c
+	}, text)
+	return text[:min(len(text), maxRule)]
 }
 
 // ParseUFWConf reports whether ufw is switched on.

@@ -17,8 +17,8 @@ import (
 // kubeconfigPath is where kubectl looks, below a home.
 const kubeconfigPath = "/.kube/config"
 
-// maxKubeconfig bounds the file: 100 clusters with their certificates are 1 MiB.
-const maxKubeconfig = 1 << 20
+// maxKubeconfig bounds the file: 50 clusters with their certificates.
+const maxKubeconfig = 256 << 10
 
 // target is where the current context of a kubeconfig leads. Nothing else of the file is kept.
 type target struct {
