@@ -21,8 +21,8 @@ type Link struct {
 	Virtual bool   `json:"virtual"` // no device behind it: bridges, tunnels, pairs
 }
 
-// maxLinks bounds the links: a node has one for each of its pods.
-const maxLinks = 64
+// maxInterfaces bounds the links: a node has one for each of its pods.
+const maxInterfaces = 64
 
 const linkDir = "/sys/class/net"
 
@@ -57,7 +57,7 @@ func readLinks(s *System) ([]Link, error) {
 		}
 		return -1
 	})
-	return links[:min(len(links), maxLinks)], nil
+	return links[:min(len(links), maxInterfaces)], nil
 }
 
 func liveLinks(s *System) ([]Link, error) {
