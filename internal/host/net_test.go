@@ -346,3 +346,27 @@ func link(t *testing.T, dir, path, to string) {
 		t.Fatal(err)
 	}
 }
+
+// TestBadNetworkFiles: whatever is in the files, no probe fails in a way of its own, and nothing is certain that cannot be read.
+func TestBadNetworkFiles(t *testing.T) {
+	big := strings.Repeat("a b c d e f g h i j = : | - {[\"\n", 10<<20/31)
+	for _, path := range []string{
+		"/proc/net/route", "/proc/net/ipv6_route", "/proc/net/fib_trie", "/proc/net/if_inet6", "/sys/class/net/eth0/mtu", resolvConf, "/etc/environment",
+		"/etc/systemd/system.conf", "/etc/apt/apt.conf", "/etc/dnf/dnf.conf", "/usr/sbin/iptables", dpkgStatus, apkInstalled, legacyTables, ufwConf, ufwDefaults, rulesV4,
+		rulesRHEL, nftConf, instanceData, cloudID, "/sys/class/dmi/id/chassis_asset_tag", "/root" + kubeconfigPath, "/root/.minikube/profiles/a/config.json",
+	} {
+		for how, content := range map[string]string{"empty": "", "binary": "\x00\xff\xfe\x1b[31m\n\x00", "big": big, "one long line": big[:1<<16] + strings.Repeat("x", 1<<20)} {
+			dir := t.TempDir()
+			write(t, dir, path, content)
+			f := Collect(t.Context(), load(t, dir))
+			for _, probe := range []string{"routes", "links", "addresses", "dns", "proxy", "iptables", "firewall", "cloud", "neighbours", "runtimes", "docker", "clusters"} {
+				if text, failed := f.Errors[probe]; failed {
+					t.Errorf("%s, %s: %s: %s", path, how, probe, text)
+				}
+			}
+			if f.Addresses.Node != "" || len(f.Links) > 0 || f.Proxy != (Proxy{}) || f.IPTables.Version != "" || f.Firewall.UFW.Value || f.Firewall.Firewalld.Value || f.Cloud.Name != "" {
+				t.Errorf("%s, %s: %+v", path, how, f)
+			}
+		}
+	}
+}
