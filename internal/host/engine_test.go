@@ -152,6 +152,7 @@ func TestEngineClustersOfCapture(t *testing.T) {
 		{"name that is none", map[string]string{SnapshotFile: node(`"k3d.cluster":"../x","k3d.role":"server"`)}, ""},
 		{"engine without it", map[string]string{SnapshotFile: `{"containers":[],"processes":[]}`, "root/.config/k3d/kubeconfig-dev.yaml": ""}, "k3d dev debris"},
 		{"engine that does not answer", map[string]string{SnapshotFile: `{"processes":[]}`, "root/.config/k3d/kubeconfig-dev.yaml": ""}, "k3d dev stopped"},
+		{"no engine", map[string]string{SnapshotFile: `{"processes":[],"commands":{}}`, "root/.config/k3d/kubeconfig-dev.yaml": ""}, "k3d dev debris"},
 		{"minikube in a virtual machine", map[string]string{SnapshotFile: `{"containers":[],"processes":[]}`, "home/joe/.minikube/profiles/vm/config.json": `{"Driver":"kvm2"}`}, "minikube vm unknown"},
 		{"minikube's remains", map[string]string{SnapshotFile: `{"containers":[],"processes":[]}`, "home/joe/.minikube/profiles/minikube/config.json": `{"Driver":"docker"}`}, "minikube minikube debris"},
 		{"downloads only", map[string]string{SnapshotFile: `{"containers":[],"processes":[]}`, "root/.minikube/cache/x": ""}, ""},
@@ -205,6 +206,7 @@ func TestKubeconfigCluster(t *testing.T) {
 		{"k3s here", "default", "https://127.0.0.1:6443", `{"processes":["k3s-server"],"listening":[]}`, []string{k3s}, "k3s running "},
 		{"k3s here, and another elsewhere", "x", "https://10.1.2.3:6443", `{"processes":["k3s-server"]}`, []string{k3s}, "k3s running , kubeconfig remote private"},
 		{"kind here", "kind-test", "https://10.1.2.3:1", `{"processes":[],"containers":[{"name":"n","state":"running","labels":{"io.x-k8s.kind.cluster":"test","io.x-k8s.kind.role":"control-plane"}}]}`, nil, "kind running "},
+		{"nobody knows the ports", "x", "https://127.0.0.1:36443", `{"processes":[]}`, nil, ""},
 		{"no TLS", "x", "http://10.1.2.3:8080", `{"processes":[]}`, nil, ""},
 	} {
 		dir := t.TempDir()
@@ -233,6 +235,18 @@ func TestKubeconfigCluster(t *testing.T) {
 		write(t, dir, "root/.kube/config", less)
 		if got := list(); got != c.want {
 			t.Errorf("%s: replayed %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestKubeconfigOfUser: without root's rights the file is that of a user, on macOS too.
+func TestKubeconfigOfUser(t *testing.T) {
+	for uid, want := range map[string]int{"0": 0, "501": 1} {
+		dir := t.TempDir()
+		write(t, dir, SnapshotFile, `{"processes":[],"uid":`+uid+`,"listening":[{"proto":"tcp","port":6443,"owner":"com.docker.backend"}]}`)
+		write(t, dir, "Users/dev/.kube/config", kubeconfig("docker-desktop", "https://127.0.0.1:6443"))
+		if got := Collect(t.Context(), load(t, dir)).Clusters; len(got) != want {
+			t.Errorf("uid %s: %+v", uid, got)
 		}
 	}
 }

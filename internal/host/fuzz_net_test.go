@@ -34,7 +34,7 @@ func FuzzParseAddresses(f *testing.F) {
 	f.Add([]byte(fibTrie))
 	f.Add([]byte(inet6))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a := reachable(append(ParseFibTrie(b), ParseInet6(b)...), append(ParseRoutes([]byte(routeTable)), ParseRoutes6([]byte(routeTable6))...))
+		a := reachable(ParseFibTrie(b), ParseInet6(b), append(ParseRoutes([]byte(routeTable)), ParseRoutes6([]byte(routeTable6))...))
 		if a.Node != "" {
 			if _, err := netip.ParseAddr(a.Node); err != nil {
 				t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,24 +83,26 @@ func TestDocumentedRoutes(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
-	own := append(ParseFibTrie([]byte(fibTrie)), ParseInet6([]byte(inet6))...)
-	if len(own) != 6 {
-		t.Errorf("%d addresses: %v", len(own), own)
+	own4, own6 := ParseFibTrie([]byte(fibTrie)), ParseInet6([]byte(inet6))
+	if len(own4) != 3 || len(own6) != 3 {
+		t.Errorf("addresses: %v, %v", own4, own6)
 	}
 	v4, v6 := ParseRoutes([]byte(routeTable)), ParseRoutes6([]byte(routeTable6))
 	for _, c := range []struct {
-		name   string
-		own    []ownAddress
-		routes []Route
-		want   Addresses
+		name       string
+		own4, own6 []ownAddress
+		routes     []Route
+		want       Addresses
 	}{
-		{"both", own, append(v4, v6...), Addresses{Is(true), Is(true), "192.0.2.9"}},
-		{"no IPv6 route", own, v4, Addresses{Is(true), Is(false), "192.0.2.9"}},
-		{"IPv6 only", own, v6, Addresses{Is(false), Is(true), "fd00::2"}},
-		{"no network", own, []Route{}, Addresses{Is(false), Is(false), ""}},
-		{"link-local only", []ownAddress{{"eth0", netip.MustParseAddr("fe80::1")}}, v6, Addresses{Is(false), Is(false), ""}},
+		{"both", own4, own6, slices.Concat(v4, v6), Addresses{Is(true), Is(true), "192.0.2.9"}},
+		{"no IPv6 route", own4, own6, v4, Addresses{Is(true), Is(false), "192.0.2.9"}},
+		{"IPv6 only", own4, own6, v6, Addresses{Is(false), Is(true), "fd00::2"}},
+		{"no network", own4, own6, []Route{}, Addresses{Is(false), Is(false), ""}},
+		{"link-local only", own4, []ownAddress{{"eth0", netip.MustParseAddr("fe80::1")}}, v6, Addresses{Is(false), Is(false), ""}},
+		{"only routes are known", nil, nil, slices.Concat(v4, v6), Addresses{Is(true), Known[bool]{}, ""}},
+		{"no addresses of IPv4 are known", nil, own6, slices.Concat(v4, v6), Addresses{Is(true), Is(true), ""}},
 	} {
-		if got := reachable(c.own, c.routes); got != c.want {
+		if got := reachable(c.own4, c.own6, c.routes); got != c.want {
 			t.Errorf("%s: %+v", c.name, got)
 		}
 	}
