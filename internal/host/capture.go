@@ -105,13 +105,32 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 func snapshotOf(f Facts, processes []string, trials map[string]TrialResult) Snapshot {
 	s := Snapshot{
 		Uname: Uname{Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
-		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: processes, Commands: f.Commands, Trials: trials, Docker: f.Docker,
+		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: processes, Commands: f.Commands, Docker: f.Docker,
 		Statfs: map[string]Statfs{},
 	}
 	for _, d := range f.Disk {
 		s.Statfs[d.Path] = d.Statfs
 	}
+	s.Trials, s.Numbers = splitTrials(trials)
 	return s
+}
+
+// splitTrials keeps what was measured as a number, by the name of the trial, and what was found as a trial.
+func splitTrials(trials map[string]TrialResult) (found map[string]TrialResult, numbers map[string]float64) {
+	for name, r := range trials {
+		if v, ok := r.Value.Get(); ok {
+			if numbers == nil {
+				numbers = map[string]float64{}
+			}
+			numbers[name] = v
+			continue
+		}
+		if found == nil {
+			found = map[string]TrialResult{}
+		}
+		found[name] = r
+	}
+	return found, numbers
 }
 
 // address finds what may be an IP address.

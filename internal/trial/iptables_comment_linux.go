@@ -1,0 +1,75 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// iptablesComment makes a rule with a comment, as each rule of kube-proxy has one. k3s brings an iptables that takes
+// whichever back end works, so one of them is enough: nftables with nft_compat, or the old interface of ip_tables.
+// RHEL 10 has xt_comment and nft_compat in a package of its own (kops issues 18179, 18724); without, every Service fails.
+func iptablesComment() Trial {
+	return Trial{Name: IPTablesComment, Title: "make an iptables rule with a comment", Run: func(ctx context.Context, _ Env) (Result, error) {
+		byNft := inNetworkNamespace(func() error { return useRule(ctx, commentMatch(tableName)) })
+		if byNft == nil || errors.Is(byNft, errNotUndone) {
+			return Result{Detail: "by nftables"}, byNft
+		}
+		byTables := inNetworkNamespace(legacyComment)
+		if byTables == nil || errors.Is(byTables, errNotUndone) {
+			return Result{Detail: "by ip_tables; not by nftables: " + byNft.Error()}, byTables
+		}
+		return Result{}, fmt.Errorf("%w; %w", byNft, byTables)
+	}}
+}
+
+// Of linux/netfilter_ipv4/ip_tables.h and linux/netfilter/x_tables.h.
+const (
+	iptGetInfo          = 64 // IPT_SO_GET_INFO
+	iptGetRevisionMatch = 66 // IPT_SO_GET_REVISION_MATCH
+)
+
+// iptInfo is struct ipt_getinfo.
+type iptInfo struct {
+	Name [32]byte
+	Rest [13]uint32
+}
+
+// xtRevision is struct xt_get_revision.
+type xtRevision struct {
+	Name     [29]byte
+	Revision uint8
+}
+
+// legacyComment asks ip_tables for its filter table and for the match; asking makes the kernel load their modules.
+func legacyComment() (err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return fmt.Errorf("cannot open a raw socket: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	var info iptInfo
+	copy(info.Name[:], "filter")
+	if err := getsockopt(fd, iptGetInfo, unsafe.Pointer(&info), unsafe.Sizeof(info)); err != nil {
+		return fmt.Errorf("cannot open the filter table of ip_tables: %w", err)
+	}
+	var match xtRevision
+	copy(match.Name[:], "comment")
+	if err := getsockopt(fd, iptGetRevisionMatch, unsafe.Pointer(&match), unsafe.Sizeof(match)); err != nil {
+		return fmt.Errorf("cannot use the match comment of ip_tables: %w", err)
+	}
+	return nil
+}
+
+// getsockopt is the system call with a value that is read and written. The kernel writes no more than size.
+func getsockopt(fd int, name uintptr, value unsafe.Pointer, size uintptr) error {
+	length := uint32(size)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_IP, name, uintptr(value), uintptr(unsafe.Pointer(&length)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

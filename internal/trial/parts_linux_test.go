@@ -1,0 +1,147 @@
+package trial
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+func TestPercentile(t *testing.T) {
+	of := func(n int) []time.Duration {
+		var all []time.Duration
+		for i := range n {
+			all = append(all, time.Duration(n-i))
+		}
+		return all
+	}
+	for _, c := range []struct {
+		n    int
+		want time.Duration
+	}{{1, 1}, {2, 2}, {100, 99}, {101, 100}, {500, 495}} {
+		if got := percentile(of(c.n), 99); got != c.want {
+			t.Errorf("of %d: %d, want %d", c.n, got, c.want)
+		}
+	}
+}
+
+func TestMeasureStopsInTime(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r, err := measure(ctx, f); !errors.Is(err, errNotTried) || r.Value.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestMeasureWithoutRoom(t *testing.T) {
+	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	if r, err := measure(t.Context(), f); !errors.Is(err, unix.ENOSPC) || !errors.Is(err, errNotTried) || r.Value.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestShelf: only what came during a trial and can come from one is put away.
+func TestShelf(t *testing.T) {
+	before := map[string]Module{"bridge": {1}, "ext4": {2}}
+	after := map[string]Module{"bridge": {1}, "ext4": {2}, "vxlan": {0}, "udp_tunnel": {1}, "floppy": {0}}
+	var s shelf
+	s.add(before, after)
+	s.add(before, after)
+	if want := []string{"udp_tunnel", "vxlan"}; !slices.Equal(s.names, want) {
+		t.Errorf("%q, want %q", s.names, want)
+	}
+	var none shelf
+	if none.add(nil, after); len(none.names) != 0 {
+		t.Errorf("%q, although nothing is known of before", none.names)
+	}
+	none.names = []string{"no_such_module_of_a_trial"}
+	if left := none.putAway(0); left != "" {
+		t.Errorf("what is not loaded is left: %s", left)
+	}
+}
+
+func TestGunzip(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write([]byte("\x7fELF")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := gunzip(bytes.NewReader(packed.Bytes())); err != nil || string(got) != "\x7fELF" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, bad := range []string{"", "\xfd7zXZ", packed.String()[:packed.Len()-3]} {
+		if _, err := gunzip(bytes.NewReader([]byte(bad))); err == nil {
+			t.Errorf("%q was unpacked", bad)
+		}
+	}
+}
+
+func TestCommentMatch(t *testing.T) {
+	long := make([]byte, 300)
+	for i := range long {
+		long[i] = 'x'
+	}
+	m := commentMatch(string(long))
+	if !sameKind([]expr.Any{m}, m) {
+		t.Error("a match is not like itself")
+	}
+}
+
+// TestInGroupWithoutCgroup: a folder that is no control group is told apart, and removed.
+func TestInGroupWithoutCgroup(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "group")
+	if err := inGroup(dir, nothing); err == nil || errors.Is(err, errNotUndone) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the folder is still there")
+	}
+	if err := inGroup(filepath.Join(dir, "deep"), nothing); err == nil || errors.Is(err, errNotUndone) {
+		t.Error(err)
+	}
+	err := inGroup(dir, func(dir string) error { return os.WriteFile(filepath.Join(dir, "left"), nil, 0o600) })
+	if !errors.Is(err, errNotUndone) {
+		t.Errorf("a group that cannot be removed: %v", err)
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "setting")
+	if err := rewrite(path); !errors.Is(err, errNotTried) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte("7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := rewrite(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b")
+	if got := oneLine(errors.Join(errors.Join(nil, a), b)); got == nil || got.Error() != "a; b" || !errors.Is(got, a) {
+		t.Errorf("%v", got)
+	}
+	if oneLine(nil) != nil {
+		t.Error("no error became one")
+	}
+}

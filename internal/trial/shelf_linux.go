@@ -1,0 +1,142 @@
+package trial
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// shelf holds the kernel modules that trials loaded or made the kernel load, until they are unloaded. It holds none that
+// was loaded before, and none that a trial has no use for: what others load meanwhile is theirs.
+type shelf struct {
+	names []string
+	known []string // what trials can load; made when it is needed
+}
+
+// ownModules lists the modules that the trials use, and what those use on kernels of distributions.
+func ownModules() []string {
+	return []string{
+		"overlay", "veth", "vxlan", "udp_tunnel", "ip6_udp_tunnel",
+		"nfnetlink", "nf_tables", "nft_counter", "nft_compat", "x_tables", "xt_comment", "ip_tables", "iptable_filter",
+		"br_netfilter", "bridge", "stp", "llc", "nf_conntrack", "nf_defrag_ipv4", "nf_defrag_ipv6",
+		"libcrc32c", "crc32c_generic", "crc32c_intel",
+	}
+}
+
+// loadedModules returns nil where the kernel has no modules.
+func loadedModules() map[string]Module {
+	b, err := readBounded("/proc/modules")
+	if err != nil {
+		return nil
+	}
+	return ParseModules(b)
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxModules))
+}
+
+// add puts on the shelf what was not loaded before a trial and is after it.
+func (s *shelf) add(before, after map[string]Module) {
+	if before == nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if _, ok := before[name]; !ok && !slices.Contains(s.names, name) && s.knows(name) {
+			s.names = append(s.names, name)
+		}
+	}
+}
+
+func (s *shelf) knows(name string) bool {
+	if slices.Contains(ownModules(), name) {
+		return true
+	}
+	if s.known == nil { // what they need here beyond that
+		s.known = ownModules()
+		if dir, err := modulesDir(); err == nil {
+			if b, err := readBounded(filepath.Join(dir, "modules.dep")); err == nil {
+				files := ParseModulesDep(b)
+				for _, own := range ownModules() {
+					for _, path := range files[own] {
+						s.known = append(s.known, moduleName(path))
+					}
+				}
+			}
+		}
+	}
+	return slices.Contains(s.known, name)
+}
+
+// clear unloads what can be unloaded: a module that others use comes after them. The kernel refuses those that are in use.
+func (s *shelf) clear() {
+	for len(s.names) > 0 {
+		before := len(s.names)
+		loaded := loadedModules()
+		s.names = slices.DeleteFunc(s.names, func(name string) bool {
+			m, ok := loaded[name]
+			if ok && m.Users == 0 {
+				_ = unix.DeleteModule(name, unix.O_NONBLOCK) // the next look at the list tells
+			}
+			return !ok
+		})
+		after := loadedModules()
+		s.names = slices.DeleteFunc(s.names, func(name string) bool { _, ok := after[name]; return !ok })
+		if len(s.names) == before {
+			return
+		}
+	}
+}
+
+// putAway clears the shelf. The kernel takes network namespaces apart after their end, so it tries for a while. It returns a
+// remark on what is left, which is in use by somebody or may not be unloaded from here.
+func (s *shelf) putAway(limit time.Duration) string {
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if s.clear(); len(s.names) == 0 {
+			return ""
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	left := make([]string, len(s.names))
+	for i, name := range s.names {
+		left[i] = name
+		if err := unix.DeleteModule(name, unix.O_NONBLOCK); err != nil {
+			left[i] = fmt.Sprintf("%s (%v)", name, err)
+		}
+	}
+	return "left loaded: " + strings.Join(left, ", ")
+}
+
+// modulesDir returns the folder of the running kernel's modules.
+func modulesDir() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("cannot ask for the kernel's name: %w", err)
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	if !filepath.IsLocal(release) {
+		return "", fmt.Errorf("cannot look for modules of a kernel %q", release)
+	}
+	for _, parent := range []string{"/lib/modules", "/usr/lib/modules"} {
+		dir := filepath.Join(parent, release)
+		if _, err := os.Stat(filepath.Join(dir, "modules.dep")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("no modules of the running kernel " + release + " are here")
+}
