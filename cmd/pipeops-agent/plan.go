@@ -15,6 +15,7 @@ import (
 func newPlan(g *globals) *cobra.Command {
 	var s settings
 	var root string
+	var try bool
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what install would do on this machine, and why; changes nothing",
@@ -33,7 +34,13 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			if o.Host, err = openSystem(root); err != nil {
 				return err
 			}
-			plan, err := bootstrap.MakePlan(command.Context(), o, trial.Of(o.Host))
+			known := trial.Of(o.Host)
+			if try {
+				if known, err = trials(command.Context(), o.Host); err != nil {
+					return err
+				}
+			}
+			plan, err := bootstrap.MakePlan(command.Context(), o, known)
 			if err != nil {
 				return err
 			}
@@ -49,6 +56,7 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 	}
 	s.register(command)
 	command.Flags().StringVar(&root, "root", "", "plan for a captured machine in this folder instead of this one")
+	command.Flags().BoolVar(&try, "trials", false, trialsFlag)
 	return command
 }
 

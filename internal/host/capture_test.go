@@ -13,8 +13,9 @@ import (
 func TestCaptureReplays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "machine")
 	trials := map[string]TrialResult{"overlay": {OK: Is(true)}}
+	measured := map[string]TrialResult{"overlay": {OK: Is(true)}, "fsync_p99_ms": {OK: Is(true), Detail: "4.5 ms", Value: Is(4.5)}}
 	live := whole(t, func() Facts {
-		f, err := Capture(t.Context(), dir, trials)
+		f, err := Capture(t.Context(), dir, measured)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,6 +29,9 @@ func TestCaptureReplays(t *testing.T) {
 	live.Memory.Available, replayed.Memory.Available = Known[uint64]{}, Known[uint64]{}
 	if diff := cmp.Diff(live, replayed); diff != "" {
 		t.Errorf("live and replayed differ:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]float64{"fsync_p99_ms": 4.5}, s.Snapshot().Numbers); diff != "" {
+		t.Error(diff)
 	}
 	if diff := cmp.Diff(trials, s.Snapshot().Trials); diff != "" {
 		t.Error(diff)

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -91,7 +92,7 @@ func Of(s *host.System) Results {
 		r[name] = v
 	}
 	if ms := s.Snapshot().Numbers[Fsync]; ms > 0 { // null reads as 0
-		r[Fsync] = Result{OK: host.Is(true), Detail: r[Fsync].Detail, Value: host.Is(ms)}
+		r[Fsync] = Result{OK: host.Is(true), Detail: cmp.Or(r[Fsync].Detail, fmt.Sprintf("%.3g ms", ms)), Value: host.Is(ms)}
 	}
 	return r
 }

@@ -112,7 +112,7 @@ func TestOfCapturedMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Of(s)
-	if r.OK("nft") != host.Is(false) || r.OK(Kmsg) != host.Is(true) || r.OK(Overlay).OK || r[Fsync] != (Result{OK: host.Is(true), Value: host.Is(4.5)}) {
+	if r.OK("nft") != host.Is(false) || r.OK(Kmsg) != host.Is(true) || r.OK(Overlay).OK || r[Fsync] != (Result{OK: host.Is(true), Detail: "4.5 ms", Value: host.Is(4.5)}) {
 		t.Errorf("%+v", r)
 	}
 }
