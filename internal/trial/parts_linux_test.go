@@ -145,3 +145,46 @@ func TestOneLine(t *testing.T) {
 		t.Error("no error became one")
 	}
 }
+
+// TestUnified uses a group of cgroup v2 wherever this machine has that hierarchy: beside v1 it has no controllers.
+func TestUnified(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("control groups take root")
+	}
+	for _, root := range []string{cgroupRoot, filepath.Join(cgroupRoot, "unified")} {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil {
+			continue
+		}
+		err := inGroup(filepath.Join(root, "pipeops-trial-test"), func(dir string) error { return useUnified(t.Context(), dir) })
+		if errors.Is(err, errNotUndone) {
+			t.Error(err)
+		}
+		t.Logf("%s: %v", root, err)
+	}
+}
+
+// TestBackEnds: each way in which an iptables rule can get a comment is asked, whichever this kernel has, and leaves nothing.
+func TestBackEnds(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("rules take root")
+	}
+	before := rules(t)
+	for name, use := range map[string]func() error{
+		"nft":    func() error { return useRule(t.Context(), commentMatch("x")) },
+		"legacy": legacyComment,
+	} {
+		if err := inNetworkNamespace(use); errors.Is(err, errNotUndone) {
+			t.Error(err)
+		} else {
+			t.Logf("%s: %v", name, err)
+		}
+	}
+	if after := rules(t); after != before {
+		t.Errorf("rules are left: %s", after)
+	}
+	unknown := commentMatch("x")
+	unknown.Name = "no-such-match"
+	if err := inNetworkNamespace(func() error { return useRule(t.Context(), unknown) }); err == nil || errors.Is(err, errNotUndone) {
+		t.Errorf("a match that no kernel has: %v", err)
+	}
+}
