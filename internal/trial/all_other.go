@@ -2,7 +2,7 @@
 
 package trial
 
-import "time"
+import "context"
 
 // All returns no trial: what is tried is a Linux kernel. The results of captured machines can still be used.
 func All() []Trial { return nil }
@@ -10,7 +10,8 @@ func All() []Trial { return nil }
 // shelf has nothing on it where there are no modules.
 type shelf struct{}
 
-func loadedModules() map[string]Module      { return nil }
-func (*shelf) add(_, _ map[string]Module)   {}
-func (*shelf) clear()                       {}
-func (*shelf) putAway(time.Duration) string { return "" }
+func loadedModules() map[string]Module { return nil }
+
+func (*shelf) add(_, _ map[string]Module)     {}
+func (*shelf) empty() bool                    { return true }
+func (*shelf) putAway(context.Context) string { return "" }

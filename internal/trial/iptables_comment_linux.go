@@ -19,6 +19,9 @@ func iptablesComment() Trial {
 			return Result{Detail: "by nftables"}, byNft
 		}
 		byTables := inNetworkNamespace(legacyComment)
+		if errors.Is(byTables, unix.ENOPROTOOPT) && loadTables(ctx) == nil {
+			byTables = inNetworkNamespace(legacyComment)
+		}
 		if byTables == nil || errors.Is(byTables, errNotUndone) {
 			return Result{Detail: "by ip_tables; not by nftables: " + byNft.Error()}, byTables
 		}
@@ -62,6 +65,16 @@ func legacyComment() (err error) {
 		return fmt.Errorf("cannot use the match comment of ip_tables: %w", err)
 	}
 	return nil
+}
+
+// loadTables loads what iptables asks modprobe for when the old interface is not there.
+func loadTables(ctx context.Context) error {
+	dir, err := modulesDir()
+	if err != nil {
+		return err
+	}
+	files, _ := moduleFiles(dir)
+	return load(ctx, dir, files["iptable_filter"], "iptable_filter")
 }
 
 // getsockopt is the system call with a value that is read and written. The kernel writes no more than size.

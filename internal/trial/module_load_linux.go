@@ -31,7 +31,7 @@ func needs() []need {
 	}
 }
 
-// moduleLoad loads the modules that k3s wants and that are not there yet, and unloads them. Where loading is denied, as in
+// moduleLoad loads the modules that k3s wants and that are not there yet; Run unloads them, as all that came by trials. Where loading is denied, as in
 // containers, what counts is whether they are there.
 func moduleLoad() Trial {
 	return Trial{Name: ModuleLoad, Title: "load kernel modules", Run: func(ctx context.Context, _ Env) (Result, error) {
@@ -51,7 +51,7 @@ func moduleLoad() Trial {
 			}
 			err := noDir
 			if noDir == nil {
-				err = load(dir, files[n.module], n.module)
+				err = load(ctx, dir, files[n.module], n.module)
 			}
 			if err != nil && n.demand != nil && n.demand(ctx) == nil {
 				err = nil
@@ -65,11 +65,6 @@ func moduleLoad() Trial {
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("cannot load the kernel module %s: %w", n.module, err))
 			}
-		}
-		var s shelf
-		s.add(before, loadedModules())
-		if left := s.putAway(cleanUpLimit / 2); left != "" {
-			notes = append(notes, left)
 		}
 		return Result{Detail: strings.Join(notes, "; ")}, oneLine(failed)
 	}}
@@ -114,7 +109,7 @@ func (n need) there(loaded map[string]Module, builtin []string) bool {
 var errLeftAlone = errors.New("left alone")
 
 // load loads a module after those that it needs. paths are as in modules.dep.
-func load(dir string, paths []string, name string) error {
+func load(ctx context.Context, dir string, paths []string, name string) error {
 	if len(paths) == 0 {
 		return fmt.Errorf("%s does not have it", dir)
 	}
@@ -127,6 +122,9 @@ func load(dir string, paths []string, name string) error {
 		}
 	}
 	for _, path := range slices.Backward(paths) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", errNotTried, ctx.Err())
+		}
 		if err := loadFile(filepath.Join(dir, path)); err != nil && !errors.Is(err, unix.EEXIST) {
 			return err
 		}

@@ -2,7 +2,6 @@ package trial
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -66,11 +65,5 @@ func TestJoin(t *testing.T) {
 		if got := join(c[0], c[1]); got != c[2] {
 			t.Errorf("join(%q, %q) is %q", c[0], c[1], got)
 		}
-	}
-}
-
-func TestLimit(t *testing.T) {
-	if limit(Trial{}) != defaultLimit || limit(Trial{Limit: time.Second}) != time.Second {
-		t.Error("the limit of a trial is not its own, or not the default one")
 	}
 }

@@ -70,7 +70,7 @@ func TestShelf(t *testing.T) {
 		t.Errorf("%q, although nothing is known of before", none.names)
 	}
 	none.names = []string{"no_such_module_of_a_trial"}
-	if left := none.putAway(0); left != "" {
+	if left := none.putAway(t.Context()); left != "" {
 		t.Errorf("what is not loaded is left: %s", left)
 	}
 }
@@ -168,10 +168,17 @@ func TestBackEnds(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("rules take root")
 	}
-	before := rules(t)
+	before, loaded := rules(t), loadedModules()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanUpLimit)
+		defer cancel()
+		var s shelf
+		s.add(loaded, loadedModules())
+		t.Log(s.putAway(ctx))
+	})
 	for name, use := range map[string]func() error{
 		"nft":    func() error { return useRule(t.Context(), commentMatch("x")) },
-		"legacy": legacyComment,
+		"legacy": legacyComment, // as long as nobody has loaded ip_tables, there is none
 	} {
 		if err := inNetworkNamespace(use); errors.Is(err, errNotUndone) {
 			t.Error(err)

@@ -9,11 +9,12 @@ import (
 )
 
 // How Timeout is shared out: the trials may begin and work until trialsEnd, kernel modules are put away after that, and
-// one that does not come back when it is told to is waited for only so long.
+// what does not come back when it is told to is waited for only so long. A trial takes some 10 ms, in a slow emulator
+// whose kernel has to load modules a hundred times that.
 const (
-	trialsEnd    = 6500 * time.Millisecond
-	defaultLimit = 1500 * time.Millisecond
-	cleanUpLimit = time.Second
+	trialsEnd    = 6 * time.Second
+	defaultLimit = 3 * time.Second
+	cleanUpLimit = 1200 * time.Millisecond
 	patience     = 300 * time.Millisecond
 )
 
@@ -35,33 +36,33 @@ func run(ctx context.Context, e Env, trials []Trial) (Results, error) {
 			err = fmt.Errorf("%w: %w", errNotTried, working.Err())
 		case os.Geteuid() != 0: // what is denied to others says nothing of what root may do
 			err = fmt.Errorf("%w: root is needed", errNotTried)
+		case t.Limit != 0: // a slow one loads no modules, but others may while it runs
+			r, err = bounded(working, t.Limit, func(ctx context.Context) (Result, error) { return t.Run(ctx, e) })
 		default:
 			before := loadedModules()
-			r, err = bounded(working, limit(t), func(ctx context.Context) (Result, error) { return t.Run(ctx, e) })
-			if t.Limit == 0 { // a slow one leaves time for others to load modules, and loads none
-				shelf.add(before, loadedModules())
-				shelf.clear()
-			}
+			r, err = bounded(working, defaultLimit, func(ctx context.Context) (Result, error) { return t.Run(ctx, e) })
+			shelf.add(before, loadedModules())
 		}
 		results[t.Name] = result(r, err)
 		if errors.Is(err, errNotUndone) {
 			left = append(left, fmt.Errorf("cannot undo the trial %s: %w", t.Name, err))
 		}
 	}
-	if stuck := shelf.putAway(cleanUpLimit); stuck != "" {
-		if r, ok := results[ModuleLoad]; ok {
-			r.Detail = join(r.Detail, stuck)
-			results[ModuleLoad] = r
-		}
+	if shelf.empty() {
+		return results, errors.Join(left...)
+	}
+	// also after a signal
+	stuck, err := bounded(context.WithoutCancel(ctx), cleanUpLimit, func(ctx context.Context) (Result, error) {
+		return Result{Detail: shelf.putAway(ctx)}, nil
+	})
+	if err != nil {
+		left = append(left, fmt.Errorf("cannot unload kernel modules: %w", err))
+	}
+	if r, ok := results[ModuleLoad]; ok {
+		r.Detail = join(r.Detail, stuck.Detail)
+		results[ModuleLoad] = r
 	}
 	return results, errors.Join(left...)
-}
-
-func limit(t Trial) time.Duration {
-	if t.Limit != 0 {
-		return t.Limit
-	}
-	return defaultLimit
 }
 
 // bounded runs one trial. A system call that hangs cannot be cancelled: its goroutine is left to it then, and since nobody
@@ -78,19 +79,23 @@ func bounded(ctx context.Context, limit time.Duration, do func(context.Context) 
 		r, err := do(ctx)
 		done <- outcome{r, err}
 	}()
+	var o outcome
 	select {
-	case o := <-done:
+	case o = <-done:
 		return o.result, o.err
 	case <-ctx.Done():
 	}
 	grace := time.NewTimer(patience)
 	defer grace.Stop()
 	select {
-	case o := <-done:
-		return o.result, o.err
+	case o = <-done:
 	case <-grace.C:
 		return Result{}, fmt.Errorf("%w: it has not come back", errNotUndone)
 	}
+	if o.err != nil && !errors.Is(o.err, errNotUndone) { // it may have failed because its time was up
+		o.err = fmt.Errorf("%w: %w", errNotTried, o.err)
+	}
+	return o.result, o.err
 }
 
 // join puts two remarks into one.

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -81,45 +82,43 @@ func (s *shelf) knows(name string) bool {
 	return slices.Contains(s.known, name)
 }
 
+func (s *shelf) empty() bool { return len(s.names) == 0 }
+
 // clear unloads what can be unloaded: a module that others use comes after them. The kernel refuses those that are in use.
-func (s *shelf) clear() {
-	for len(s.names) > 0 {
-		before := len(s.names)
+func (s *shelf) clear(ctx context.Context) {
+	for progress := true; progress && ctx.Err() == nil; {
 		loaded := loadedModules()
-		s.names = slices.DeleteFunc(s.names, func(name string) bool {
-			m, ok := loaded[name]
-			if ok && m.Users == 0 {
-				_ = unix.DeleteModule(name, unix.O_NONBLOCK) // the next look at the list tells
+		before := len(s.names)
+		s.names = slices.DeleteFunc(s.names, func(name string) bool { _, ok := loaded[name]; return !ok })
+		progress = len(s.names) < before
+		for _, name := range s.names {
+			if loaded[name].Users == 0 && ctx.Err() == nil && unix.DeleteModule(name, unix.O_NONBLOCK) == nil {
+				progress = true // whether it is gone, the next look at the list tells
 			}
-			return !ok
-		})
-		after := loadedModules()
-		s.names = slices.DeleteFunc(s.names, func(name string) bool { _, ok := after[name]; return !ok })
-		if len(s.names) == before {
-			return
 		}
 	}
 }
 
-// putAway clears the shelf. The kernel takes network namespaces apart after their end, so it tries for a while. It returns a
-// remark on what is left, which is in use by somebody or may not be unloaded from here.
-func (s *shelf) putAway(limit time.Duration) string {
-	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		if s.clear(); len(s.names) == 0 {
+// putAway clears the shelf until the context ends: the kernel takes network namespaces apart, and frees rules, some time after
+// their end. It returns a remark on what is left, which is in use by somebody or may not be unloaded from here.
+func (s *shelf) putAway(ctx context.Context) string {
+	for {
+		if s.clear(ctx); s.empty() {
 			return ""
 		}
-		if time.Now().After(deadline) {
-			break
+		select {
+		case <-ctx.Done():
+			left := make([]string, len(s.names))
+			for i, name := range s.names {
+				left[i] = name
+				if err := unix.DeleteModule(name, unix.O_NONBLOCK); err != nil {
+					left[i] = fmt.Sprintf("%s (%v)", name, err)
+				}
+			}
+			return "left loaded: " + strings.Join(left, ", ")
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	left := make([]string, len(s.names))
-	for i, name := range s.names {
-		left[i] = name
-		if err := unix.DeleteModule(name, unix.O_NONBLOCK); err != nil {
-			left[i] = fmt.Sprintf("%s (%v)", name, err)
-		}
-	}
-	return "left loaded: " + strings.Join(left, ", ")
 }
 
 // modulesDir returns the folder of the running kernel's modules.

@@ -65,7 +65,7 @@ func (e Env) nearest() string {
 type Trial struct {
 	Name  string        // one of the constants
 	Title string        // for people: "lower an oom_score_adj"
-	Limit time.Duration // what Run gets; 0 means defaultLimit
+	Limit time.Duration // what Run gets, for one that is slow and loads no kernel modules; 0 means defaultLimit
 	Run   func(ctx context.Context, e Env) (Result, error)
 }
 

@@ -58,6 +58,10 @@ func TestRunGoesOn(t *testing.T) {
 			<-ctx.Done()
 			return Result{}, fmt.Errorf("%w: %w", errNotTried, ctx.Err())
 		}},
+		{Name: "late", Limit: time.Millisecond, Run: func(ctx context.Context, _ Env) (Result, error) {
+			<-ctx.Done()
+			return Result{}, errors.New("cannot do it, it seems")
+		}},
 		{Name: "fine", Run: func(context.Context, Env) (Result, error) { return Result{Detail: "seen", Value: host.Is(1.0)}, nil }},
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -70,6 +74,9 @@ func TestRunGoesOn(t *testing.T) {
 		}
 	})
 	results, err := run(t.Context(), Env{}, trials)
+	if r := results["late"]; r.OK.OK { // no wrong certainty
+		t.Errorf("%+v", r)
+	}
 	if !errors.Is(err, errNotUndone) || !strings.Contains(err.Error(), "stuck") {
 		t.Errorf("a trial that did not come back: %v", err)
 	}
@@ -83,7 +90,7 @@ func TestRunGoesOn(t *testing.T) {
 
 // TestTimesAddUp: even if the last trial hangs, Run is back in time.
 func TestTimesAddUp(t *testing.T) {
-	if sum := trialsEnd + patience + cleanUpLimit; sum > Timeout {
+	if sum := trialsEnd + patience + cleanUpLimit + patience; sum > Timeout {
 		t.Errorf("%s is more than %s", sum, Timeout)
 	}
 }
