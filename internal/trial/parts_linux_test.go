@@ -168,9 +168,10 @@ func TestBackEnds(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("rules take root")
 	}
-	before, loaded := rules(t), loadedModules()
+	loaded := loadedModules()
+	before := rules(t)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanUpLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		var s shelf
 		s.add(loaded, loadedModules())

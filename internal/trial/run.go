@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// How Timeout is shared out: the trials may begin and work until trialsEnd, kernel modules are put away after that, and
+// How Timeout is shared out: the trials may begin and work until trialsEnd, kernel modules are unloaded in what is left, and
 // what does not come back when it is told to is waited for only so long. A trial takes some 10 ms, in a slow emulator
 // whose kernel has to load modules a hundred times that.
 const (
 	trialsEnd    = 6 * time.Second
 	defaultLimit = 3 * time.Second
-	cleanUpLimit = 1200 * time.Millisecond
 	patience     = 300 * time.Millisecond
 )
 
@@ -23,6 +22,7 @@ const (
 func Run(ctx context.Context, e Env) (Results, error) { return run(ctx, e, All()) }
 
 func run(ctx context.Context, e Env, trials []Trial) (Results, error) {
+	began := time.Now()
 	working, cancel := context.WithTimeout(ctx, trialsEnd)
 	defer cancel()
 	results := Results{}
@@ -52,7 +52,7 @@ func run(ctx context.Context, e Env, trials []Trial) (Results, error) {
 		return results, errors.Join(left...)
 	}
 	// also after a signal
-	stuck, err := bounded(context.WithoutCancel(ctx), cleanUpLimit, func(ctx context.Context) (Result, error) {
+	stuck, err := bounded(context.WithoutCancel(ctx), Timeout-patience-time.Since(began), func(ctx context.Context) (Result, error) {
 		return Result{Detail: shelf.putAway(ctx)}, nil
 	})
 	if err != nil {

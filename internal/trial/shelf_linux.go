@@ -84,41 +84,49 @@ func (s *shelf) knows(name string) bool {
 
 func (s *shelf) empty() bool { return len(s.names) == 0 }
 
-// clear unloads what can be unloaded: a module that others use comes after them. The kernel refuses those that are in use.
-func (s *shelf) clear(ctx context.Context) {
-	for progress := true; progress && ctx.Err() == nil; {
-		loaded := loadedModules()
-		before := len(s.names)
-		s.names = slices.DeleteFunc(s.names, func(name string) bool { _, ok := loaded[name]; return !ok })
-		progress = len(s.names) < before
-		for _, name := range s.names {
-			if loaded[name].Users == 0 && ctx.Err() == nil && unix.DeleteModule(name, unix.O_NONBLOCK) == nil {
-				progress = true // whether it is gone, the next look at the list tells
-			}
+// inUse is how long a module may seem to be used before it is believed: the kernel takes network namespaces apart, and frees
+// rules, some time after their end.
+const inUse = 2 * time.Second
+
+// putAway unloads what is on the shelf, a module that others use after them. The kernel refuses those that are in use. It
+// returns a remark on what is left, which somebody has taken into use or may not be unloaded from here.
+func (s *shelf) putAway(ctx context.Context) string {
+	last := time.Now()
+	for {
+		progress, denied := s.clear(ctx)
+		switch {
+		case s.empty():
+			return ""
+		case denied != nil:
+			return fmt.Sprintf("left loaded: %s (%v)", strings.Join(s.names, ", "), denied)
+		case progress:
+			last = time.Now()
+		case ctx.Err() != nil || time.Since(last) > inUse:
+			return "left loaded, in use: " + strings.Join(s.names, ", ")
+		default:
+			time.Sleep(20 * time.Millisecond)
 		}
 	}
 }
 
-// putAway clears the shelf until the context ends: the kernel takes network namespaces apart, and frees rules, some time after
-// their end. It returns a remark on what is left, which is in use by somebody or may not be unloaded from here.
-func (s *shelf) putAway(ctx context.Context) string {
-	for {
-		if s.clear(ctx); s.empty() {
-			return ""
+// clear unloads once what can be unloaded, and takes off the shelf what is gone.
+func (s *shelf) clear(ctx context.Context) (progress bool, denied error) {
+	loaded := loadedModules()
+	before := len(s.names)
+	s.names = slices.DeleteFunc(s.names, func(name string) bool { _, ok := loaded[name]; return !ok })
+	progress = len(s.names) < before
+	for _, name := range s.names {
+		if loaded[name].Users != 0 || ctx.Err() != nil {
+			continue
 		}
-		select {
-		case <-ctx.Done():
-			left := make([]string, len(s.names))
-			for i, name := range s.names {
-				left[i] = name
-				if err := unix.DeleteModule(name, unix.O_NONBLOCK); err != nil {
-					left[i] = fmt.Sprintf("%s (%v)", name, err)
-				}
-			}
-			return "left loaded: " + strings.Join(left, ", ")
-		case <-time.After(20 * time.Millisecond):
+		switch err := unix.DeleteModule(name, unix.O_NONBLOCK); {
+		case err == nil:
+			progress = true // the next look at the list tells whether it is gone
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOSYS):
+			return progress, err
 		}
 	}
+	return progress && ctx.Err() == nil, nil
 }
 
 // modulesDir returns the folder of the running kernel's modules.

@@ -88,10 +88,10 @@ func TestRunGoesOn(t *testing.T) {
 	}
 }
 
-// TestTimesAddUp: even if the last trial hangs, Run is back in time.
+// TestTimesAddUp: even if the last trial hangs, there is time to unload kernel modules.
 func TestTimesAddUp(t *testing.T) {
-	if sum := trialsEnd + patience + cleanUpLimit + patience; sum > Timeout {
-		t.Errorf("%s is more than %s", sum, Timeout)
+	if rest := Timeout - trialsEnd - 2*patience; rest < time.Second {
+		t.Errorf("%s is left", rest)
 	}
 }
 
