@@ -2,6 +2,7 @@ package distro
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/pipeopshq/pipeops-agent/internal/host"
@@ -47,6 +48,10 @@ type Candidate struct {
 	Warnings       []Reason `json:"warnings,omitzero"`
 	Unknown        []string `json:"unknown,omitzero"` // requirements that could not be judged
 	Counterfactual []string `json:"counterfactual"`   // all that would have to be so for it to be chosen
+
+	remedies []Remedy // with which it fits
+	consent  []Remedy // that it would need besides, if the user agreed
+	beyond   bool     // no remedy mends some of the reasons
 }
 
 // The verdicts on candidates.
@@ -80,7 +85,7 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 				k.Verdict = string(Waived)
 			}
 			d.Kubeconfig = dist.Kubeconfig(c)
-			d.Remedies = append(d.Remedies, remedies(dist, c)...)
+			d.Remedies = append(d.Remedies, k.remedies...)
 		}
 		d.Candidates = append(d.Candidates, k)
 	}
@@ -90,19 +95,30 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 			d.Candidates[i].Counterfactual = append(k.Counterfactual, "--distro "+k.Name)
 		}
 	}
+	if d.Chosen == "" {
+		if k, ok := d.Candidate(d.focus()); ok && !k.beyond {
+			d.Consent = merged(k.consent)
+		}
+	}
+	d.Outer = patches(c, d)
 	return d
 }
 
-// judge asks all requirements. A distribution that fits is eligible, also if only waivers make it so.
+// judge asks all requirements. A distribution that fits is eligible, also if only remedies or waivers make it so.
 func (d Distribution) judge(c Case) Candidate {
 	k := Candidate{Name: d.Name, Verdict: Eligible, Reasons: []Reason{}, Counterfactual: []string{}}
 	for _, q := range d.Requirements {
 		f := q.Judge(c)
+		for i, r := range f.Remedies {
+			f.Remedies[i] = r.of(q, f)
+		}
 		switch {
 		case f.Verdict == Unknown:
 			k.Unknown = append(k.Unknown, q.Name)
 		case f.Verdict != Unmet:
-		case q.Advice:
+		case len(f.Remedies) > 0 && c.Request.allows(f.cost()):
+			k.remedies = append(k.remedies, f.Remedies...)
+		case q.Advice, f.Warns:
 			k.Warnings = append(k.Warnings, f.reason(q.Code))
 		default:
 			k.Reasons = append(k.Reasons, f.reason(q.Code))
@@ -110,15 +126,26 @@ func (d Distribution) judge(c Case) Candidate {
 				continue
 			}
 			k.Verdict = Rejected
-			if !slices.Contains(k.Counterfactual, f.Change) {
-				k.Counterfactual = append(k.Counterfactual, f.Change)
+			k.consent, k.beyond = append(k.consent, f.Remedies...), k.beyond || len(f.Remedies) == 0
+			change := f.Change
+			if len(f.Remedies) > 0 {
+				change = fmt.Sprintf("--consent %s (%s)", f.cost(), f.Remedies[0].Title)
+			}
+			if !slices.Contains(k.Counterfactual, change) {
+				k.Counterfactual = append(k.Counterfactual, change)
 			}
 			if q.Final {
 				return k
 			}
 		}
 	}
+	k.remedies = merged(k.remedies)
 	return k
+}
+
+// allows reports whether a cost may be incurred: what a reboot costs includes the packages before it.
+func (r Request) allows(cost reason.Cost) bool {
+	return cost == reason.CostNone || cost == reason.CostSysctl || slices.Contains(r.Consent, cost)
 }
 
 // Candidate returns the judgement of a distribution.

@@ -104,12 +104,14 @@ func TestRequests(t *testing.T) {
 		{"debian12-vm", named(K3s), K3s, "", 0},
 		{"debian12-vm", named(Existing), "", reason.ClusterNone, 10},
 		{"debian12-vm", Request{Distro: Existing, Kubeconfig: "/root/.kube/config"}, Existing, "", 0},
-		{"debian12-vm", named(Kind), "", reason.DistroNotAvailable, 10},
+		{"debian12-vm", named(Kind), "", reason.DockerUnreachable, 10},
 		{"debian12-vm", named("talos"), "", reason.Usage, 2},
 		{"lab-nspawn", Request{}, K3s, "", 0},
-		{"lab-nspawn", Request{Kubernetes: "v1.35.0+k3s1"}, "", reason.HostCgroupV1, 12},
+		{"lab-nspawn", Request{Kubernetes: "v1.35.0+k3s1"}, K3s, "", 0},
+		{"lab-nspawn", Request{Kubernetes: "v1.38.0+k3s1"}, "", reason.HostCgroupV1, 12},
 		{"rocky8-cgroup-v1", Request{Kubernetes: "v1.34.1+k3s1"}, K3s, "", 0},
-		{"rocky8-cgroup-v1", Request{Kubernetes: "v1.35.0+k3s1"}, "", reason.HostCgroupV1, 10},
+		{"rocky8-cgroup-v1", Request{Kubernetes: "v1.35.0+k3s1"}, K3s, "", 0},
+		{"rocky8-cgroup-v1", Request{Kubernetes: "v1.38.0+k3s1"}, "", reason.HostCgroupV1, 10},
 		{"vps-512mb", Request{}, "", reason.HostMemoryLow, 10},
 		{"vps-512mb", named(K3s), K3s, "", 0}, // waived
 		{"vps-1gb", Request{}, K3s, "", 0},
@@ -132,16 +134,19 @@ func TestRequests(t *testing.T) {
 		{"nspawn-restricted", Request{}, "", reason.HostContainerNesting, 12},
 		{"lxc-privileged", Request{}, "", reason.HostContainerNesting, 12},
 		{"lxc-privileged-nesting", Request{}, K3s, "", 0},
-		{"lxc-unprivileged", Request{}, "", reason.HostContainerNesting, 12},
+		{"lxc-unprivileged", Request{}, K3s, "", 0}, // KubeletInUserNamespace
 		{"docker-container", Request{}, "", reason.HostContainerNesting, 12},
 		{"docker-half-cpu", Request{}, "", reason.HostContainerNesting, 12},
 		{"wsl1", Request{}, "", reason.HostWSL1, 10},
 		{"wsl2-systemd", Request{}, K3s, "", 0},
-		{"wsl2-no-systemd", Request{}, "", reason.HostNoSystemd, 12},
+		{"wsl2-no-systemd", Request{}, K3d, "", 0}, // by Docker Desktop
+		{"wsl2-no-systemd", named(K3s), "", reason.HostNoSystemd, 12},
 		{"openvz", Request{}, "", reason.HostOpenVZ, 10},
 		{"pi4-no-memory-cgroup", Request{}, "", reason.HostCgroupController, 10},
+		{"pi4-no-memory-cgroup", Request{Consent: []reason.Cost{reason.CostPackage}}, "", reason.HostCgroupController, 10},
+		{"pi4-no-memory-cgroup", Request{Consent: []reason.Cost{reason.CostReboot}}, K3s, "", 0},
 		{"pi4-32bit-userland", Request{}, "", reason.HostArch, 10},
-		{"alpine-openrc", Request{}, "", reason.HostNoSystemd, 10},
+		{"alpine-openrc", Request{}, K3s, "", 0},
 		{"nfs-data-dir", Request{}, "", reason.HostDiskType, 10},
 		{"disk-full", Request{}, "", reason.HostDiskLow, 10},
 		{"nothing-known", Request{}, K3s, "", 0},
@@ -164,7 +169,7 @@ func TestNotRoot(t *testing.T) {
 	}
 }
 
-// TestWaiver: what was asked for by name is chosen, and the reasons against it are kept; nothing but size can be waived.
+// TestWaiver: what was asked for by name is chosen, and the reasons against it are kept; nothing but size and place can be waived.
 func TestWaiver(t *testing.T) {
 	m := machine(t, "vps-512mb")
 	d := Decide(m.facts, m.trials, Request{Distro: K3s})
@@ -173,7 +178,7 @@ func TestWaiver(t *testing.T) {
 		t.Errorf("%+v", k)
 	}
 	for _, q := range k3s().Requirements {
-		if q.Waivable && q.Name != "memory" && q.Name != "cpus" {
+		if q.Waivable && q.Name != "memory" && q.Name != "cpus" && q.Name != "docker-desktop" {
 			t.Errorf("%s can be waived", q.Name)
 		}
 	}
@@ -188,7 +193,7 @@ func TestRemedy(t *testing.T) {
 	}{{trial.Result{OK: host.Is(false), Detail: "permission denied"}, true}, {trial.Result{OK: host.Is(true)}, false}, {trial.Result{}, false}} {
 		m.trials[trial.OOMScoreAdj] = c.result
 		d := Decide(m.facts, m.trials, Request{})
-		if d.Chosen != K3s || d.NeedsRemedy(RemedyOOMScore) != c.want || RestrictOOMScoreAdj(m.trials) != c.want {
+		if d.Chosen != K3s || d.NeedsRemedy(RemedyOOMScore) != c.want {
 			t.Errorf("%+v: %+v", c.result, d.Remedies)
 		}
 	}

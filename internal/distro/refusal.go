@@ -44,3 +44,20 @@ func (d Decision) Err() error {
 	e.Fix, e.Where, e.Cost = first.Fix, first.Where, first.Cost
 	return e
 }
+
+// focus is the candidate that is shown in full: the chosen one, the one that was asked for, or the first that we could
+// install on a system of this kind.
+func (d Decision) focus() string {
+	switch {
+	case d.Chosen != "":
+		return d.Chosen
+	case d.requested != Auto:
+		return d.requested
+	}
+	for _, k := range d.Candidates {
+		if k.Name != Existing && !slices.ContainsFunc(k.Reasons, func(r Reason) bool { return r.Code == reason.HostOS }) {
+			return k.Name
+		}
+	}
+	return K3s
+}

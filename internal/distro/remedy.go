@@ -1,8 +1,10 @@
 package distro
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
-	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
 // The ids of the remedies. What their Values hold stands behind each.
@@ -57,22 +59,56 @@ type PatchLine struct {
 	Risk string `json:"risk"`          // what the line gives away; never empty
 }
 
-// RestrictOOMScoreAdj reports whether containerd must be configured with restrict_oom_score_adj: the trial was made and
-// failed. runc would fail every pod.
-func RestrictOOMScoreAdj(t trial.Results) bool {
-	ok, tried := t.OK(trial.OOMScoreAdj).Get()
-	return tried && !ok
+// remedy makes a remedy that an install applies by itself, with code and evidence of the requirement that asks for it.
+func remedy(id, title string, values ...string) Remedy {
+	return Remedy{ID: id, Title: title, Where: reason.Here, Cost: reason.CostNone, Values: values}
 }
 
-// remedies returns those of a distribution that we would install.
-func remedies(d Distribution, c Case) []Remedy {
-	var all []Remedy
-	if d.Name == K3s && RestrictOOMScoreAdj(c.Trials) {
-		e := reason.Lookup(reason.HostOOMScore)
-		all = append(all, Remedy{
-			ID: RemedyOOMScore, Code: e.Code, Title: "containerd is told not to lower oom_score_adj",
-			Evidence: c.Trials[trial.OOMScoreAdj].Detail, Where: e.Where, Cost: e.Cost,
-		})
+// costing returns the remedy with its cost.
+func (r Remedy) costing(cost reason.Cost) Remedy {
+	r.Cost = cost
+	return r
+}
+
+// risking returns the remedy with what else it may do.
+func (r Remedy) risking(risk string) Remedy {
+	r.Risk = risk
+	return r
+}
+
+// of returns the remedy with what the finding that asks for it says.
+func (r Remedy) of(q Requirement, f Finding) Remedy {
+	r.Code, r.Evidence = q.Code, f.Evidence
+	if f.Code != "" {
+		r.Code = f.Code
 	}
-	return all
+	return r
+}
+
+// merged joins remedies of one id, in the order of their first appearance: a sysctl that two requirements ask for is set once.
+func merged(all []Remedy) []Remedy {
+	var out []Remedy
+	for _, r := range all {
+		i := slices.IndexFunc(out, func(o Remedy) bool { return o.ID == r.ID })
+		if i < 0 {
+			r.Values = slices.Clone(r.Values)
+			out = append(out, r)
+			continue
+		}
+		for _, v := range r.Values {
+			if !slices.Contains(out[i].Values, v) {
+				out[i].Values = append(out[i].Values, v)
+			}
+		}
+		if slices.Index(costs(), r.Cost) > slices.Index(costs(), out[i].Cost) {
+			out[i].Cost = r.Cost
+		}
+		if !strings.Contains(out[i].Evidence, r.Evidence) {
+			out[i].Evidence += "; " + r.Evidence
+		}
+		if !strings.Contains(out[i].Title, r.Title) {
+			out[i].Title += "; " + r.Title
+		}
+	}
+	return out
 }

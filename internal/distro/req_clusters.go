@@ -119,25 +119,35 @@ func ports(need []int) Requirement {
 			return unknown()
 		}
 		ours := slices.ContainsFunc(c.Facts.Clusters, func(k host.Cluster) bool { return k.Name == K3s })
-		var taken, free []string
-		for _, port := range need {
-			l, _ := c.Facts.ListenerOn("tcp", port)
-			if l.Port == 0 || ours && (l.Owner == "" || strings.HasPrefix(l.Owner, "k3s") || strings.HasPrefix(l.Owner, "containerd")) {
-				continue
-			}
-			owner := "an unknown program"
-			if l.Owner != "" {
-				owner = l.Owner
-			}
-			if l.PID != 0 {
-				owner += fmt.Sprintf(" (pid %d)", l.PID)
-			}
-			taken = append(taken, fmt.Sprintf("port %d is held by %s", port, owner))
-			free = append(free, fmt.Sprintf("port %d free", port))
-		}
+		taken := holders(c, ours, need...)
 		if len(taken) == 0 {
 			return met()
 		}
+		var free []string
+		for _, t := range taken {
+			port, _, _ := strings.Cut(t, " is held")
+			free = append(free, port+" free")
+		}
 		return unmet(strings.Join(taken, ", "), strings.Join(free, ", "))
 	}}
+}
+
+// holders names who holds these ports. ours says that a k3s may.
+func holders(c Case, ours bool, ports ...int) []string {
+	var taken []string
+	for _, port := range ports {
+		l, _ := c.Facts.ListenerOn("tcp", port)
+		if l.Port == 0 || ours && (l.Owner == "" || strings.HasPrefix(l.Owner, "k3s") || strings.HasPrefix(l.Owner, "containerd")) {
+			continue
+		}
+		owner := "an unknown program"
+		if l.Owner != "" {
+			owner = l.Owner
+		}
+		if l.PID != 0 {
+			owner += fmt.Sprintf(" (pid %d)", l.PID)
+		}
+		taken = append(taken, fmt.Sprintf("port %d is held by %s", port, owner))
+	}
+	return taken
 }

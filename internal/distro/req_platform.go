@@ -14,7 +14,7 @@ func root() Requirement {
 	return Requirement{Name: "root", Code: reason.HostNotRoot, Judge: func(c Case) Finding {
 		uid, ok := c.Facts.UID.Get()
 		switch {
-		case !ok:
+		case !ok, c.Facts.OS.Kind == "darwin": // there is no service of root's on macOS
 			return unknown()
 		case uid != 0:
 			return unmet(fmt.Sprintf("running as user %d", uid), "root")
@@ -23,16 +23,20 @@ func root() Requirement {
 	}}
 }
 
-func linux() Requirement {
-	return Requirement{Name: "linux", Code: reason.HostOS, Final: true, Judge: func(c Case) Finding {
-		switch k := c.Facts.OS.Kind; k {
-		case "":
+// linux is the first gate of what runs on the machine itself.
+func linux() Requirement { return system("linux") }
+
+// system needs one of these operating systems.
+func system(kinds ...string) Requirement {
+	return Requirement{Name: "system", Code: reason.HostOS, Final: true, Judge: func(c Case) Finding {
+		k := c.Facts.OS.Kind
+		switch {
+		case k == "":
 			return unknown()
-		case "linux":
+		case slices.Contains(kinds, k):
 			return met()
-		default:
-			return unmet("the system is "+k, "a Linux machine")
 		}
+		return unmet("the system is "+k, "a Linux machine")
 	}}
 }
 
@@ -96,14 +100,15 @@ func kernel() Requirement {
 	}}
 }
 
-func systemd() Requirement {
-	return Requirement{Name: "systemd", Code: reason.HostNoSystemd, Judge: func(c Case) Finding {
+// initSystem needs somebody who starts services at boot: systemd, or OpenRC.
+func initSystem() Requirement {
+	return Requirement{Name: "init", Code: reason.HostNoSystemd, Judge: func(c Case) Finding {
 		on, ok := c.Facts.Init.Systemd.Get()
-		if !ok {
-			return unknown()
-		}
-		if on {
+		switch {
+		case on, c.Facts.Init.OpenRC.Value:
 			return met()
+		case !ok:
+			return unknown()
 		}
 		evidence := "/run/systemd/system is not there"
 		if c.Facts.Init.Name != "" {
@@ -121,62 +126,147 @@ func systemd() Requirement {
 	}}
 }
 
-func cgroupVersion() Requirement {
-	return Requirement{Name: "cgroup-version", Code: reason.HostCgroupV1, Judge: func(c Case) Finding {
-		v := c.Facts.Cgroup.Version
-		minor, ok := kubernetesMinor(c.Request.Kubernetes)
+// declared refuses systems whose services and files in /etc are made from one configuration: what we wrote there would be
+// gone, or cannot be written at all.
+func declared() Requirement {
+	return Requirement{Name: "declared", Code: reason.HostImmutable, Judge: func(c Case) Finding {
+		r := c.Facts.Roots
 		switch {
-		case v == "v2":
-			return met()
-		case v == "" || v == "none" || !ok: // none: the controllers are missing, which is said elsewhere
+		case r.Immutable == "nix":
+			return unmet("the system is made by Nix, and /etc/systemd/system is read-only", "k3s declared in the configuration of NixOS, or a running Docker engine").
+				fixed("put services.k3s = { enable = true; role = \"server\"; }; into configuration.nix, run nixos-rebuild switch, then adopt it: --distro existing")
+		case r.ReadOnly["/etc"], r.ReadOnly["/etc/systemd/system"]:
+			return unmet("/etc cannot be written", "a writable /etc, or a running Docker engine").fixed("remount it writable, or run Docker and choose --distro k3d")
+		case r.ReadOnly == nil && r.Immutable == "":
 			return unknown()
-		case minor >= kubernetesRefusesCgroupV1:
-			f := unmet(fmt.Sprintf("cgroup %s, and Kubernetes %s", v, c.Request.Kubernetes), "cgroup v2, or Kubernetes 1.34")
-			if _, inside := c.Facts.Virtualization.Container(); inside {
-				return f.outside("boot the outer host with systemd.unified_cgroup_hierarchy=1")
-			}
-			return f
 		}
 		return met()
 	}}
 }
 
-func cgroupControllers() Requirement {
-	return Requirement{Name: "cgroup-controllers", Code: reason.HostCgroupController, Judge: func(c Case) Finding {
-		have := c.Facts.Cgroup.Controllers
-		if have == nil {
+// untested warns of systems on which nobody has tried us: they are not refused for their name.
+func untested() Requirement {
+	return Requirement{Name: "untested", Code: reason.HostUntested, Advice: true, Judge: func(c Case) Finding {
+		o := c.Facts.OS
+		switch {
+		case o.Doubt != "":
+			return unmet(o.Doubt, "")
+		case o.ID == "":
 			return unknown()
-		}
-		var missing []string
-		for _, name := range []string{"cpu", "cpuset", "memory", "pids"} { // without which the kubelet does not start
-			if !slices.Contains(have, name) {
-				missing = append(missing, name)
-			}
-		}
-		if len(missing) == 0 {
+		case slices.Contains([]string{"debian", "rhel", "suse", "alpine", "flatcar"}, o.Family):
 			return met()
 		}
-		list := strings.Join(missing, ", ")
-		f := unmet(list, "cgroup controllers: "+list)
-		if _, inside := c.Facts.Virtualization.Container(); inside {
-			return f.outside("let the outer host delegate the controllers " + list + " to this container")
-		}
-		if slices.Contains(missing, "memory") && strings.Contains(c.Facts.Hardware.Model, "Raspberry Pi") {
-			return f.fixed("append cgroup_memory=1 cgroup_enable=memory to the one line of " + cmdline(c.Facts.OS) + ", then reboot")
-		}
-		if c.Facts.Init.OpenRC.Value {
-			return f.fixed("rc-update add cgroups boot, with rc_cgroup_mode=\"unified\" in /etc/rc.conf, then reboot")
-		}
-		return f
+		return unmet(name(o)+" is none of the families that we know: debian, rhel, suse, alpine, flatcar", "")
 	}}
 }
 
-// cmdline is where a Raspberry Pi keeps its kernel command line: Debian 12 moved it.
-func cmdline(o host.OS) string {
-	if n, err := strconv.Atoi(o.Version); err == nil && o.Family == "debian" && n <= 11 {
-		return "/boot/cmdline.txt"
+func name(o host.OS) string {
+	if o.Name != "" {
+		return o.Name
 	}
-	return "/boot/firmware/cmdline.txt"
+	return o.ID
+}
+
+// nodeName needs a host name that can name a node; else the node gets one of its own.
+func nodeName() Requirement {
+	return Requirement{Name: "node-name", Code: reason.HostNodeName, Judge: func(c Case) Finding {
+		h := c.Facts.Identity.Hostname
+		valid, ok := c.Facts.Identity.NodeName.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case valid && len(h) <= nodeNameMax && !strings.HasPrefix(h, "localhost"):
+			return met()
+		}
+		made := makeNodeName(h)
+		return unmet(fmt.Sprintf("the host name %q cannot name a node", h), "a host name of lower-case letters, digits and '-'").
+			cured(remedy(RemedyNodeName, "the node is called "+made, made))
+	}}
+}
+
+// cpuLevel warns of CPUs that many images no longer run on: those built for RHEL 9 want x86-64-v2.
+func cpuLevel() Requirement {
+	return Requirement{Name: "cpu-level", Code: reason.HostCPULevel, Advice: true, Judge: func(c Case) Finding {
+		level, ok := c.Facts.Arch.Level.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case level < 2:
+			return unmet(fmt.Sprintf("the CPU is x86-64-v%d; many images are built for v2", level), "")
+		}
+		return met()
+	}}
+}
+
+// pageSize warns of arm64 kernels whose pages are not 4 KiB: some images (jemalloc, older databases) do not start there.
+func pageSize() Requirement {
+	return Requirement{Name: "page-size", Code: reason.HostPageSize, Advice: true, Judge: func(c Case) Finding {
+		size, ok := c.Facts.Arch.PageSize.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case size > 4096:
+			return unmet(fmt.Sprintf("pages have %d KiB; some images only work with 4 KiB", size/1024), "")
+		}
+		return met()
+	}}
+}
+
+// portable warns of machines that sleep.
+func portable() Requirement {
+	return Requirement{Name: "portable", Code: reason.HostPortable, Advice: true, Judge: func(c Case) Finding {
+		on, ok := c.Facts.Hardware.Portable.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case on:
+			return unmet("the machine has a battery: it sleeps, and its addresses change", "")
+		}
+		return met()
+	}}
+}
+
+// wslIdle warns that WSL 2 stops a distribution that nobody uses, and its cluster with it.
+func wslIdle() Requirement {
+	return Requirement{Name: "wsl-idle", Code: reason.HostWSLIdle, Advice: true, Judge: func(c Case) Finding {
+		v, ok := c.Facts.Virtualization.WSL.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case v == 2:
+			return unmet("WSL 2 stops its machine when nobody uses it, and gives it another address at each start", "")
+		}
+		return met()
+	}}
+}
+
+// clock refuses to make certificates at a time that cannot be: they would not be valid, or too long.
+func clock() Requirement {
+	return Requirement{Name: "clock", Code: reason.HostClock, Judge: func(c Case) Finding {
+		year, ok := c.Facts.Clock.Year.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case year < clockYear:
+			return unmet(fmt.Sprintf("the clock says %d", year), "a clock that is right")
+		}
+		return met()
+	}}
+}
+
+// clockAdvised warns of a clock that nobody keeps.
+func clockAdvised() Requirement {
+	return Requirement{Name: "clock-synchronized", Code: reason.HostClock, Advice: true, Judge: func(c Case) Finding {
+		on, ok := c.Facts.Clock.Synchronized.Get()
+		_, inside := c.Facts.Virtualization.Container()
+		switch {
+		case !ok, inside: // the outer host keeps the clock of its containers
+			return unknown()
+		case !on:
+			return unmet("the clock is not synchronized", "")
+		}
+		return met()
+	}}
 }
 
 // kubernetesMinor returns 33 for "v1.33.2+k3s1".
@@ -187,4 +277,39 @@ func kubernetesMinor(version string) (int, bool) {
 	}
 	n, err := strconv.Atoi(parts[1])
 	return n, err == nil
+}
+
+// major returns 8 for "8.10", or 0.
+func major(version string) int {
+	first, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(first)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// is reports whether a system is this one, of this major version.
+func is(o host.OS, id string, version int) bool { return o.ID == id && major(o.Version) == version }
+
+// makeNodeName makes a name for a node of a host name that cannot be one: what is left of its first label.
+func makeNodeName(hostname string) string {
+	var out strings.Builder
+	first, _, _ := strings.Cut(strings.ToLower(hostname), ".")
+	for _, r := range first {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			out.WriteRune(r)
+		case out.Len() > 0:
+			out.WriteByte('-')
+		}
+		if out.Len() == nodeNameMax {
+			break
+		}
+	}
+	made := strings.Trim(out.String(), "-")
+	if made == "" || made == "localhost" {
+		return "node"
+	}
+	return made
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
-	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
 // cpus needs n CPUs; with fewer a machine is slow but not broken, so whoever asks by name may have it.
@@ -83,100 +82,4 @@ func limited(m host.Memory) string {
 		return " by the limit of the cgroup"
 	}
 	return ""
-}
-
-// diskType refuses file systems on which containerd or the database cannot work: containerd cannot use NFS, and what is
-// in memory is gone after a reboot.
-func diskType() Requirement {
-	return Requirement{Name: "disk-type", Code: reason.HostDiskType, Judge: func(c Case) Finding {
-		d, ok := c.Facts.DiskOf(host.ClusterDir)
-		if !ok || d.Type == "" {
-			return unknown()
-		}
-		switch d.Type {
-		case "nfs", "nfs4", "cifs", "smb3", "9p", "drvfs", "fuse.sshfs", "ecryptfs", "vfat", "ntfs", "ntfs3", "exfat":
-			return unmet(fmt.Sprintf("%s is on %s", host.ClusterDir, d.Type), "a local disk for "+host.ClusterDir)
-		case "tmpfs", "ramfs", "rootfs":
-			return unmet(fmt.Sprintf("%s is on %s, which is empty after a reboot", host.ClusterDir, d.Type), "a disk for "+host.ClusterDir)
-		}
-		return met()
-	}}
-}
-
-// overlay needs that images can be unpacked where the cluster keeps them.
-func overlay() Requirement {
-	return Requirement{Name: "overlay", Code: reason.HostDiskType, Judge: func(c Case) Finding {
-		ok, tried := c.Trials.OK(trial.Overlay).Get()
-		_, inside := c.Facts.Virtualization.Container()
-		switch {
-		case !tried:
-			return unknown()
-		case ok, inside, diskType().Judge(c).Verdict == Unmet: // in a container it is a matter of nesting
-			return met()
-		}
-		return unmet("trial: "+c.Trials[trial.Overlay].Detail, "a file system for "+host.ClusterDir+" that carries overlays").fixed("put " + host.ClusterDir + " on ext4, or on XFS made with ftype=1")
-	}}
-}
-
-// diskFree needs room for what an install writes. A cluster of ours that is already there has taken its part.
-func diskFree() Requirement {
-	return Requirement{Name: "disk-free", Code: reason.HostDiskLow, Judge: func(c Case) Finding {
-		if ourK3s(c.Facts) {
-			return met()
-		}
-		known := false
-		for _, need := range []struct {
-			dir   string
-			bytes uint64
-		}{{host.ClusterDir, k3sDisk}, {host.StateDir, agentDisk}, {host.BinaryDir, k3sBinaryDisk}} {
-			d, ok := c.Facts.DiskOf(need.dir)
-			if !ok || !d.Free.OK {
-				continue
-			}
-			known = true
-			if d.Free.Value < need.bytes {
-				return unmet(fmt.Sprintf("%s free on the file system of %s; needed: %s", host.Bytes(d.Free.Value), d.Place(), host.Bytes(need.bytes)),
-					fmt.Sprintf("%s more free space for %s", host.Bytes(need.bytes-d.Free.Value), d.Path))
-			}
-		}
-		if !known {
-			return unknown()
-		}
-		return met()
-	}}
-}
-
-// diskAdvised warns of a disk that will be full soon.
-func diskAdvised() Requirement {
-	return Requirement{Name: "disk-advised", Code: reason.HostDiskLow, Advice: true, Judge: func(c Case) Finding {
-		d, ok := c.Facts.DiskOf(host.ClusterDir)
-		if !ok || !d.Free.OK {
-			return unknown()
-		}
-		switch share := float64(d.Free.Value) / float64(d.Total.Value); {
-		case d.Free.Value < k3sDiskWarn:
-			return unmet(fmt.Sprintf("%s free on the file system of %s; below %s images and logs soon fill it", host.Bytes(d.Free.Value), d.Place(), host.Bytes(k3sDiskWarn)), "")
-		case d.Total.Value > 0 && share < freeShareWarn:
-			return unmet(fmt.Sprintf("%.0f %% of the file system of %s are free; below %.0f %% the kubelet removes images", 100*share, d.Place(), 100*freeShareWarn), "")
-		}
-		return met()
-	}}
-}
-
-func writable() Requirement {
-	return Requirement{Name: "writable", Code: reason.HostReadOnly, Judge: func(c Case) Finding {
-		known := false
-		for _, dir := range []string{host.BinaryDir, host.ClusterDir, host.StateDir} {
-			d, _ := c.Facts.DiskOf(dir)
-			ro, ok := d.ReadOnly.Get()
-			known = known || ok
-			if ok && ro {
-				return unmet(d.Place()+" is mounted read-only", dir+" writable")
-			}
-		}
-		if !known {
-			return unknown()
-		}
-		return met()
-	}}
 }

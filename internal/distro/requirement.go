@@ -5,6 +5,8 @@
 package distro
 
 import (
+	"slices"
+
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
@@ -51,6 +53,8 @@ type Finding struct {
 	Fix      string
 	Where    reason.Where
 	Cost     reason.Cost
+	Remedies []Remedy // all of which together turn unmet into met
+	Warns    bool     // it is advice this time
 }
 
 func met() Finding     { return Finding{Verdict: Met} }
@@ -64,6 +68,35 @@ func unmet(evidence, change string) Finding {
 func (f Finding) fixed(fix string) Finding {
 	f.Fix = fix
 	return f
+}
+
+// cured returns the finding with what an install can do about it. Code and Evidence of a remedy are those of the finding
+// unless set.
+func (f Finding) cured(all ...Remedy) Finding {
+	f.Remedies = append(slices.Clone(f.Remedies), all...)
+	return f
+}
+
+// advice returns the finding as one that only warns.
+func (f Finding) advice() Finding {
+	f.Warns = true
+	return f
+}
+
+// cost is the highest cost of the remedies.
+func (f Finding) cost() reason.Cost {
+	highest := reason.CostNone
+	for _, r := range f.Remedies {
+		if slices.Index(costs(), r.Cost) > slices.Index(costs(), highest) {
+			highest = r.Cost
+		}
+	}
+	return highest
+}
+
+// costs are the costs that a remedy can have, cheapest first.
+func costs() []reason.Cost {
+	return []reason.Cost{reason.CostNone, reason.CostSysctl, reason.CostPackage, reason.CostReboot}
 }
 
 // outside returns the finding with a way out that the outer host has to take.
@@ -87,6 +120,9 @@ func (f Finding) reason(code reason.Code) Reason {
 	}
 	if f.Cost != "" {
 		r.Cost = f.Cost
+	}
+	if len(f.Remedies) > 0 { // an install can do it, if it may
+		r.Where, r.Cost = reason.Here, f.cost()
 	}
 	return r
 }

@@ -39,17 +39,6 @@ func (d Decision) Text() string {
 	return out.String()
 }
 
-// focus is the candidate that is shown in full: the chosen one, or the one whose refusal is the error.
-func (d Decision) focus() string {
-	switch {
-	case d.Chosen != "":
-		return d.Chosen
-	case d.requested != Auto:
-		return d.requested
-	}
-	return K3s
-}
-
 func (k Candidate) summary() string {
 	switch k.Verdict {
 	case string(Waived):

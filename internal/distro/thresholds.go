@@ -35,13 +35,47 @@ const (
 	kernelNewMajor, kernelNewMinor = 4, 5
 	kubernetesNewKernel            = 35
 	kubernetesRefusesCgroupV1      = 35 // KEP-5573: kubelet 1.35 fails on cgroup v1 unless told otherwise
+	kubernetesDropsCgroupV1        = 38 // the same: removal not before 1.38
 )
 
 // What the distributions in containers need beside Docker. minikube refuses fewer than 2 CPUs and 1800 MB in its node, and
-// the host needs the rest; kubeadm inside kind wants 2 CPUs and 1700 MB; k3d runs k3s and its load balancer.
+// the host needs 1 GB of the rest; kubeadm inside kind wants 2 CPUs and 1700 MB; k3d runs k3s and its load balancer. Above
+// that is what their documentation advises: kind 8 GB for building and 4 GB for two nodes, minikube 20 GB of disk. Disk is that of
+// the engine: kind's node image is 1 GB and unpacks to 3, minikube's base image and preload are 863 MB (minikube issue 7903).
 const (
-	dockerCPUs     = 2
-	k3dMemory      = 1900 * mib
-	kindMemory     = 2000 * mib
-	minikubeMemory = 2800 * mib
+	dockerCPUs         = 2
+	k3dMemory          = 1900 * mib
+	k3dMemoryWarn      = 3 * gib
+	k3dDisk            = 6 * gib
+	k3dDiskWarn        = 12 * gib
+	kindMemory         = 2000 * mib
+	kindMemoryWarn     = 4 * gib
+	kindDisk           = 8 * gib
+	kindDiskWarn       = 15 * gib
+	minikubeMemory     = 2800 * mib
+	minikubeMemoryWarn = 4 * gib
+	minikubeDisk       = 8 * gib
+	minikubeDiskWarn   = 20 * gib
+)
+
+// Limits of the kernel. A node with a dozen pods uses up the 128 inotify instances that are the default (k0s issue 8113,
+// kubernetes issue 104303; kind's documentation asks for 512 and 524288, embedded-cluster for 1024). Each container takes a
+// key: k3s's check wants more than 10000; the kubelet itself sets these two values (setupKernelTunables).
+const (
+	inotifyInstances = 1024
+	inotifyWatches   = 524288
+	keyringKeys      = 1000000
+	keyringBytes     = 25000000
+)
+
+const (
+	nodeNameMax    = 54    // bytes: embedded-cluster's limit; labels hold 63, and names of pods are made of it
+	maxNameservers = 3     // that a resolver asks: resolv.conf(5), and the kubelet cuts the list there
+	fsyncSlow      = 10    // milliseconds, 99th percentile, that SQLite in k3s bears; etcd wants 5
+	freeInodes     = 50000 // images of k3s unpack to some 10000 files; the kubelet evicts pods below 5 % (imagefs and nodefs)
+	pidsLeast      = 2048  // processes and threads: k3s has some 200, a pod of a language with threads as many
+	minMTU         = 1330  // 1280, the least of IPv6, and the 50 bytes of vxlan
+	clockYear      = 2026  // this program was not there earlier
+	k3sDiskUse     = 1 * gib
+	volumePlugins  = "/var/lib/kubelet/volumeplugins"
 )

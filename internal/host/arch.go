@@ -1,8 +1,11 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"strings"
 )
 
 // Arch is the architecture of the kernel and, apart from it, of the programs: a Raspberry Pi may run 32-bit programs on
@@ -37,6 +40,9 @@ func archProbe() Probe {
 				break
 			}
 		}
+		if b, e := s.ReadFile("/proc/cpuinfo"); e == nil && a.Name == "amd64" {
+			a.Level = ParseCPULevel(b)
+		}
 		return func(f *Facts) { f.Arch = a }, err
 	}}
 }
@@ -54,6 +60,37 @@ func archName(machine string) string {
 		return "386"
 	}
 	return machine
+}
+
+// ParseCPULevel returns the x86-64 level of the first CPU of /proc/cpuinfo, by the flags that the System V ABI
+// supplement demands of each, under the names that Linux gives them.
+func ParseCPULevel(cpuinfo []byte) Known[int] {
+	var has []string
+	for line := range bytes.Lines(cpuinfo) {
+		key, value, ok := bytes.Cut(line, []byte(":"))
+		if ok && string(bytes.TrimSpace(key)) == "flags" {
+			has = strings.Fields(string(value))
+			break
+		}
+	}
+	level := 0
+	for _, needs := range []string{
+		"lm cmov cx8 fpu fxsr mmx syscall sse sse2",
+		"cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3", // pni is SSE3
+		"avx avx2 bmi1 bmi2 f16c fma abm movbe xsave", // abm is LZCNT
+		"avx512f avx512bw avx512cd avx512dq avx512vl",
+	} {
+		for flag := range strings.FieldsSeq(needs) {
+			if !slices.Contains(has, flag) {
+				if level == 0 {
+					return Known[int]{}
+				}
+				return Is(level)
+			}
+		}
+		level++
+	}
+	return Is(level)
 }
 
 // ParseELFClass returns 32 or 64 for the first five bytes of a program.

@@ -21,6 +21,10 @@ type recorder struct {
 	files map[string][]byte // content by path
 	seen  map[string]bool   // paths that only had to be there; true for a folder
 	names []string          // processes
+
+	absent     map[string]bool   // paths that were looked for in vain
+	resolved   map[string]string // where paths lead
+	containers []Container
 }
 
 func (r *recorder) file(path string, b []byte) {
@@ -41,6 +45,24 @@ func (r *recorder) exists(path string, dir bool) {
 	r.seen[path] = dir
 }
 
+func (r *recorder) missing(path string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.absent[path] = true
+}
+
+func (r *recorder) resolves(path, to string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resolved[path] = to
+}
+
 func (r *recorder) processes(names []string) {
 	if r == nil {
 		return
@@ -48,8 +70,30 @@ func (r *recorder) processes(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		return !slices.ContainsFunc(clusterKinds(), func(k clusterKind) bool { return k.is(n) })
+		return !matters(n)
 	})
+}
+
+// matters tells whether a process belongs to a cluster, an engine or a neighbour: the names of others are nobody's business.
+func matters(process string) bool {
+	return slices.ContainsFunc(clusterKinds(), func(k clusterKind) bool { return k.is(process) }) ||
+		slices.ContainsFunc(runtimeKinds(), func(k runtimeKind) bool { return slices.Contains(k.processes, process) }) ||
+		process == firewalldProcess || process == networkManager
+}
+
+func (r *recorder) engine(containers []Container) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.containers = containers
+}
+
+// unrecorded is the same machine, of which nothing gets into a capture: for files that hold secrets. What a probe learns
+// from them goes into the snapshot.
+func (s *System) unrecorded() *System {
+	return &System{Root: s.Root, Network: s.Network, snapshot: s.snapshot}
 }
 
 // witness makes sure that a file which a library reads is in the capture.
@@ -62,7 +106,7 @@ func (s *System) witness(path string) {
 // Capture collects the facts of a live machine and writes it into a folder, which it makes: the files that the probes
 // read and a [SnapshotFile]. Secrets, serial numbers and public addresses are taken out. trials may be nil.
 func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Facts, error) {
-	r := &recorder{files: map[string][]byte{}, seen: map[string]bool{}}
+	r := &recorder{files: map[string][]byte{}, seen: map[string]bool{}, absent: map[string]bool{}, resolved: map[string]string{}}
 	f := Collect(ctx, &System{record: r})
 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -91,7 +135,7 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 			return f, fmt.Errorf("cannot capture %s: %w", path, err)
 		}
 	}
-	b, err := json.MarshalIndent(snapshotOf(f, r.names, trials), "", "  ")
+	b, err := json.MarshalIndent(snapshotOf(f, r, trials), "", "  ")
 	if err != nil {
 		return f, fmt.Errorf("cannot capture the machine: %w", err)
 	}
@@ -102,33 +146,44 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 }
 
 // snapshotOf gathers what no file tells.
-func snapshotOf(f Facts, processes []string, trials map[string]TrialResult) Snapshot {
+func snapshotOf(f Facts, r *recorder, trials map[string]TrialResult) Snapshot {
 	s := Snapshot{
-		Uname: Uname{Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
-		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: processes, Commands: f.Commands, Docker: f.Docker,
-		Statfs: map[string]Statfs{},
+		Uname: Uname{Sysname: sysname(f.OS.Kind), Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
+		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: r.names, Commands: f.Commands, Docker: f.Docker,
+		Statfs: map[string]Statfs{}, Absent: slices.Sorted(maps.Keys(r.absent)), Resolved: r.resolved, Devices: f.Devices,
+		SysctlWritable: f.Sysctl.Writable, Packages: f.Packages, Clock: f.Clock, Entropy: f.Entropy,
+		Routes: documentedRoutes(f.Routes), Links: f.Links, Addresses: f.Addresses,
+		Proxy: f.Proxy, IPTables: f.IPTables, Firewall: f.Firewall, Containers: r.containers,
+	}
+	s.Trials, s.Numbers = splitTrials(trials)
+	if n, ok := f.Inotify.UsedInstances.Get(); ok {
+		s.Numbers[numberInotify] = float64(n)
+	}
+	if a, err := netip.ParseAddr(s.Addresses.Node); err == nil {
+		s.Addresses.Node = documented(a).String()
+	}
+	s.Firewall.Rejects = slices.Clone(f.Firewall.Rejects)
+	for i, r := range s.Firewall.Rejects {
+		s.Firewall.Rejects[i] = string(redactAddresses([]byte(r)))
+	}
+	for _, text := range []*string{&s.Proxy.HTTP, &s.Proxy.HTTPS, &s.Proxy.NoProxy} {
+		*text = string(redactAddresses([]byte(*text)))
 	}
 	for _, d := range f.Disk {
 		s.Statfs[d.Path] = d.Statfs
 	}
-	s.Trials, s.Numbers = splitTrials(trials)
 	return s
 }
 
 // splitTrials keeps what was measured as a number, by the name of the trial, and what was found as a trial.
 func splitTrials(trials map[string]TrialResult) (found map[string]TrialResult, numbers map[string]float64) {
+	found, numbers = map[string]TrialResult{}, map[string]float64{}
 	for name, r := range trials {
 		if v, ok := r.Value.Get(); ok {
-			if numbers == nil {
-				numbers = map[string]float64{}
-			}
 			numbers[name] = v
-			continue
+		} else {
+			found[name] = r
 		}
-		if found == nil {
-			found = map[string]TrialResult{}
-		}
-		found[name] = r
 	}
 	return found, numbers
 }
@@ -157,20 +212,55 @@ func redact(path string, b []byte) []byte {
 		return out
 	case "/proc/self/mountinfo":
 		b = redactMounts(b)
+	case instanceData: // the keys of users, and what the cloud calls this machine
+		return fmt.Appendf(nil, "{\"v1\": {\"cloud_name\": %q}}\n", ParseInstanceData(b))
+	case rulesV4, rulesV6, rulesRHEL, rulesRHEL6:
+		b = redactRules(b)
+	default:
+		if less, ok := keep(path, b); ok {
+			b = less
+		}
+	}
+	switch {
+	case strings.HasSuffix(path, kubeconfigPath):
+		return redactKubeconfig(b)
+	case strings.Contains(path, "/.minikube/profiles/") && len(b) > 0:
+		return fmt.Appendf(nil, "{\"Driver\": %q}\n", ParseMinikubeDriver(b))
 	}
 	if bytes.IndexByte(b, 0) >= 0 { // programs; their first bytes hold no address
 		return b
 	}
+	return redactAddresses(b)
+}
+
+func redactAddresses(b []byte) []byte {
 	return address.ReplaceAllFunc(b, func(m []byte) []byte {
 		a, err := netip.ParseAddr(string(m))
-		switch {
-		case err != nil || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified():
+		if err != nil {
 			return m
-		case a.Is4():
-			return []byte("192.0.2.1") // RFC 5737
 		}
-		return []byte("2001:db8::1") // RFC 3849
+		return []byte(documented(a).String())
 	})
+}
+
+// documented replaces a public address by one that is reserved for documentation.
+func documented(a netip.Addr) netip.Addr {
+	switch {
+	case a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || slices.ContainsFunc(harmless(), func(p netip.Prefix) bool { return p.Contains(a) }):
+		return a
+	case a.Is4():
+		return netip.AddrFrom4([4]byte{192, 0, 2, 1}) // RFC 5737
+	}
+	return netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: 1}) // RFC 3849
+}
+
+// harmless lists the public ranges that belong to nobody: inside of providers and VPNs (RFC 6598), and documentation (RFC
+// 5737, RFC 3849).
+func harmless() []netip.Prefix {
+	return []netip.Prefix{
+		shared(), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"),
+		netip.MustParsePrefix("2001:db8::/32"),
+	}
 }
 
 // redactMounts takes the options out of network file systems: they may hold user names and passwords.

@@ -22,11 +22,29 @@ type Snapshot struct {
 	Commands  map[string]string      `json:"commands,omitzero"`  // null: unknown
 	Trials    map[string]TrialResult `json:"trials,omitzero"`    // by name
 	Docker    Docker                 `json:"docker,omitzero"`
-	Numbers   map[string]float64     `json:"numbers,omitzero"`
+	Numbers   map[string]float64     `json:"numbers,omitzero"` // "inotify_used": instances in use
+
+	Absent         []string          `json:"absent,omitzero"`          // paths that were looked for and were not there
+	Resolved       map[string]string `json:"resolved,omitzero"`        // where paths lead through links: "/usr/local/bin" to "/var/usrlocal/bin"
+	Devices        Devices           `json:"devices,omitzero"`         // as in the facts
+	SysctlWritable map[string]bool   `json:"sysctl_writable,omitzero"` // by name: "vm.overcommit_memory"; null: unknown
+	Packages       Packages          `json:"packages,omitzero"`        // as in the facts; what is unknown is looked for in the files
+	Clock          Clock             `json:"clock,omitzero"`           // likewise
+	Entropy        Entropy           `json:"entropy,omitzero"`         // as in the facts
+
+	// What is in /proc/net, which shows every peer, and in files that hold secrets. Public addresses are replaced.
+	Routes     []Route     `json:"routes,omitzero"` // null: unknown, or in files
+	Links      []Link      `json:"links,omitzero"`  // null: unknown, or in files
+	Addresses  Addresses   `json:"addresses,omitzero"`
+	Proxy      Proxy       `json:"proxy,omitzero"`
+	IPTables   IPTables    `json:"iptables,omitzero"`
+	Firewall   Firewall    `json:"firewall,omitzero"`   // for what the files leave unknown
+	Containers []Container `json:"containers,omitzero"` // of clusters in the Docker engine; null: unknown
 }
 
 // Uname is what the uname system call says.
 type Uname struct {
+	Sysname string `json:"sysname,omitzero"` // "Linux", "Darwin"; "" is unknown
 	Machine string `json:"machine,omitzero"` // "x86_64"
 	Release string `json:"release,omitzero"` // "6.1.0-28-amd64"
 }

@@ -22,6 +22,9 @@ const maxFile = 16 << 20
 type System struct {
 	// Root is the folder of a captured machine. Empty means this machine.
 	Root string
+	// Network allows the probes of a live machine to ask others: its name servers and the metadata services of clouds.
+	// Without it no probe sends anything that leaves the machine.
+	Network bool
 
 	snapshot *Snapshot // what is no file; nil when live
 	record   *recorder // nil when nothing is captured
@@ -102,14 +105,14 @@ func (s *System) ReadHead(path string, n int) ([]byte, error) {
 	return b, nil
 }
 
-// line returns a file's first line without surrounding space and NULs, or "" if it cannot be read.
+// line returns a file's first line, cleaned and without surrounding space, or "" if it cannot be read.
 func (s *System) line(path string) string {
 	b, err := s.ReadFile(path)
 	if err != nil {
 		return ""
 	}
 	text, _, _ := strings.Cut(string(b), "\n")
-	return strings.Trim(text, " \t\r\x00")
+	return clean(strings.Trim(text, " \t\r\x00"))
 }
 
 // Exists tells whether a path is there, links not followed. Unknown means that we may not look.
@@ -148,6 +151,14 @@ func (s *System) stat(path string) (fs.FileInfo, error) {
 		return os.Stat(path)
 	}
 	return within(s.Root, path, func(r *os.Root, name string) (fs.FileInfo, error) { return r.Stat(name) })
+}
+
+// readLink returns what a link says; it may say anything.
+func (s *System) readLink(path string) (string, error) {
+	if s.Root == "" {
+		return os.Readlink(path)
+	}
+	return within(s.Root, path, func(r *os.Root, name string) (string, error) { return r.Readlink(name) })
 }
 
 func (s *System) readDir(path string) ([]fs.DirEntry, error) {

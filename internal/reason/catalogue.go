@@ -20,6 +20,42 @@ const (
 	HostWSL1             Code = "HOST_WSL1"
 	HostOpenVZ           Code = "HOST_OPENVZ"
 	HostOOMScore         Code = "HOST_OOM_SCORE"
+	HostNodeName         Code = "HOST_NODE_NAME"
+	HostRebootPending    Code = "HOST_REBOOT_PENDING"
+	HostNetfilter        Code = "HOST_NETFILTER"
+	HostVxlan            Code = "HOST_VXLAN"
+	HostNamespaces       Code = "HOST_NAMESPACES"
+	HostOverlay          Code = "HOST_OVERLAY"
+	HostMounts           Code = "HOST_MOUNTS"
+	HostUserNamespace    Code = "HOST_USER_NAMESPACE"
+	HostKeyring          Code = "HOST_KEYRING"
+	HostInotify          Code = "HOST_INOTIFY"
+	HostSELinux          Code = "HOST_SELINUX"
+	HostDiskSlow         Code = "HOST_DISK_SLOW"
+	HostClock            Code = "HOST_CLOCK"
+	HostImmutable        Code = "HOST_IMMUTABLE"
+	HostPageSize         Code = "HOST_PAGE_SIZE"
+	HostCPULevel         Code = "HOST_CPU_LEVEL"
+	HostUntested         Code = "HOST_UNTESTED"
+	HostWSLDocker        Code = "HOST_WSL_DOCKER"
+	HostPortable         Code = "HOST_PORTABLE"
+	HostIPTables         Code = "HOST_IPTABLES"
+	HostWSLIdle          Code = "HOST_WSL_IDLE"
+	HostPIDs             Code = "HOST_PIDS_LOW"
+	HostEntropy          Code = "HOST_ENTROPY"
+	HostConntrack        Code = "HOST_CONNTRACK"
+	NetDNSLoop           Code = "NET_DNS_LOOP"
+	NetCIDROverlap       Code = "NET_CIDR_OVERLAP"
+	NetNoRoute           Code = "NET_NO_ROUTE"
+	NetFirewall          Code = "NET_FIREWALL"
+	NetManager           Code = "NET_MANAGER"
+	NetWebPorts          Code = "NET_WEB_PORTS"
+	NetIPv6Only          Code = "NET_IPV6_ONLY"
+	NetMTU               Code = "NET_MTU"
+	NetProxy             Code = "NET_PROXY"
+	DockerTooOld         Code = "DOCKER_TOO_OLD"
+	DockerRootless       Code = "DOCKER_ROOTLESS"
+	NeighbourPanel       Code = "NEIGHBOUR_PANEL"
 	NetPortTaken         Code = "NET_PORT_TAKEN"
 	DockerUnreachable    Code = "DOCKER_UNREACHABLE"
 
@@ -82,12 +118,48 @@ func All() []Entry {
 		{HostDiskType, ExitHostRefused, "the data directory is on a file system that cannot hold a cluster", "put the data directory on a local disk", Here, CostNone},
 		{HostReadOnly, ExitHostRefused, "a directory that must be written is read-only", "remount it writable", Here, CostNone},
 		{HostNoSystemd, ExitHostRefused, "systemd is not running as the init system", "boot the machine with systemd", Here, CostReboot},
-		{HostCgroupV1, ExitHostRefused, "the machine uses cgroup v1, which this Kubernetes version refuses", "boot with systemd.unified_cgroup_hierarchy=1", Here, CostReboot},
+		{HostCgroupV1, ExitHostRefused, "the machine uses cgroup v1, which Kubernetes 1.35 and later refuse", "boot with systemd.unified_cgroup_hierarchy=1", Here, CostReboot},
 		{HostCgroupController, ExitHostRefused, "a cgroup controller that Kubernetes needs is missing", "enable the controller on the kernel command line and reboot", Here, CostReboot},
 		{HostContainerNesting, ExitOuterHost, "this container is not allowed to run containers", "allow nesting for this container on its host, or use a virtual machine", OuterHost, CostOuterHost},
 		{HostWSL1, ExitHostRefused, "WSL 1 has no Linux kernel", "convert the distribution in PowerShell: wsl --set-version <name> 2", OuterHost, CostOuterHost},
 		{HostOpenVZ, ExitHostRefused, "OpenVZ containers cannot run Kubernetes", "move to a plan with full (KVM) virtualization", OuterHost, CostOuterHost},
 		{HostOOMScore, ExitHostRefused, "processes here may not lower their oom_score_adj", "containerd is configured with restrict_oom_score_adj", Here, CostNone},
+		{HostNodeName, ExitHostRefused, "the host name cannot name a Kubernetes node", "give the machine a host name of lower-case letters, digits and '-'", Here, CostNone},
+		{HostRebootPending, ExitHostRefused, "the modules of the running kernel are gone", "reboot, then run the command again", Here, CostReboot},
+		{HostNetfilter, ExitHostRefused, "the kernel lacks modules that the rules of Services are made of", "install the further modules of the running kernel", Here, CostPackage},
+		{HostVxlan, ExitHostRefused, "the kernel makes no vxlan links", "flannel is told to route directly (host-gw)", Here, CostNone},
+		{HostNamespaces, ExitHostRefused, "network namespaces cannot be made", "use a kernel that has them, and raise user.max_net_namespaces if it is 0", Here, CostReboot},
+		{HostOverlay, ExitHostRefused, "the file system of the data directory carries no overlays", "containerd is told to use another snapshotter; ext4, or XFS made with ftype=1, is better", Here, CostNone},
+		{HostMounts, ExitHostRefused, "the root mount is not shared", "it is made shared before k3s starts: mount --make-rshared /", Here, CostNone},
+		{HostUserNamespace, ExitOuterHost, "the machine is an unprivileged container", "the kubelet is told so (KubeletInUserNamespace); a virtual machine is better", OuterHost, CostOuterHost},
+		{HostKeyring, ExitHostRefused, "the kernel allows few keys", "raise kernel.keys.root_maxkeys and kernel.keys.root_maxbytes", Here, CostSysctl},
+		{HostInotify, ExitHostRefused, "the kernel allows few watches on files", "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches", Here, CostSysctl},
+		{HostSELinux, ExitHostRefused, "SELinux is enforcing, and the policy of k3s is not installed", "install container-selinux, and k3s-selinux from the repository of Rancher, for this release of the system", Here, CostPackage},
+		{HostDiskSlow, ExitHostRefused, "the disk is slow", "put the data directory on an SSD; keep to one server with SQLite", Here, CostNone},
+		{HostClock, ExitHostRefused, "the clock is not right", "set it and let it be kept: timedatectl set-ntp true, or install chrony", Here, CostNone},
+		{HostImmutable, ExitHostRefused, "the system cannot be changed piece by piece", "declare k3s in the configuration of the system, or run Docker and choose --distro k3d", Here, CostNone},
+		{HostPageSize, ExitHostRefused, "the kernel uses large pages of memory", "choose a kernel with pages of 4 KiB", Here, CostReboot},
+		{HostCPULevel, ExitHostRefused, "the CPU is older than many images expect", "let the hypervisor show more of its CPU (for QEMU: cpu type host), or use a newer machine", OuterHost, CostOuterHost},
+		{HostUntested, ExitHostRefused, "nobody has tested this system", "tell us how it went: pipeops-agent probe --capture", Here, CostNone},
+		{HostWSLDocker, ExitHostRefused, "Docker Desktop is the better place for a cluster in WSL 2", "choose --distro k3d, or overrule it with --distro k3s", Here, CostNone},
+		{HostPortable, ExitHostRefused, "the machine is a laptop", "keep it awake and at one address, or use a machine that stays", Here, CostNone},
+		{HostIPTables, ExitHostRefused, "the iptables of the machine cannot be relied on", "k3s is told to use the one that it brings (prefer-bundled-bin)", Here, CostNone},
+		{HostWSLIdle, ExitHostRefused, "WSL 2 stops when it is idle", "let it run: vmIdleTimeout=-1 under [wsl2] in %UserProfile%\\.wslconfig, and start it with Windows", OuterHost, CostOuterHost},
+		{HostPIDs, ExitHostRefused, "few processes are allowed", "raise the limit of processes of this machine on its host (for LXC lxc.cgroup2.pids.max, for Docker --pids-limit)", OuterHost, CostOuterHost},
+		{HostEntropy, ExitHostRefused, "the kernel has no random numbers yet", "install haveged or rng-tools, or wait some minutes after the boot", Here, CostPackage},
+		{HostConntrack, ExitHostRefused, "the kernel's table of connections cannot be resized here", "kube-proxy is told to leave it alone", Here, CostNone},
+		{NetDNSLoop, ExitHostRefused, "pods cannot use the name servers of the machine", "name servers that pods can reach in /etc/resolv.conf", Here, CostNone},
+		{NetCIDROverlap, ExitHostRefused, "a route leads into the networks of the cluster", "the cluster gets other networks", Here, CostNone},
+		{NetNoRoute, ExitHostRefused, "the machine has no default route", "add one; on a machine without a network to a dummy link: ip link add dummy0 type dummy; ip addr add 203.0.113.254/31 dev dummy0; ip link set dummy0 up; ip route add default via 203.0.113.255 dev dummy0 metric 1000", Here, CostNone},
+		{NetFirewall, ExitHostRefused, "a firewall stops the packets of pods", "the networks of pods and services are let in", Here, CostNone},
+		{NetManager, ExitHostRefused, "a network service of the machine takes hold of what belongs to pods", "it is told to leave the interfaces of pods alone", Here, CostNone},
+		{NetWebPorts, ExitHostRefused, "a web server has the ports of the bundled ingress", "the bundled ingress is left out", Here, CostNone},
+		{NetIPv6Only, ExitHostRefused, "the machine has no IPv4", "give a mirror that has IPv6 by --mirror", Mirror, CostNone},
+		{NetMTU, ExitHostRefused, "the network carries only small packets", "raise the MTU of the link, or let flannel use host-gw", Here, CostNone},
+		{NetProxy, ExitHostRefused, "a proxy is set, and not everything of the cluster goes past it", "add what is named to NO_PROXY", Here, CostNone},
+		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},
+		{DockerRootless, ExitHostRefused, "the Docker engine runs without root on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
+		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
 		{NetPortTaken, ExitHostRefused, "a port that the cluster needs is taken", "stop the program that is named, or move it to another port", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 
