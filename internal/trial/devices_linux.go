@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -13,27 +14,6 @@ import (
 // Of linux/bpf.h.
 const bpfProgDetach = 9 // BPF_PROG_DETACH
 
-// bpfLoad is the start of union bpf_attr for BPF_PROG_LOAD.
-type bpfLoad struct {
-	kind         uint32
-	instructions uint32
-	code         uint64
-	license      uint64
-	logLevel     uint32
-	logSize      uint32
-	log          uint64
-	version      uint32
-	flags        uint32
-}
-
-// bpfAttach is the start of union bpf_attr for BPF_PROG_ATTACH and BPF_PROG_DETACH.
-type bpfAttach struct {
-	target  uint32
-	program uint32
-	kind    uint32
-	flags   uint32
-}
-
 // judgeDevices attaches a program that allows every device to a control group of cgroup v2, as runc does with its rules,
 // and detaches it. In a user namespace nobody may do that, and runc does without.
 func judgeDevices(dir string) (err error) {
@@ -42,17 +22,18 @@ func judgeDevices(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, group.Close()) }()
-	code := [2]uint64{0x00000001_000000b7, 0x95} // r0 = 1; exit
-	var license [1]byte
+	native := binary.NativeEndian
+	code := native.AppendUint64(native.AppendUint64(nil, 0x00000001_000000b7), 0x95) // r0 = 1; exit
+	license := []byte{0}
 	var pin runtime.Pinner // the kernel follows addresses that Go takes for numbers
 	defer pin.Unpin()
-	pin.Pin(&code)
-	pin.Pin(&license)
-	load := bpfLoad{
-		kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, instructions: uint32(len(code)),
-		code: uint64(uintptr(unsafe.Pointer(&code))), license: uint64(uintptr(unsafe.Pointer(&license))),
-	}
-	program, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&load), unsafe.Sizeof(load))
+	pin.Pin(&code[0])
+	pin.Pin(&license[0])
+	load := native.AppendUint32(nil, unix.BPF_PROG_TYPE_CGROUP_DEVICE)
+	load = native.AppendUint32(load, 2) // instructions
+	load = native.AppendUint64(load, address(code))
+	load = native.AppendUint64(load, address(license))
+	program, err := bpf(unix.BPF_PROG_LOAD, load)
 	if err != nil {
 		if errors.Is(err, unix.EPERM) && inUserNamespace() {
 			return nil
@@ -60,25 +41,34 @@ func judgeDevices(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unix.Close(program)) }()
-	attach := bpfAttach{
-		target: uint32(group.Fd()), program: uint32(program), kind: unix.BPF_CGROUP_DEVICE, flags: unix.BPF_F_ALLOW_MULTI,
+	attach := func(flags uint32) []byte {
+		b := native.AppendUint32(nil, uint32(group.Fd()))
+		b = native.AppendUint32(b, uint32(program))
+		b = native.AppendUint32(b, unix.BPF_CGROUP_DEVICE)
+		return native.AppendUint32(b, flags)
 	}
-	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attach), unsafe.Sizeof(attach)); err != nil {
+	if _, err := bpf(unix.BPF_PROG_ATTACH, attach(unix.BPF_F_ALLOW_MULTI)); err != nil {
 		return err
 	}
-	attach.flags = 0
-	if _, err := bpf(bpfProgDetach, unsafe.Pointer(&attach), unsafe.Sizeof(attach)); err != nil {
+	if _, err := bpf(bpfProgDetach, attach(0)); err != nil {
 		return fmt.Errorf("%w: cannot detach it: %w", errNotUndone, err)
 	}
 	return nil
 }
 
-func bpf(command int, attributes unsafe.Pointer, size uintptr) (int, error) {
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(attributes), size)
+// bpf is the system call with the start of union bpf_attr; the kernel takes the rest for zeros.
+func bpf(command int, attributes []byte) (int, error) {
+	start := unsafe.Pointer(unsafe.SliceData(attributes)) //nolint:gosec // golang.org/x/sys has no function for this call
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(command), uintptr(start), uintptr(len(attributes)))
 	if errno != 0 {
 		return 0, errno
 	}
 	return int(fd), nil
+}
+
+// address is where pinned bytes are.
+func address(pinned []byte) uint64 {
+	return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(pinned)))) //nolint:gosec // the kernel wants it so
 }
 
 // inUserNamespace tells whether user ids are mapped: the first namespace maps all to themselves.

@@ -44,18 +44,19 @@ func measure(ctx context.Context, f *os.File) (Result, error) {
 	ended := make(chan error, 1)
 	began := time.Now()
 	go func() { ended <- errors.Join(writes(ctx, f, took), f.Close()) }()
+	var err error
 	hangs := false
 	select {
-	case err := <-ended:
-		if err != nil {
-			return Result{}, fmt.Errorf("%w: %w", errNotTried, err)
-		}
+	case err = <-ended:
 	case <-ctx.Done():
 		select {
-		case <-ended:
+		case err = <-ended:
 		case <-time.After(patience / 2):
 			hangs = true
 		}
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("%w: %w", errNotTried, err)
 	}
 	var all []time.Duration
 	for range len(took) {

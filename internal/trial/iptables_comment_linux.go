@@ -32,20 +32,10 @@ func iptablesComment() Trial {
 // Of linux/netfilter_ipv4/ip_tables.h and linux/netfilter/x_tables.h.
 const (
 	iptGetInfo          = 64 // IPT_SO_GET_INFO
+	iptInfo             = 84 // bytes of struct ipt_getinfo, which begins with the table's name
 	iptGetRevisionMatch = 66 // IPT_SO_GET_REVISION_MATCH
+	xtRevision          = 30 // bytes of struct xt_get_revision: the match's name, and its revision in the last
 )
-
-// iptInfo is struct ipt_getinfo.
-type iptInfo struct {
-	Name [32]byte
-	Rest [13]uint32
-}
-
-// xtRevision is struct xt_get_revision.
-type xtRevision struct {
-	Name     [29]byte
-	Revision uint8
-}
 
 // legacyComment asks ip_tables for its filter table and for the match; asking makes the kernel load their modules.
 func legacyComment() (err error) {
@@ -54,14 +44,14 @@ func legacyComment() (err error) {
 		return fmt.Errorf("cannot open a raw socket: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	var info iptInfo
-	copy(info.Name[:], "filter")
-	if err := getsockopt(fd, iptGetInfo, unsafe.Pointer(&info), unsafe.Sizeof(info)); err != nil {
+	info := make([]byte, iptInfo)
+	copy(info, "filter")
+	if err := getsockopt(fd, iptGetInfo, info); err != nil {
 		return fmt.Errorf("cannot open the filter table of ip_tables: %w", err)
 	}
-	var match xtRevision
-	copy(match.Name[:], "comment")
-	if err := getsockopt(fd, iptGetRevisionMatch, unsafe.Pointer(&match), unsafe.Sizeof(match)); err != nil {
+	match := make([]byte, xtRevision)
+	copy(match, "comment")
+	if err := getsockopt(fd, iptGetRevisionMatch, match); err != nil {
 		return fmt.Errorf("cannot use the match comment of ip_tables: %w", err)
 	}
 	return nil
@@ -77,10 +67,11 @@ func loadTables(ctx context.Context) error {
 	return load(ctx, dir, files["iptable_filter"], "iptable_filter")
 }
 
-// getsockopt is the system call with a value that is read and written. The kernel writes no more than size.
-func getsockopt(fd int, name uintptr, value unsafe.Pointer, size uintptr) error {
-	length := uint32(size)
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_IP, name, uintptr(value), uintptr(unsafe.Pointer(&length)), 0)
+// getsockopt is the system call with a value that is read and written, for which golang.org/x/sys has no function.
+func getsockopt(fd int, name uintptr, value []byte) error {
+	length := uint32(len(value))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_IP, name,
+		uintptr(unsafe.Pointer(unsafe.SliceData(value))), uintptr(unsafe.Pointer(&length)), 0) //nolint:gosec // the kernel writes no more than length
 	if errno != 0 {
 		return errno
 	}
