@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -194,5 +195,20 @@ func TestBackEnds(t *testing.T) {
 	unknown.Name = "no-such-match"
 	if err := inNetworkNamespace(func() error { return useRule(t.Context(), unknown) }); err == nil || errors.Is(err, errNotUndone) {
 		t.Errorf("a match that no kernel has: %v", err)
+	}
+}
+
+func TestInTime(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		tried bool
+	}{
+		{fmt.Errorf("receive: %w", unix.EOPNOTSUPP), true},
+		{errors.Join(unix.EOPNOTSUPP, os.ErrDeadlineExceeded), true},
+		{fmt.Errorf("receive: %w", os.ErrDeadlineExceeded), false},
+	} {
+		if got := inTime("cannot do it", c.err); errors.Is(got, errNotTried) == c.tried {
+			t.Error(got)
+		}
 	}
 }
