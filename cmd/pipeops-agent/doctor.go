@@ -23,7 +23,7 @@ import (
 
 func newDoctor(g *globals) *cobra.Command {
 	var root, code string
-	var trials, all bool
+	var try, all bool
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is wrong with this machine, its cluster and the agent, and the way out; changes nothing",
@@ -35,13 +35,7 @@ the agent is not healthy, 10 or 12 if there is none and this machine would be re
 			if command.Flags().Changed("explain") {
 				return explain(g, command, code)
 			}
-			if trials && root != "" {
-				return reason.Newf(reason.Usage, "--trials and --root exclude each other: a captured machine cannot be tried")
-			}
-			if trials && os.Geteuid() != 0 {
-				return reason.Newf(reason.HostNotRoot, "--trials was given by user %d", os.Geteuid())
-			}
-			patient, err := examine(command, g, root, trials)
+			patient, err := examine(command, g, root, try)
 			if err != nil {
 				return err
 			}
@@ -61,14 +55,14 @@ the agent is not healthy, 10 or 12 if there is none and this machine would be re
 	}
 	flags := command.Flags()
 	flags.StringVar(&root, "root", "", "examine a captured machine in this folder instead of this one")
-	flags.BoolVar(&trials, "trials", false, "also try what files cannot tell, and undo it at once; needs root")
+	flags.BoolVar(&try, "trials", false, trialsFlag)
 	flags.BoolVarP(&all, "verbose", "v", false, "leave nothing out")
 	registerExplain(command, &code)
 	return command
 }
 
 // examine collects all that can be seen of a machine; nothing is judged.
-func examine(command *cobra.Command, g *globals, root string, trials bool) (doctor.Patient, error) {
+func examine(command *cobra.Command, g *globals, root string, try bool) (doctor.Patient, error) {
 	system, err := openSystem(root)
 	if err != nil {
 		return doctor.Patient{}, err
@@ -83,8 +77,8 @@ func examine(command *cobra.Command, g *globals, root string, trials bool) (doct
 		p.Settings = err
 	}
 	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes = c.Distro, c.Kubeconfig, c.K3sVersion
-	if trials {
-		if p.Trials, err = trial.Run(command.Context(), trial.Env{}); err != nil {
+	if try {
+		if p.Trials, err = trials(command.Context(), system); err != nil {
 			return p, err
 		}
 	}

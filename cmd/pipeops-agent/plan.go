@@ -15,7 +15,7 @@ import (
 func newPlan(g *globals) *cobra.Command {
 	var s settings
 	var root, code string
-	var all bool
+	var all, try bool
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what install would do on this machine, and why; changes nothing",
@@ -37,7 +37,13 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			if o.Host, err = openSystem(root); err != nil {
 				return err
 			}
-			plan, err := bootstrap.MakePlan(command.Context(), o, trial.Of(o.Host))
+			known := trial.Of(o.Host)
+			if try {
+				if known, err = trials(command.Context(), o.Host); err != nil {
+					return err
+				}
+			}
+			plan, err := bootstrap.MakePlan(command.Context(), o, known)
 			if err != nil {
 				return err
 			}
@@ -62,6 +68,7 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 	flags := command.Flags()
 	flags.StringVar(&root, "root", "", "plan for a captured machine in this folder instead of this one")
 	flags.BoolVarP(&all, "verbose", "v", false, "leave nothing out, and list the steps")
+	flags.BoolVar(&try, "trials", false, trialsFlag)
 	registerExplain(command, &code)
 	return command
 }

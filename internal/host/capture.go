@@ -128,18 +128,32 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 func snapshotOf(f Facts, r *recorder, trials map[string]TrialResult) Snapshot {
 	s := Snapshot{
 		Uname: Uname{Sysname: sysname(f.OS.Kind), Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
-		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: r.names, Commands: f.Commands, Trials: trials, Docker: f.Docker,
+		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: r.names, Commands: f.Commands, Docker: f.Docker,
 		Statfs: map[string]Statfs{}, Absent: slices.Sorted(maps.Keys(r.absent)), Resolved: r.resolved, Devices: f.Devices,
 		SysctlWritable: f.Sysctl.Writable, Packages: f.Packages, Clock: f.Clock, Entropy: f.Entropy,
 	}
+	s.Trials, s.Numbers = splitTrials(trials)
 	if n, ok := f.Inotify.UsedInstances.Get(); ok {
-		s.Numbers = map[string]float64{numberInotify: float64(n)}
+		s.Numbers[numberInotify] = float64(n)
 	}
 	for _, d := range f.Disk {
 		s.Statfs[d.Path] = d.Statfs
 	}
 	s.NetworkSnapshot = networkSnapshotOf(f, r.containers)
 	return s
+}
+
+// splitTrials keeps what was measured as a number, by the name of the trial, and what was found as a trial.
+func splitTrials(trials map[string]TrialResult) (found map[string]TrialResult, numbers map[string]float64) {
+	found, numbers = map[string]TrialResult{}, map[string]float64{}
+	for name, r := range trials {
+		if v, ok := r.Value.Get(); ok {
+			numbers[name] = v
+		} else {
+			found[name] = r
+		}
+	}
+	return found, numbers
 }
 
 // address finds what may be an IP address.

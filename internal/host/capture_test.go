@@ -21,8 +21,9 @@ func TestCaptureReplays(t *testing.T) {
 	}))
 	t.Setenv("https_proxy", "http://joe:s3cret@93.184.216.34:3128/path?key=s3cret")
 	t.Setenv("no_proxy", "localhost,93.184.216.34")
+	measured := map[string]TrialResult{"overlay": {OK: Is(true)}, "fsync_p99_ms": {OK: Is(true), Detail: "4.5 ms", Value: Is(4.5)}}
 	live := whole(t, func() Facts {
-		f, err := Capture(t.Context(), dir, trials)
+		f, err := Capture(t.Context(), dir, measured)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,6 +42,9 @@ func TestCaptureReplays(t *testing.T) {
 	live.Memory.Available, replayed.Memory.Available = Known[uint64]{}, Known[uint64]{}
 	if diff := cmp.Diff(live, replayed); diff != "" {
 		t.Errorf("live and replayed differ:\n%s", diff)
+	}
+	if got := s.Snapshot().Numbers["fsync_p99_ms"]; got != 4.5 {
+		t.Errorf("the number that a trial measured is %v", got)
 	}
 	if diff := cmp.Diff(trials, s.Snapshot().Trials); diff != "" {
 		t.Error(diff)

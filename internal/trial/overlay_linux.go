@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,26 +14,19 @@ import (
 // overlay mounts an overlay on the file system of the data directory, in a mount namespace of its own, and reads and
 // writes through it. XFS without ftype, old ZFS, NFS and overlay on overlay fail only when tried.
 func overlay() Trial {
-	return Trial{Name: Overlay, Title: "mount an overlay for container images", Run: func(_ context.Context, e Env) error {
-		parent := e.dataDir()
-		for {
-			if _, err := os.Stat(parent); err == nil || parent == "/" {
-				break
-			}
-			parent = filepath.Dir(parent)
-		}
-		dir, err := os.MkdirTemp(parent, ".pipeops-trial-")
+	return Trial{Name: Overlay, Title: "mount an overlay for container images", Run: func(_ context.Context, e Env) (Result, error) {
+		dir, err := os.MkdirTemp(e.nearest(), ".pipeops-trial-")
 		if err != nil {
-			return fmt.Errorf("%w: %w", errNotTried, err)
+			return Result{}, fmt.Errorf("%w: %w", errNotTried, err)
 		}
 		tried := onThrowAwayThread(func() error { return mountOverlay(dir) })
 		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("%w: %w", errNotUndone, err)
+			return Result{}, fmt.Errorf("%w: %w", errNotUndone, err)
 		}
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %s is still there", errNotUndone, dir)
+			return Result{}, fmt.Errorf("%w: %s is still there", errNotUndone, dir)
 		}
-		return tried
+		return Result{}, tried
 	}}
 }
 
@@ -83,21 +75,4 @@ func useOverlay(merged, lower string) error {
 		return fmt.Errorf("cannot trust overlays here: a write went to the wrong layer")
 	}
 	return nil
-}
-
-// onThrowAwayThread runs do on a thread that ends with it, and the namespaces that do made with the thread. The first
-// thread of a process cannot end, and its namespaces are those that others see as the process's: it is never used.
-func onThrowAwayThread(do func() error) error {
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// while we hold the first thread, the next goroutine has to get another
-			result <- onThrowAwayThread(do)
-			runtime.UnlockOSThread()
-			return
-		}
-		result <- do() // no unlock: the thread ends with the goroutine
-	}()
-	return <-result
 }
