@@ -21,7 +21,7 @@ func existing() Distribution {
 			if c.Request.Kubeconfig != "" {
 				return c.Request.Kubeconfig
 			}
-			for _, f := range foreign(c.Facts, host.Running) {
+			for _, f := range candidates(c) {
 				return f.Kubeconfig
 			}
 			return ""
@@ -38,7 +38,7 @@ func adoptable(c Case) Finding {
 	if c.Facts.Clusters == nil {
 		return unmet("it could not be seen whether a cluster is here", "a kubeconfig given by --kubeconfig").fixed("name the kubeconfig with --kubeconfig")
 	}
-	running := foreign(c.Facts, host.Running)
+	running := candidates(c)
 	switch {
 	case len(running) > 1:
 		f := unmet(describe(running), "--kubeconfig for one of them")
@@ -57,6 +57,16 @@ func adoptable(c Case) Finding {
 		return unmet("the only cluster here is the agent's own", "a running cluster that the agent did not install")
 	}
 	return unmet("none was found", "a running cluster, or a kubeconfig given by --kubeconfig")
+}
+
+// candidates are the clusters that may be meant: those that run here, or else, for those who ask to adopt one, the one that
+// the kubeconfig leads to.
+func candidates(c Case) []host.Cluster {
+	running := foreign(c.Facts, host.Running)
+	if len(running) == 0 && c.Request.named(Existing) {
+		return foreign(c.Facts, host.Remote)
+	}
+	return running
 }
 
 // consent wants the word of the user: a cluster is not taken over by surprise.

@@ -35,11 +35,16 @@ func describe(clusters []host.Cluster) string {
 			state = "has left remains"
 		case host.Doubt:
 			state = "is installed"
+		case host.Remote:
+			state = "leads to another machine"
 		}
-		parts = append(parts, fmt.Sprintf("%s %s (%s)", c.Name, state, evidence(c)))
+		parts = append(parts, fmt.Sprintf("%s %s (%s)", calledCluster(c), state, evidence(c)))
 	}
 	return strings.Join(parts, "; ")
 }
+
+// calledCluster is the kind, and the cluster's own name where it has one.
+func calledCluster(c host.Cluster) string { return strings.TrimSpace(c.Name + " " + c.Cluster) }
 
 // evidence names the first two paths that were seen.
 func evidence(c host.Cluster) string {
@@ -90,15 +95,21 @@ func debris() Requirement {
 		}
 		var fixes []string
 		for _, d := range found {
-			fixes = append(fixes, cleaning(d.Name))
+			fixes = append(fixes, cleaning(d))
 		}
 		return unmet(describe(found), "no remains of "+names(found)).fixed("keep what you need of it, then: " + strings.Join(fixes, "; "))
 	}}
 }
 
 // cleaning is the distribution's own way to remove what it left.
-func cleaning(name string) string {
-	switch name {
+func cleaning(c host.Cluster) string {
+	switch c.Name {
+	case "k3d":
+		return "run k3d cluster delete " + c.Cluster + ", or remove " + evidence(c)
+	case "kind":
+		return "run kind delete cluster --name " + c.Cluster + ", or remove " + evidence(c)
+	case "minikube":
+		return "run minikube delete --profile " + c.Cluster + ", or remove " + evidence(c)
 	case "k3s":
 		return "run k3s-uninstall.sh, or remove /var/lib/rancher/k3s and /etc/rancher/k3s"
 	case "rke2":

@@ -32,9 +32,19 @@ func choices() []networks {
 	return all
 }
 
-// freeNetworks returns the first networks that no route leads into, and the route that the default ones collide with. A
-// cluster of ours that is there keeps what it has: its own routes are among those of the machine.
+// freeNetworks returns the networks that a cluster gets, and why they are not the default ones: the first that no route
+// leads into. Those of a cluster of ours that is there are its own. It is false if no networks are free.
 func freeNetworks(f host.Facts) (networks, string, bool) {
+	if made, ours := ourSettings(f); ours {
+		if n, ok := parseNetworks(made["cluster-cidr"], made["service-cidr"]); ok {
+			return n, "", true
+		}
+		return choices()[0], "", true
+	}
+	if !f.Addresses.IPv4.Or(true) && f.Addresses.IPv6.Value {
+		n, _ := parseNetworks("fd00:42::/56", "fd00:43::/112") // as k3s chooses them itself
+		return n, "the machine has only IPv6", true
+	}
 	first := ""
 	for _, n := range choices() {
 		clash := ""
@@ -44,11 +54,11 @@ func freeNetworks(f host.Facts) (networks, string, bool) {
 				continue
 			}
 			if to.Overlaps(n.pods) || to.Overlaps(n.services) {
-				clash = fmt.Sprintf("%s leads to %s", r.Destination, r.Interface)
+				clash = fmt.Sprintf("the route to %s leads to %s", r.Destination, r.Interface)
 				break
 			}
 		}
-		if clash == "" || ourK3s(f) {
+		if clash == "" {
 			return n, first, true
 		}
 		if first == "" {
@@ -58,6 +68,12 @@ func freeNetworks(f host.Facts) (networks, string, bool) {
 	return choices()[0], first, false
 }
 
+func parseNetworks(pods, services string) (networks, bool) {
+	p, err1 := netip.ParsePrefix(pods)
+	s, err2 := netip.ParsePrefix(services)
+	return networks{p, s}, err1 == nil && err2 == nil
+}
+
 // ownInterface reports whether an interface is one that a cluster makes.
 func ownInterface(name string) bool {
 	return name == "cni0" || strings.HasPrefix(name, "flannel") || strings.HasPrefix(name, "veth") || strings.HasPrefix(name, "cali")
@@ -65,7 +81,7 @@ func ownInterface(name string) bool {
 
 func cidr() Requirement {
 	return Requirement{Name: "cidr", Code: reason.NetCIDROverlap, Judge: func(c Case) Finding {
-		if c.Facts.Routes == nil {
+		if c.Facts.Routes == nil && !c.Facts.Addresses.IPv4.OK {
 			return unknown()
 		}
 		n, clash, ok := freeNetworks(c.Facts)
@@ -73,9 +89,9 @@ func cidr() Requirement {
 		case clash == "":
 			return met()
 		case !ok:
-			return unmet("the route to "+clash+", and so it is with every network that a cluster could use", "two private networks of which no route knows")
+			return unmet(clash+", and so it is with every network that a cluster could use", "two private networks of which no route knows")
 		}
-		return unmet("the route to "+clash, "no route into 10.42.0.0/16 and 10.43.0.0/16").
+		return unmet(clash, "no route into 10.42.0.0/16 and 10.43.0.0/16").
 			cured(remedy(RemedyCIDR, fmt.Sprintf("pods get %s, services %s", n.pods, n.services), n.values()...))
 	}}
 }

@@ -240,6 +240,24 @@ func wslIdle() Requirement {
 	}}
 }
 
+// packagesBusy says who else is changing the machine now: an install that needs packages waits for it.
+func packagesBusy() Requirement {
+	return Requirement{Name: "packages-busy", Code: reason.HostPackagesBusy, Advice: true, Judge: func(c Case) Finding {
+		p := c.Facts.Packages
+		switch {
+		case p.Busy.Value && p.BusyBy != "":
+			return unmet(p.BusyBy+" holds the lock of "+p.Manager, "")
+		case p.Busy.Value:
+			return unmet("somebody holds the lock of "+p.Manager, "")
+		case p.CloudInit == "running":
+			return unmet("cloud-init is still at work", "")
+		case !p.Busy.OK && p.CloudInit == "":
+			return unknown()
+		}
+		return met()
+	}}
+}
+
 // clock refuses to make certificates at a time that cannot be: they would not be valid, or too long.
 func clock() Requirement {
 	return Requirement{Name: "clock", Code: reason.HostClock, Judge: func(c Case) Finding {

@@ -14,17 +14,19 @@ const maxText = 256
 const maxWords = 64
 
 // clean makes a text of the machine fit to be shown, sent and stored: valid UTF-8, without characters that control a
-// terminal, of at most [maxText] bytes.
-func clean(s string) string {
-	s = s[:min(len(s), 4*maxText)] // the rest would be cut off anyway, unless most is dropped before it
+// terminal, of at most [maxText] bytes, or of as many as a list of networks may have.
+func clean(s string) string { return cleanTo(s, maxText) }
+
+func cleanTo(s string, most int) string {
+	s = s[:min(len(s), 4*most)] // the rest would be cut off anyway, unless most is dropped before it
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) { // Cf turns the direction of writing
 			return -1
 		}
 		return r
 	}, s)
-	if len(s) > maxText {
-		cut := maxText
+	if len(s) > most {
+		cut := most
 		for !utf8.RuneStart(s[cut]) {
 			cut--
 		}
@@ -51,6 +53,10 @@ func words(s string) []string {
 // they may be those of the snapshot.
 func cleanAll(v reflect.Value) {
 	if !v.CanSet() {
+		return
+	}
+	if p, ok := v.Addr().Interface().(*Proxy); ok { // its list of hosts is longer than any other text
+		p.HTTP, p.HTTPS, p.NoProxy, p.Source = clean(p.HTTP), clean(p.HTTPS), cleanTo(p.NoProxy, maxNoProxy), clean(p.Source)
 		return
 	}
 	switch v.Kind() {

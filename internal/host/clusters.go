@@ -35,6 +35,8 @@ type Cluster struct {
 	Cluster string `json:"cluster,omitzero"` // its own name, of a k3d, kind or minikube cluster
 	// Server says where a kubeconfig leads: "local", "private", "eks", "gke", "aks" and other services, "public".
 	Server string `json:"server,omitzero"`
+	// Settings are those that a k3s of ours was made with: networks, backend, snapshotter, name; null: unknown.
+	Settings map[string]string `json:"settings,omitzero"`
 }
 
 func clustersProbe() Probe {
@@ -51,7 +53,7 @@ func clustersProbe() Probe {
 			}
 		}
 		inEngine, engineErr := engineClusters(ctx, s)
-		all = append(all, inEngine...)
+		all = append(all, withKubeconfigs(s, inEngine)...)
 		if c, ok := kubeconfigCluster(ctx, s, all); ok {
 			all = append(all, c)
 		}
@@ -137,6 +139,9 @@ func (k clusterKind) find(s *System, names []string) (Cluster, bool) {
 	}
 	if c.Unit == "" && !ran || k.bareUnit && !ran {
 		return Cluster{}, false
+	}
+	if k.name == "k3s" && c.Ours.Value {
+		c.Settings = readK3sSettings(s)
 	}
 	binary := s.has(k.binary)
 	installed := c.Unit != "" && (ran || binary)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 )
 
 // keep takes out of a file that is long or private all but what the probes want of it. The second result is false for
@@ -16,6 +18,8 @@ func keep(name string, b []byte) ([]byte, bool) {
 		return []byte(strings.Join(ParseCgroupWords(b), " ") + "\n"), true
 	case name == "/proc/cpuinfo": // of a Raspberry Pi
 		return keepCPU(b), true
+	case name == k3sConfigFile, name == k3sConfigDropIn: // tokens
+		return keepK3sSettings(b), true
 	case name == cloudStatus, name == cloudResult:
 		return keepCloud(name, b), true
 	case name == cloudFinished, name == "/proc/locks":
@@ -37,6 +41,15 @@ func keep(name string, b []byte) ([]byte, bool) {
 		return keepKernelConfig(b), true
 	}
 	return nil, false
+}
+
+// keepK3sSettings keeps what the probe reads of the configuration of k3s.
+func keepK3sSettings(b []byte) []byte {
+	out, err := yaml.Marshal(ParseK3sSettings(b))
+	if err != nil { // strings
+		return nil
+	}
+	return out
 }
 
 // keepCPU takes the serial number out of /proc/cpuinfo.

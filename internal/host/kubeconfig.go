@@ -139,8 +139,7 @@ func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster
 		if k.State == Debris {
 			continue
 		}
-		named := k.Cluster != "" && slices.Contains([]string{k.Cluster, k.Name + "-" + k.Cluster}, t.context)
-		if named || c.Server == "local" || k.Role == "agent" || t.here(s) { // a worker's kubeconfig leads to its own cluster
+		if t.names(k) || c.Server == "local" || k.Role == "agent" || t.here(s) { // a worker's kubeconfig leads to its own cluster
 			return Cluster{}, false
 		}
 	}
@@ -151,6 +150,32 @@ func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster
 		c.State, c.Server = Running, "local"
 	}
 	return c, ctx.Err() == nil
+}
+
+// withKubeconfigs gives the clusters in the engine the kubeconfig whose current context is theirs: kind and minikube put it
+// into the user's own.
+func withKubeconfigs(s *System, clusters []Cluster) []Cluster {
+	for _, file := range kubeconfigs(s) {
+		b, err := s.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		t, ok := ParseKubeconfig(b)
+		if !ok {
+			continue
+		}
+		for i, c := range clusters {
+			if c.Kubeconfig == "" && c.State != Debris && t.names(c) {
+				clusters[i].Kubeconfig = file
+			}
+		}
+	}
+	return clusters
+}
+
+// names tells whether the context has the name that such a cluster gives to its own: "kind-NAME", "k3d-NAME", "minikube".
+func (t target) names(c Cluster) bool {
+	return c.Cluster != "" && slices.Contains([]string{c.Cluster, c.Name + "-" + c.Cluster}, t.context)
 }
 
 // here tells whether the server is on this machine.

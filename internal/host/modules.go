@@ -60,6 +60,9 @@ func readModules(s *System, release string) Modules {
 			}
 			m.Present.OK = m.Present.OK && there.OK
 		}
+		if dir == "" && len(s.matching("/lib/modules/*"))+len(s.matching("/usr/lib/modules/*")) > 0 {
+			m.Present = Is(false) // those of other kernels are there
+		}
 	}
 	loaded, _ := s.ReadFile("/proc/modules") // a kernel without modules has no such file
 	var builtin, loadable []byte

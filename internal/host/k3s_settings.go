@@ -1,0 +1,55 @@
+package host
+
+import (
+	"slices"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Files of the configuration of k3s that the agent writes. The second is read after the first.
+const (
+	k3sConfigFile   = "/etc/rancher/k3s/config.yaml"
+	k3sConfigDropIn = "/etc/rancher/k3s/config.yaml.d/50-pipeops-agent.yaml"
+)
+
+// maxK3sConfig bounds such a file.
+const maxK3sConfig = 64 << 10
+
+// lastingSettings are those that a cluster is made with: another value breaks it, or makes it another one.
+func lastingSettings() []string {
+	return []string{"cluster-cidr", "service-cidr", "flannel-backend", "snapshotter", "node-name"}
+}
+
+// readK3sSettings returns with what a k3s was configured; nil if that cannot be read.
+func readK3sSettings(s *System) map[string]string {
+	var all map[string]string
+	for _, path := range []string{k3sConfigFile, k3sConfigDropIn} {
+		b, err := s.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if all == nil {
+			all = map[string]string{}
+		}
+		for key, value := range ParseK3sSettings(b) {
+			all[key] = value
+		}
+	}
+	return all
+}
+
+// ParseK3sSettings returns of a configuration of k3s the settings that a cluster is made with. All others are left alone:
+// they may be secret.
+func ParseK3sSettings(b []byte) map[string]string {
+	var v map[string]any
+	if len(b) > maxK3sConfig || yaml.Unmarshal(b, &v) != nil {
+		return nil
+	}
+	all := map[string]string{}
+	for key, value := range v {
+		if text, ok := value.(string); ok && slices.Contains(lastingSettings(), key) {
+			all[key] = clean(text)
+		}
+	}
+	return all
+}
