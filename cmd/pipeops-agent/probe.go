@@ -4,23 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
 func newProbe(g *globals) *cobra.Command {
-	var root, capture string
-	var try bool
+	var root, capture, code string
+	var all, try bool
 	command := &cobra.Command{
 		Use:   "probe",
 		Short: "Show what is true of this machine; changes nothing",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
+			if command.Flags().Changed("explain") {
+				return explain(g, command, code)
+			}
 			if capture != "" {
 				if root != "" {
 					return reason.Newf(reason.Usage, "--capture and --root exclude each other")
@@ -33,31 +38,46 @@ func newProbe(g *globals) *cobra.Command {
 			}
 			facts := host.Collect(command.Context(), system)
 			if try {
-				return probeAndTry(command, g, system, facts)
+				return probeAndTry(command, g, system, facts, all)
 			}
 			return g.Print(command.OutOrStdout(), facts.Report(), func(w io.Writer) error {
-				_, err := io.WriteString(w, facts.Text())
-				return err
+				return printFacts(w, facts, all)
 			})
 		},
 	}
 	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")
 	command.Flags().StringVar(&capture, "capture", "", "write what the probes read into this folder, without secrets")
+	command.Flags().BoolVar(&all, "all", false, "show every fact by its name")
 	command.Flags().BoolVar(&try, "trials", false, trialsFlag)
+	registerExplain(command, &code)
 	return command
 }
 
 // probeAndTry shows the results of the trials with the facts.
-func probeAndTry(command *cobra.Command, g *globals, system *host.System, facts host.Facts) error {
+func probeAndTry(command *cobra.Command, g *globals, system *host.System, facts host.Facts, all bool) error {
 	results, undone := trials(command.Context(), system)
 	if results == nil {
 		return undone
 	}
 	err := g.Print(command.OutOrStdout(), probed{facts.Report(), results}, func(w io.Writer) error {
-		_, err := io.WriteString(w, facts.Text()+trialRows(results))
+		if err := printFacts(w, facts, all); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, trialRows(results))
 		return err
 	})
 	return errors.Join(undone, err)
+}
+
+func printFacts(w io.Writer, facts host.Facts, all bool) error {
+	p := console.PageFor(w, os.Getenv)
+	if !all {
+		facts.Show(p)
+	} else if err := facts.ShowAll(p); err != nil {
+		return err
+	}
+	_, err := p.WriteTo(w)
+	return err
 }
 
 // openSystem opens this machine, or a captured one.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -39,65 +38,73 @@ func readAddresses(s *System) (Addresses, error) {
 	if routes == nil {
 		return Addresses{}, err
 	}
-	own, err := ownAddresses(s)
-	if own == nil {
+	v4, v6, err := ownAddresses(s)
+	if err != nil {
 		return Addresses{}, err
 	}
-	return reachable(own, routes), nil
+	return reachable(v4, v6, routes), nil
 }
 
-// ownAddresses returns nil without an error for a captured machine that does not tell.
-func ownAddresses(s *System) ([]ownAddress, error) {
+// ownAddresses returns nil without an error for a family of which a captured machine does not tell.
+func ownAddresses(s *System) (v4, v6 []ownAddress, err error) {
 	if s.Live() {
 		return liveAddresses()
 	}
-	v4, err := s.ReadFile("/proc/net/fib_trie")
-	v6, err6 := s.ReadFile("/proc/net/if_inet6")
-	if err != nil && err6 != nil {
-		return nil, nil
+	if b, err := s.ReadFile("/proc/net/fib_trie"); err == nil {
+		v4 = ParseFibTrie(b)
 	}
-	return append(ParseFibTrie(v4), ParseInet6(v6)...), nil
+	if b, err := s.ReadFile("/proc/net/if_inet6"); err == nil {
+		v6 = ParseInet6(b)
+	}
+	return v4, v6, nil
 }
 
-func liveAddresses() ([]ownAddress, error) {
+func liveAddresses() (v4, v6 []ownAddress, err error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return nil, fmt.Errorf("cannot list the addresses: %w", err)
+		return nil, nil, fmt.Errorf("cannot list the addresses: %w", err)
 	}
-	all := []ownAddress{}
+	v4, v6 = []ownAddress{}, []ownAddress{}
 	for _, i := range interfaces {
 		addrs, err := i.Addrs()
 		if err != nil { // gone since
 			continue
 		}
 		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				all = append(all, ownAddress{i.Name, p.Addr()})
+			p, err := netip.ParsePrefix(a.String())
+			switch {
+			case err != nil:
+			case p.Addr().Is4():
+				v4 = append(v4, ownAddress{i.Name, p.Addr()})
+			default:
+				v6 = append(v6, ownAddress{i.Name, p.Addr()})
 			}
 		}
 	}
-	return all, nil
+	return v4, v6, nil
 }
 
-// reachable judges each family by an address and a default route.
-func reachable(own []ownAddress, routes []Route) Addresses {
+// reachable judges each family by an address and a default route. nil addresses are unknown: a default route of IPv4 is not
+// there without one, that of IPv6 may be.
+func reachable(v4, v6 []ownAddress, routes []Route) Addresses {
 	var a Addresses
 	for _, family := range []struct {
 		everywhere string
-		is4        bool
+		own        []ownAddress
+		unseen     Known[bool]
 		known      *Known[bool]
-	}{{"0.0.0.0/0", true, &a.IPv4}, {"::/0", false, &a.IPv6}} {
+	}{{"0.0.0.0/0", v4, Is(true), &a.IPv4}, {"::/0", v6, Known[bool]{}, &a.IPv6}} {
 		*family.known = Is(false)
 		r, ok := defaultRoute(routes, family.everywhere)
 		if !ok {
 			continue
 		}
-		if !hasFamily(own, family.is4) { // the table of that family could not be read; a route needs an address
-			*family.known = Is(r.Gateway)
+		if family.own == nil {
+			*family.known = family.unseen
 		}
 		var node netip.Addr
-		for _, o := range own {
-			if o.Is4() != family.is4 || !o.IsGlobalUnicast() {
+		for _, o := range family.own {
+			if !o.IsGlobalUnicast() {
 				continue
 			}
 			*family.known = Is(true)
@@ -105,16 +112,11 @@ func reachable(own []ownAddress, routes []Route) Addresses {
 				node = o.Addr
 			}
 		}
-		if a.Node == "" && node.IsValid() {
+		if a.Node == "" && node.IsValid() && (v4 != nil || !a.IPv4.Value) { // else that of IPv4 would come first, and is not seen
 			a.Node = node.String()
 		}
 	}
 	return a
-}
-
-// hasFamily tells whether some address, be it only that of the loopback, is of a family.
-func hasFamily(own []ownAddress, is4 bool) bool {
-	return slices.ContainsFunc(own, func(o ownAddress) bool { return o.Is4() == is4 })
 }
 
 // onLink tells whether an address lies in a network that is attached to an interface.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -28,7 +29,9 @@ func archProbe() Probe {
 			u, err = liveUname()
 			a.Machine, a.PageSize = u.Machine, Is(livePageSize())
 		}
-		a.Name = archName(a.Machine)
+		if a.Name = archName(a.Machine); a.Name == "" && s.Live() {
+			a.Name = runtime.GOARCH // elsewhere than on Linux uname is not asked
+		}
 		// /proc/1/exe needs root; the shell is a good witness where it cannot be read
 		for _, path := range []string{"/proc/1/exe", "/sbin/init", "/bin/sh", "/usr/bin/sh"} {
 			head, e := s.ReadHead(path, 5)

@@ -9,8 +9,10 @@ import (
 // file system, and one in memory, nothing is known.
 func blockDevice(s *System, m mount, d *Disk) {
 	name := ""
-	if b, err := s.ReadFile("/sys/dev/block/" + m.Device + "/uevent"); err == nil && m.Device != "" {
-		name = ParseDevName(b)
+	if m.Device != "" && strings.Trim(m.Device, "0123456789:") == "" {
+		if b, err := s.ReadFile("/sys/dev/block/" + m.Device + "/uevent"); err == nil {
+			name = ParseDevName(b)
+		}
 	}
 	source, local := strings.CutPrefix(m.Source, "/dev/")
 	switch {

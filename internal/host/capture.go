@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,7 +32,9 @@ func (r *recorder) file(path string, b []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.files[path] = b
+	if len(b) >= len(r.files[path]) { // one probe may want its first line, and another all of it
+		r.files[path] = b
+	}
 }
 
 func (r *recorder) exists(path string, dir bool) {
@@ -72,28 +73,6 @@ func (r *recorder) processes(names []string) {
 	r.names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
 		return !matters(n)
 	})
-}
-
-// matters tells whether a process belongs to a cluster, an engine or a neighbour: the names of others are nobody's business.
-func matters(process string) bool {
-	return slices.ContainsFunc(clusterKinds(), func(k clusterKind) bool { return k.is(process) }) ||
-		slices.ContainsFunc(runtimeKinds(), func(k runtimeKind) bool { return slices.Contains(k.processes, process) }) ||
-		process == firewalldProcess || process == networkManager
-}
-
-func (r *recorder) engine(containers []Container) {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.containers = containers
-}
-
-// unrecorded is the same machine, of which nothing gets into a capture: for files that hold secrets. What a probe learns
-// from them goes into the snapshot.
-func (s *System) unrecorded() *System {
-	return &System{Root: s.Root, Network: s.Network, snapshot: s.snapshot}
 }
 
 // witness makes sure that a file which a library reads is in the capture.
@@ -152,26 +131,15 @@ func snapshotOf(f Facts, r *recorder, trials map[string]TrialResult) Snapshot {
 		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: r.names, Commands: f.Commands, Docker: f.Docker,
 		Statfs: map[string]Statfs{}, Absent: slices.Sorted(maps.Keys(r.absent)), Resolved: r.resolved, Devices: f.Devices,
 		SysctlWritable: f.Sysctl.Writable, Packages: f.Packages, Clock: f.Clock, Entropy: f.Entropy,
-		Routes: documentedRoutes(f.Routes), Links: f.Links, Addresses: f.Addresses,
-		Proxy: f.Proxy, IPTables: f.IPTables, Firewall: f.Firewall, Containers: r.containers,
 	}
 	s.Trials, s.Numbers = splitTrials(trials)
 	if n, ok := f.Inotify.UsedInstances.Get(); ok {
 		s.Numbers[numberInotify] = float64(n)
 	}
-	if a, err := netip.ParseAddr(s.Addresses.Node); err == nil {
-		s.Addresses.Node = documented(a).String()
-	}
-	s.Firewall.Rejects = slices.Clone(f.Firewall.Rejects)
-	for i, r := range s.Firewall.Rejects {
-		s.Firewall.Rejects[i] = string(redactAddresses([]byte(r)))
-	}
-	for _, text := range []*string{&s.Proxy.HTTP, &s.Proxy.HTTPS, &s.Proxy.NoProxy} {
-		*text = string(redactAddresses([]byte(*text)))
-	}
 	for _, d := range f.Disk {
 		s.Statfs[d.Path] = d.Statfs
 	}
+	s.NetworkSnapshot = networkSnapshotOf(f, r.containers)
 	return s
 }
 
@@ -212,55 +180,16 @@ func redact(path string, b []byte) []byte {
 		return out
 	case "/proc/self/mountinfo":
 		b = redactMounts(b)
-	case instanceData: // the keys of users, and what the cloud calls this machine
-		return fmt.Appendf(nil, "{\"v1\": {\"cloud_name\": %q}}\n", ParseInstanceData(b))
-	case rulesV4, rulesV6, rulesRHEL, rulesRHEL6:
-		b = redactRules(b)
 	default:
 		if less, ok := keep(path, b); ok {
 			b = less
 		}
 	}
-	switch {
-	case strings.HasSuffix(path, kubeconfigPath):
-		return redactKubeconfig(b)
-	case strings.Contains(path, "/.minikube/profiles/") && len(b) > 0:
-		return fmt.Appendf(nil, "{\"Driver\": %q}\n", ParseMinikubeDriver(b))
-	}
+	b = redactNetwork(path, b)
 	if bytes.IndexByte(b, 0) >= 0 { // programs; their first bytes hold no address
 		return b
 	}
 	return redactAddresses(b)
-}
-
-func redactAddresses(b []byte) []byte {
-	return address.ReplaceAllFunc(b, func(m []byte) []byte {
-		a, err := netip.ParseAddr(string(m))
-		if err != nil {
-			return m
-		}
-		return []byte(documented(a).String())
-	})
-}
-
-// documented replaces a public address by one that is reserved for documentation.
-func documented(a netip.Addr) netip.Addr {
-	switch {
-	case a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || slices.ContainsFunc(harmless(), func(p netip.Prefix) bool { return p.Contains(a) }):
-		return a
-	case a.Is4():
-		return netip.AddrFrom4([4]byte{192, 0, 2, 1}) // RFC 5737
-	}
-	return netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: 1}) // RFC 3849
-}
-
-// harmless lists the public ranges that belong to nobody: inside of providers and VPNs (RFC 6598), and documentation (RFC
-// 5737, RFC 3849).
-func harmless() []netip.Prefix {
-	return []netip.Prefix{
-		shared(), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"),
-		netip.MustParsePrefix("2001:db8::/32"),
-	}
 }
 
 // redactMounts takes the options out of network file systems: they may hold user names and passwords.

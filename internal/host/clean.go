@@ -16,9 +16,7 @@ const maxWords = 64
 // clean makes a text of the machine fit to be shown, sent and stored: valid UTF-8, without characters that control a
 // terminal, of at most [maxText] bytes.
 func clean(s string) string {
-	if len(s) > 4*maxText { // what is dropped below is at most most of it
-		s = s[:4*maxText]
-	}
+	s = s[:min(len(s), 4*maxText)] // the rest would be cut off anyway, unless most is dropped before it
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) { // Cf turns the direction of writing
 			return -1
@@ -49,8 +47,12 @@ func words(s string) []string {
 	return all
 }
 
-// cleanAll cleans every text in a value that can be set, so that no probe can forget it.
+// cleanAll cleans every text in a value that can be set, so that no probe can forget it. Slices and maps are made anew:
+// they may be those of the snapshot.
 func cleanAll(v reflect.Value) {
+	if !v.CanSet() {
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(clean(v.String()))
@@ -59,9 +61,15 @@ func cleanAll(v reflect.Value) {
 			cleanAll(v.Field(i))
 		}
 	case reflect.Slice:
-		for i := range v.Len() {
-			cleanAll(v.Index(i))
+		if v.IsNil() {
+			return
 		}
+		whole := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(whole, v)
+		for i := range whole.Len() {
+			cleanAll(whole.Index(i))
+		}
+		v.Set(whole)
 	case reflect.Map: // of what a map holds nothing can be set
 		if v.IsNil() {
 			return

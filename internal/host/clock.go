@@ -30,13 +30,17 @@ func clockProbe() Probe {
 		if c.Service == "" {
 			var names []string
 			names, err = processNames(ctx, s)
-			c.Service = timeService(names, s.has)
+			enabled := s.has
+			if s.Live() { // what is enabled but does not run keeps no clock
+				enabled = func(string) bool { return false }
+			}
+			c.Service = timeService(names, enabled)
 		}
 		return func(f *Facts) { f.Clock = c }, err
 	}}
 }
 
-// timeService finds what keeps the clock: a running program, or one that systemd would start. A process shows at most 15
+// timeService finds what keeps the clock: a running program, or one that is enabled. A process shows at most 15
 // bytes of its name.
 func timeService(names []string, has func(path string) bool) string {
 	const wants = "/etc/systemd/system/multi-user.target.wants/"

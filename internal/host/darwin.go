@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"encoding/xml"
+	"runtime"
 	"strings"
 )
 
@@ -14,8 +15,12 @@ const kindDarwin = "darwin"
 
 // readDarwin returns macOS as its own file describes it. The second result is false on everything else.
 func readDarwin(s *System) (OS, bool) {
+	u := s.Snapshot().Uname
+	if s.Live() {
+		u.Sysname = sysname(runtime.GOOS)
+	}
 	b, err := s.ReadFile(systemVersion)
-	if err != nil && !isDarwin(s.Snapshot().Uname) {
+	if !isDarwin(u) && (err != nil || u.Sysname != "") {
 		return OS{}, false
 	}
 	version := ParseSystemVersion(b)

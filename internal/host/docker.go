@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Docker is the Docker engine.
@@ -33,8 +34,12 @@ type Docker struct {
 }
 
 const (
-	dockerSocket  = "/run/docker.sock"
-	dockerProcess = "dockerd"
+	dockerSocket    = "/run/docker.sock"
+	varDockerSocket = "/var/run/docker.sock" // the same, but on macOS
+	dockerProcess   = "dockerd"
+
+	// engineTimeout bounds the questions to the engine, and leaves a rest of [ProbeTimeout] for what the files told.
+	engineTimeout = 220 * time.Millisecond
 
 	// maxDockerAnswer bounds the engine's answers: about 1 KiB for the version and 10 KiB for the rest.
 	maxDockerAnswer = 1 << 20
@@ -102,7 +107,7 @@ func dockerSockets(getenv func(string) string, uid int) []string {
 		add(p)
 	}
 	add(dockerSocket)
-	add("/var/run/docker.sock") // the same, but on macOS
+	add(varDockerSocket)
 	add(getenv("XDG_RUNTIME_DIR"), "docker.sock")
 	for _, id := range []string{strconv.Itoa(uid), getenv("SUDO_UID")} {
 		if n, err := strconv.ParseUint(id, 10, 32); err == nil && n != 0 {
@@ -121,6 +126,8 @@ func askDocker(ctx context.Context, s *System) (Docker, error) {
 	if err != nil && runtime.GOOS == "linux" {
 		return Docker{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
 	d := Docker{Reachable: Is(false)}
 	for _, socket := range dockerSockets(os.Getenv, os.Geteuid()) {
 		if !s.has(socket) || wouldStart(s, socket, names) {
@@ -130,17 +137,16 @@ func askDocker(ctx context.Context, s *System) (Docker, error) {
 		if b, err = dockerGet(ctx, socket, "/version", maxDockerAnswer); err != nil {
 			continue
 		}
-		if d, err = ParseDockerVersion(b); err != nil {
-			return Docker{Reachable: Is(false)}, err
+		var found Docker
+		if found, err = ParseDockerVersion(b); err != nil || !found.Reachable.Value {
+			continue
 		}
+		d = found
 		d.Socket = socket
 		if b, err = dockerGet(ctx, socket, "/info", maxDockerAnswer); err != nil {
 			return d, err
 		}
 		return ParseDockerInfo(d, b)
-	}
-	if errors.Is(err, os.ErrPermission) { // we are not in the group of its users: who asks as root will be answered
-		return Docker{}, err
 	}
 	return d, err
 }
@@ -150,10 +156,11 @@ func wouldStart(s *System, socket string, names []string) bool {
 	if !s.has("/run/systemd/system") {
 		return false
 	}
-	if strings.HasSuffix(follow(s, socket), "podman.sock") { // package podman-docker
+	at := follow(s, socket)
+	if path.Base(at) == "podman.sock" { // package podman-docker
 		return !slices.Contains(names, "podman")
 	}
-	return !slices.Contains(names, dockerProcess) && unitFile(s, "docker.socket") != ""
+	return (at == dockerSocket || at == varDockerSocket) && !slices.Contains(names, dockerProcess) && unitFile(s, "docker.socket") != ""
 }
 
 // dockerGet asks the engine behind a socket one question.

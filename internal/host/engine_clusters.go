@@ -74,6 +74,8 @@ func readContainerNodes(ctx context.Context, s *System) ([]Container, bool, erro
 	if err != nil {
 		return nil, false, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
 	for _, socket := range dockerSockets(os.Getenv, os.Geteuid()) {
 		if !s.has(socket) || wouldStart(s, socket, names) {
 			continue
@@ -155,7 +157,7 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 		c := byName[name]
 		if c == nil {
 			c = &Cluster{Name: k.name, Cluster: name, State: Debris, Role: "server", Ours: Is(false)}
-			if !known { // the engine that may hold it does not answer
+			if !known && mayHaveEngine(s) { // and it may hold the rest
 				c.State = Stopped
 			}
 			byName[name] = c
@@ -174,6 +176,16 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 	}
 	slices.SortFunc(all, func(a, b Cluster) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	return all
+}
+
+// mayHaveEngine tells whether an engine is installed, or whether that is unknown.
+func mayHaveEngine(s *System) bool {
+	for _, k := range runtimeKinds() {
+		if r, ok := k.find(s, nil); ok && r.State != Debris && (k.name == "docker" || k.name == "podman") {
+			return true
+		}
+	}
+	return s.has(dockerSocket) || s.has(varDockerSocket) || !lacks(s, "docker")
 }
 
 // inEngine tells whether a minikube profile keeps its node in a container rather than in a virtual machine.
@@ -206,6 +218,6 @@ func (k engineKind) profiles(s *System) []string {
 
 // homes returns root's home and those of users.
 func homes(s *System) []string {
-	all := append([]string{"/root"}, s.matching("/home/*")...)
+	all := slices.Concat([]string{"/root"}, s.matching("/home/*"), s.matching("/Users/*"))
 	return all[:min(len(all), maxHomes)]
 }

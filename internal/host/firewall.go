@@ -2,7 +2,9 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -13,8 +15,10 @@ import (
 type Firewall struct {
 	UFW       Known[bool] `json:"ufw"`       // active
 	Firewalld Known[bool] `json:"firewalld"` // active
-	Rejects   []string    `json:"rejects"`   // saved rules of neither that turn away whatever comes in or through: "FILE: RULE"; null: unknown
-	Forward   string      `json:"forward"`   // policy of the FORWARD chain: "accept", "drop"; "" is unknown
+	// Rejects are rules of neither that turn away whatever comes in or through: "FILE: RULE" for those that are loaded at boot,
+	// "kernel: ..." for those in force; null: unknown.
+	Rejects []string `json:"rejects"`
+	Forward string   `json:"forward"` // policy of the FORWARD chain: "accept", "drop"; "" is unknown
 }
 
 const (
@@ -28,6 +32,10 @@ const (
 	rulesV6    = "/etc/iptables/rules.v6"
 	rulesRHEL  = "/etc/sysconfig/iptables" // iptables-services: RHEL, and Oracle's images
 	rulesRHEL6 = "/etc/sysconfig/ip6tables"
+
+	nftConf     = "/etc/nftables.conf"           // Debian, Arch
+	nftConfRHEL = "/etc/sysconfig/nftables.conf" // RHEL
+	nftService  = "nftables.service"
 
 	maxRejects = 8
 	maxRule    = 200 // bytes of a rule that are shown
@@ -46,8 +54,15 @@ func firewallProbe() Probe {
 		case policy == "drop", policy != "" && !slices.Contains(names, "dockerd"): // Docker sets drop itself
 			f.Forward = policy
 		}
-		if known := s.Snapshot().Firewall; !s.Live() {
-			f = f.orElse(known)
+		if !s.Live() {
+			f = s.Snapshot().Firewall.orElse(f)
+		} else if os.Geteuid() == 0 {
+			kernel, kernelErr := liveRules(s)
+			err = cmp.Or(err, kernelErr)
+			if !f.UFW.Value && !f.Firewalld.Value { // whose rules are their own
+				f.Rejects = append(f.Rejects, kernel.rejects[:min(len(kernel.rejects), maxRejects)]...)
+			}
+			f.Forward = or(kernel.forward, f.Forward)
 		}
 		return func(facts *Facts) { facts.Firewall = f }, err
 	}}
@@ -123,7 +138,12 @@ func enabledUnit(s *System, unit string) string {
 
 // savedRules reads the rules that are loaded at boot, by whoever does without ufw and firewalld.
 func savedRules(s *System) (rejects []string, policy string) {
-	for _, file := range []string{rulesV4, rulesV6, rulesRHEL, rulesRHEL6} {
+	sources := []ruleFile{{rulesV4, ParseRules}, {rulesV6, ParseRules}, {rulesRHEL, ParseRules}, {rulesRHEL6, ParseRules}}
+	if enabledUnit(s, nftService) != "" { // the file comes with the package
+		sources = append(sources, ruleFile{nftConf, ParseNftRules}, ruleFile{nftConfRHEL, ParseNftRules})
+	}
+	for _, source := range sources {
+		file := source.path
 		b, err := s.ReadFile(file)
 		if err != nil {
 			continue
@@ -131,7 +151,7 @@ func savedRules(s *System) (rejects []string, policy string) {
 		if rejects == nil {
 			rejects = []string{}
 		}
-		r := ParseRules(b)
+		r := source.parse(b)
 		for _, rule := range r.rejects {
 			if len(rejects) < maxRejects {
 				rejects = append(rejects, file+": "+rule)
@@ -147,10 +167,15 @@ func savedRules(s *System) (rejects []string, policy string) {
 	return rejects, policy
 }
 
-// rules is what matters of saved iptables rules.
+// rules is what matters of saved rules.
 type rules struct {
 	rejects []string
 	forward string
+}
+
+type ruleFile struct {
+	path  string
+	parse func([]byte) rules
 }
 
 // ParseRules reads what iptables-save writes. Rules that turn away only some packets are left out, such as those that
@@ -162,7 +187,7 @@ func ParseRules(b []byte) rules {
 		text := strings.TrimSpace(string(line))
 		f := strings.Fields(text)
 		switch {
-		case len(f) == 0 || len(text) > maxRule || strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }):
+		case len(f) == 0 || clip(text) != text:
 		case f[0][0] == '*':
 			table = f[0]
 		case table != "*filter":
@@ -180,17 +205,68 @@ func ParseRules(b []byte) rules {
 	return r
 }
 
+// ParseNftRules reads the policies of the base chains in a file for nft. What single rules do takes more than this to tell.
+func ParseNftRules(b []byte) rules {
+	var r rules
+	hook := ""
+	words := strings.FieldsFunc(string(b), func(c rune) bool { return c == ' ' || c == '\t' || c == '\n' || c == ';' || c == '{' || c == '}' })
+	for i := 0; i+1 < len(words); i++ {
+		switch next := words[i+1]; words[i] {
+		case "chain", "table":
+			hook = ""
+		case "hook":
+			hook = next
+		case "policy":
+			if next == "drop" && hook == "input" {
+				r.rejects = append(r.rejects, "input policy drop")
+			}
+			if hook == "forward" && (next == "drop" || next == "accept") {
+				r.forward = next
+			}
+		}
+	}
+	return r
+}
+
+// redactNftRules writes a file that says the same to [ParseNftRules] and nothing else.
+func redactNftRules(b []byte) []byte {
+	r := ParseNftRules(b)
+	var out []byte
+	for range r.rejects {
+		out = append(out, "chain input { type filter hook input priority 0; policy drop; }\n"...)
+	}
+	if r.forward != "" {
+		out = append(out, "chain forward { type filter hook forward priority 0; policy "+r.forward+"; }\n"...)
+	}
+	return out
+}
+
 // ruleComment is a remark in a rule, which may say anything.
 var ruleComment = regexp.MustCompile(`-m comment --comment ("(?:[^"\\\n]|\\.)*"|\S+) ?`)
 
 func redactRules(b []byte) []byte {
 	var out []byte
 	for line := range bytes.Lines(b) {
-		if !bytes.HasPrefix(line, []byte("#")) {
+		switch {
+		case bytes.HasPrefix(line, []byte("#")):
+		case bytes.Contains(line, []byte("--comment")):
 			out = append(out, ruleComment.ReplaceAll(line, nil)...)
+		default:
+			out = append(out, line...)
 		}
 	}
 	return out
+}
+
+// clip makes a rule fit to be shown.
+func clip(text string) string {
+	text = strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return -1
+		}
+		return c
+	}, text)
+	return text[:min(len(text), maxRule)]
 }
 
 // ParseUFWConf reports whether ufw is switched on.

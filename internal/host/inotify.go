@@ -2,7 +2,9 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 )
@@ -11,7 +13,7 @@ import (
 type Inotify struct {
 	MaxInstances  Known[int64] `json:"max_instances"`
 	MaxWatches    Known[int64] `json:"max_watches"`
-	UsedInstances Known[int64] `json:"used_instances"` // by all processes that we can see
+	UsedInstances Known[int64] `json:"used_instances"` // by all processes; unknown to who may not look at them all
 }
 
 // numberInotify names the instances in use in [Snapshot.Numbers].
@@ -36,7 +38,8 @@ func inotifyProbe() Probe {
 	}}
 }
 
-// countInotify counts the open files of all processes that are instances. It is unknown if the time is over before.
+// countInotify counts the open files of all processes that are instances. It is unknown if the time is over before, or
+// if a process is not ours to look at.
 func countInotify(ctx context.Context, s *System) (Known[int64], error) {
 	ids, err := processIDs(s)
 	if err != nil {
@@ -49,7 +52,10 @@ func countInotify(ctx context.Context, s *System) (Known[int64], error) {
 		}
 		dir := "/proc/" + strconv.Itoa(pid) + "/fd"
 		d, err := os.Open(dir)
-		if err != nil { // ended, or not ours to look at
+		switch {
+		case errors.Is(err, fs.ErrPermission): // those of root are the ones that matter
+			return Known[int64]{}, nil
+		case err != nil: // ended
 			continue
 		}
 		fds, _ := d.Readdirnames(maxDescriptors)

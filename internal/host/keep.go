@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"strings"
@@ -13,6 +14,8 @@ func keep(name string, b []byte) ([]byte, bool) {
 	switch {
 	case name == cmdline:
 		return []byte(strings.Join(ParseCgroupWords(b), " ") + "\n"), true
+	case name == "/proc/cpuinfo": // of a Raspberry Pi
+		return keepCPU(b), true
 	case name == cloudStatus, name == cloudResult:
 		return keepCloud(name, b), true
 	case name == cloudFinished, name == "/proc/locks":
@@ -25,13 +28,24 @@ func keep(name string, b []byte) ([]byte, bool) {
 		}
 		return []byte("{}\n"), true
 	case name == "/proc/modules":
-		return keepModules(b, ParseModules), true
+		return keepModules(ParseModules(b), ""), true
 	case below && (path.Base(name) == "modules.dep" || path.Base(name) == "modules.builtin"):
-		return keepModules(b, ParseModuleFiles), true
+		return keepModules(ParseModuleFiles(b), ".ko"), true
 	case name == configGz:
 		return keepConfigGz(b), true
 	case below, strings.HasPrefix(name, "/boot/config-"), strings.HasPrefix(name, "/usr/lib/ostree-boot/"), strings.HasPrefix(name, "/usr/lib/kernel/config-"):
 		return keepKernelConfig(b), true
 	}
 	return nil, false
+}
+
+// keepCPU takes the serial number out of /proc/cpuinfo.
+func keepCPU(b []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(b) {
+		if !bytes.HasPrefix(line, []byte("Serial")) {
+			out = append(out, line...)
+		}
+	}
+	return out
 }

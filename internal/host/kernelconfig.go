@@ -122,7 +122,6 @@ func gunzip(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot decompress the kernel's configuration: %w", err)
 	}
-	defer z.Close()
 	if b, err = io.ReadAll(io.LimitReader(z, maxConfig)); err != nil {
 		return nil, fmt.Errorf("cannot decompress the kernel's configuration: %w", err)
 	}

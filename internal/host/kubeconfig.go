@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -17,8 +18,8 @@ import (
 // kubeconfigPath is where kubectl looks, below a home.
 const kubeconfigPath = "/.kube/config"
 
-// maxKubeconfig bounds the file: 100 clusters with their certificates are 1 MiB.
-const maxKubeconfig = 1 << 20
+// maxKubeconfig bounds the file: 50 clusters with their certificates.
+const maxKubeconfig = 256 << 10
 
 // target is where the current context of a kubeconfig leads. Nothing else of the file is kept.
 type target struct {
@@ -97,16 +98,40 @@ func (t target) kind() string {
 	return "public"
 }
 
-// kubeconfigCluster returns the cluster that root's kubeconfig leads to, unless it is one of those that were found here. A
-// file that leads to this machine, where nothing listens, is what an earlier cluster left, and no cluster.
-func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster, bool) {
-	file := "/root" + kubeconfigPath
-	b, err := s.ReadFile(file)
-	if err != nil {
-		return Cluster{}, false
+// kubeconfigs lists where the kubeconfig of whoever runs us may be: of root, and without root's rights also of users.
+func kubeconfigs(s *System) []string {
+	all := []string{"/root" + kubeconfigPath}
+	uid := s.Snapshot().UID
+	if s.Live() {
+		uid = Is(os.Geteuid())
+		if home := os.Getenv("HOME"); uid.Value != 0 && path.IsAbs(home) {
+			return []string{path.Clean(home) + kubeconfigPath}
+		}
 	}
-	t, ok := ParseKubeconfig(b)
-	if !ok {
+	if uid.Value != 0 {
+		for _, home := range homes(s) {
+			all = append(all, home+kubeconfigPath)
+		}
+	}
+	return all
+}
+
+// kubeconfigCluster returns the cluster that a kubeconfig leads to, unless it is one of those that were found here. A file
+// that leads to this machine, where nothing listens, is what an earlier cluster left, and no cluster.
+func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster, bool) {
+	var file string
+	var t target
+	for _, file = range kubeconfigs(s) {
+		b, err := s.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		var ok bool
+		if t, ok = ParseKubeconfig(b); ok {
+			break
+		}
+	}
+	if t.host == "" {
 		return Cluster{}, false
 	}
 	c := Cluster{Name: "kubeconfig", State: Remote, Ours: Is(false), Kubeconfig: file, Server: t.kind(), Evidence: []string{file}}
@@ -136,11 +161,12 @@ func (t target) here(s *System) bool {
 	if t.host == strings.ToLower(s.line("/proc/sys/kernel/hostname")) {
 		return true
 	}
-	own, _ := ownAddresses(s)
+	v4, v6, _ := ownAddresses(s)
+	own := slices.Concat(v4, v6)
 	return slices.ContainsFunc(own, func(o ownAddress) bool { return o.String() == t.host })
 }
 
-// portTaken tells whether somebody listens on a TCP port.
+// portTaken tells whether somebody is known to listen on a TCP port.
 func portTaken(s *System, port int) bool {
 	if l := s.Snapshot().Listening; l != nil {
 		return slices.ContainsFunc(l, func(l Listener) bool { return l.Proto == "tcp" && l.Port == port })

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,15 +27,15 @@ func liveStatfs(path string) (Statfs, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return Statfs{}, fmt.Errorf("cannot ask for the file system of %s: %w", path, err)
 	}
-	fs := Statfs{
+	f := Statfs{
 		Total:    Is(st.Blocks * uint64(st.Bsize)),
 		Free:     Is(st.Bavail * uint64(st.Bsize)),
 		ReadOnly: Is(st.Flags&unix.ST_RDONLY != 0),
 	}
 	if st.Files != 0 { // btrfs and zfs make inodes as they need them
-		fs.FreeInodes = Is(st.Ffree)
+		f.FreeInodes = Is(st.Ffree)
 	}
-	return fs, nil
+	return f, nil
 }
 
 // liveResolve follows the links of a path that exists.
@@ -106,24 +107,24 @@ func liveInode(path string) (lock, bool) {
 }
 
 // liveHolds tells whether a process has a file open: on btrfs and overlays stat shows another device than the locks.
-func liveHolds(pid int, path string) bool {
-	if pid <= 0 {
-		return false
-	}
+func liveHolds(pid int, path string) Known[bool] {
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
 	d, err := os.Open(dir)
-	if err != nil {
-		return false
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Is(false)
+	case err != nil: // not ours to look at
+		return Known[bool]{}
 	}
 	defer d.Close()
 	fds, _ := d.Readdirnames(maxDescriptors)
 	path = liveResolve(path)
 	for _, fd := range fds {
 		if link, err := os.Readlink(dir + "/" + fd); err == nil && link == path {
-			return true
+			return Is(true)
 		}
 	}
-	return false
+	return Is(false)
 }
 
 // liveSynchronized asks the kernel whether somebody keeps its clock. Nothing is adjusted.

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -96,8 +97,15 @@ func readModules(s *System, release string) Modules {
 	return m
 }
 
-// moduleKey is the form in which modules are compared: the kernel takes "-" and "_" for the same.
-func moduleKey(name string) string { return strings.ReplaceAll(name, "-", "_") }
+// moduleKey is the form in which modules are compared: the kernel takes "-" and "_" for the same, and had two modules for
+// masquerading before 5.2.
+func moduleKey(name string) string {
+	name = strings.ReplaceAll(name, "-", "_")
+	if name == "ipt_MASQUERADE" {
+		return "xt_MASQUERADE"
+	}
+	return name
+}
 
 // ParseModules returns which modules of interest /proc/modules lists, by their keys.
 func ParseModules(b []byte) map[string]bool {
@@ -135,18 +143,11 @@ func modulesOf(b []byte, name func(line string) string) map[string]bool {
 	return found
 }
 
-// keepModules keeps the lines of modules of interest, and of each the name alone.
-func keepModules(b []byte, parse func([]byte) map[string]bool) []byte {
+// keepModules writes a list anew, with nothing but the modules of interest that are in it.
+func keepModules(found map[string]bool, ending string) []byte {
 	var out []byte
-	for line := range bytes.Lines(b) {
-		if len(parse(line)) == 0 {
-			continue
-		}
-		end := slices.IndexFunc(line, func(c byte) bool { return c == ':' || c == ' ' || c == '\n' })
-		if end < 0 {
-			end = len(line)
-		}
-		out = append(append(out, line[:end]...), '\n')
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		out = append(out, name+ending+"\n"...)
 	}
 	return out
 }

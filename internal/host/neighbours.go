@@ -10,7 +10,7 @@ import (
 
 // Neighbour is something else that lives on this machine and must go on working.
 type Neighbour struct {
-	Kind     string `json:"kind"` // "panel", "web", "swarm", "network"
+	Kind     string `json:"kind"` // "panel", "web", "swarm" (by its files; Docker.Swarm is what the engine says), "network"
 	Name     string `json:"name"` // "cpanel", "nginx", "docker swarm", "networkmanager"
 	Evidence string `json:"evidence"`
 }
@@ -70,8 +70,6 @@ func neighboursProbe() Probe {
 		all = append(all, web...)
 		if s.has(swarmState) {
 			all = append(all, Neighbour{"swarm", "docker swarm", swarmState})
-		} else if s.Snapshot().Docker.Swarm.Value {
-			all = append(all, Neighbour{"swarm", "docker swarm", "the Docker engine says so"})
 		}
 		if slices.Contains(names, networkManager) {
 			all = append(all, Neighbour{"network", "networkmanager", "it runs"})

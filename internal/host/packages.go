@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 )
@@ -52,9 +53,9 @@ func managers() []manager {
 		{name: "yum", command: "yum", families: []string{"rhel"}, locks: rpm, pids: []string{"/run/yum.pid"}},
 		{name: "zypper", command: "zypper", families: []string{"suse"}, locks: rpm, pids: []string{"/run/zypp.pid"}},
 		{name: "apk", command: "apk", families: []string{"alpine"}, locks: []string{"/lib/apk/db/lock", "/usr/lib/apk/db/lock"}},
-		{name: "pacman", command: "pacman", families: []string{"arch"}},
+		{name: "pacman", command: "pacman", families: []string{"arch"}}, // see readBusy
 		{name: "transactional-update", command: "transactional-update", locks: rpm, pids: []string{"/run/zypp.pid"}},
-		{name: "rpm-ostree", command: "rpm-ostree"},
+		{name: "rpm-ostree", command: "rpm-ostree", locks: []string{"/sysroot/ostree/lock", "/ostree/lock"}},
 	}
 }
 
@@ -103,8 +104,7 @@ func readBusy(ctx context.Context, s *System, name string) (Known[bool], string,
 	}
 	m := managers()[i]
 	if name == "pacman" { // its lock is that the file is there
-		there := s.Exists("/var/lib/pacman/db.lck")
-		return there, "", nil
+		return s.Exists("/var/lib/pacman/db.lck"), "", nil
 	}
 	for _, path := range m.pids {
 		if pid := s.number(path); pid.OK && pid.Value > 0 && pid.Value <= 1<<22 {
@@ -114,27 +114,40 @@ func readBusy(ctx context.Context, s *System, name string) (Known[bool], string,
 			}
 		}
 	}
+	return lockHolder(ctx, s, m.locks)
+}
+
+// lockHolder names who holds a lock on one of the files of this machine.
+func lockHolder(ctx context.Context, s *System, paths []string) (Known[bool], string, error) {
 	b, err := s.ReadFile("/proc/locks")
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a kernel that does not tell
 		return Known[bool]{}, "", nil
+	case err != nil:
+		return Known[bool]{}, "", fmt.Errorf("cannot read who holds locks: %w", err)
 	}
-	if err != nil {
-		return Known[bool]{}, "", err
-	}
-	held := ParseLocks(b)
-	for _, path := range m.locks {
+	held, sure := ParseLocks(b), true
+	for _, path := range paths {
 		if ctx.Err() != nil {
-			return Known[bool]{}, "", ctx.Err()
+			return Known[bool]{}, "", fmt.Errorf("cannot find who holds locks: %w", ctx.Err())
 		}
 		file, ok := liveInode(path)
 		if !ok {
 			continue
 		}
 		for _, l := range held {
-			if l.inode == file.inode && (l.device == file.device || liveHolds(l.pid, path)) {
-				return Is(true), commOf(l.pid), nil
+			if l.inode != file.inode {
+				continue
 			}
+			holds := Is(true)
+			if l.device != file.device {
+				holds = liveHolds(l.pid, path)
+			}
+			if holds.Value {
+				return holds, commOf(l.pid), nil
+			}
+			sure = sure && holds.OK
 		}
 	}
-	return Is(false), "", nil
+	return Known[bool]{OK: sure}, "", nil
 }

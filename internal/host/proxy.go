@@ -158,7 +158,7 @@ func environmentProxy(assignments []string) Proxy {
 // cleanProxy returns the URL of a proxy without user, password and path, or "" if it is none.
 func cleanProxy(text string) string {
 	text = strings.TrimSpace(text)
-	if text == "" || len(text) > maxProxyURL {
+	if text == "" || len(text) > maxProxyURL || strings.EqualFold(text, "DIRECT") || text == "_none_" { // apt's and dnf's words for no proxy
 		return ""
 	}
 	if !strings.Contains(text, "://") {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,7 @@ func routesProbe() Probe {
 	}}
 }
 
-// readRoutes returns nil without an error for a captured machine that does not tell.
+// readRoutes returns nil without an error for a captured machine that does not tell, and for macOS.
 func readRoutes(s *System) ([]Route, error) {
 	if r := s.Snapshot().Routes; r != nil {
 		return r, nil
@@ -51,7 +52,7 @@ func readRoutes(s *System) ([]Route, error) {
 	v6, err6 := s.ReadFile("/proc/net/ipv6_route")
 	switch {
 	case err == nil || err6 == nil: // a kernel may lack either family
-	case !s.Live() && errors.Is(err, fs.ErrNotExist):
+	case (!s.Live() || runtime.GOOS != "linux") && errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("cannot read the routes: %w", err)

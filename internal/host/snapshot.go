@@ -32,14 +32,7 @@ type Snapshot struct {
 	Clock          Clock             `json:"clock,omitzero"`           // likewise
 	Entropy        Entropy           `json:"entropy,omitzero"`         // as in the facts
 
-	// What is in /proc/net, which shows every peer, and in files that hold secrets. Public addresses are replaced.
-	Routes     []Route     `json:"routes,omitzero"` // null: unknown, or in files
-	Links      []Link      `json:"links,omitzero"`  // null: unknown, or in files
-	Addresses  Addresses   `json:"addresses,omitzero"`
-	Proxy      Proxy       `json:"proxy,omitzero"`
-	IPTables   IPTables    `json:"iptables,omitzero"`
-	Firewall   Firewall    `json:"firewall,omitzero"`   // for what the files leave unknown
-	Containers []Container `json:"containers,omitzero"` // of clusters in the Docker engine; null: unknown
+	NetworkSnapshot
 }
 
 // Uname is what the uname system call says.

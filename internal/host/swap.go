@@ -3,6 +3,8 @@ package host
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -64,8 +66,13 @@ func readSwapController(s *System) Known[bool] {
 		if _, err := s.ReadFile(memory); err != nil {
 			continue
 		}
-		_, err := s.ReadFile(file)
-		return Is(err == nil)
+		switch _, err := s.ReadFile(file); {
+		case err == nil:
+			return Is(true)
+		case errors.Is(err, fs.ErrNotExist):
+			return Is(false)
+		}
+		return Known[bool]{}
 	}
 	return Known[bool]{}
 }

@@ -66,6 +66,8 @@ const (
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
 	DistroNotAvailable Code = "DISTRO_NOT_AVAILABLE"
 	DistroNoneFits     Code = "DISTRO_NONE_FITS"
+	ConsentNeeded      Code = "CONSENT_NEEDED"
+	RebootNeeded       Code = "REBOOT_NEEDED"
 
 	DownloadFailed    Code = "DOWNLOAD_FAILED"
 	DownloadTruncated Code = "DOWNLOAD_TRUNCATED"
@@ -170,6 +172,8 @@ func All() []Entry {
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s", Here, CostNone},
 		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
+		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
+		{RebootNeeded, ExitReboot, "the machine must be rebooted", "reboot now, then run the command again: it resumes", Here, CostReboot},
 
 		{DownloadFailed, ExitDownload, "a download failed", "check the network and the mirror, then run the command again: it resumes", Mirror, CostNone},
 		{DownloadTruncated, ExitDownload, "a download was cut", "run the command again: it resumes where it was cut", Mirror, CostNone},
