@@ -41,7 +41,7 @@ func newProbe(g *globals) *cobra.Command {
 				return probeAndTry(command, g, system, facts, all)
 			}
 			return g.Print(command.OutOrStdout(), facts.Report(), func(w io.Writer) error {
-				return printFacts(w, facts, all)
+				return printFacts(w, facts, all, func(*console.Page) {})
 			})
 		},
 	}
@@ -60,22 +60,19 @@ func probeAndTry(command *cobra.Command, g *globals, system *host.System, facts 
 		return undone
 	}
 	err := g.Print(command.OutOrStdout(), probed{facts.Report(), results}, func(w io.Writer) error {
-		if err := printFacts(w, facts, all); err != nil {
-			return err
-		}
-		_, err := io.WriteString(w, trialRows(results))
-		return err
+		return printFacts(w, facts, all, func(p *console.Page) { showTrials(p, results) })
 	})
 	return errors.Join(undone, err)
 }
 
-func printFacts(w io.Writer, facts host.Facts, all bool) error {
+func printFacts(w io.Writer, facts host.Facts, all bool, more func(*console.Page)) error {
 	p := console.PageFor(w, os.Getenv)
 	if !all {
 		facts.Show(p)
 	} else if err := facts.ShowAll(p); err != nil {
 		return err
 	}
+	more(p)
 	_, err := p.WriteTo(w)
 	return err
 }

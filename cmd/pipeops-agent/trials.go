@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
@@ -34,12 +33,10 @@ type probed struct {
 	Trials trial.Results `json:"trials"`
 }
 
-// trialRows are the results for people, in the order in which they were tried.
-func trialRows(results trial.Results) string {
-	titles := map[string]string{}
+// showTrials adds the results, in the order in which they were tried.
+func showTrials(p *console.Page, results trial.Results) {
 	var names []string
 	for _, t := range trial.All() {
-		titles[t.Name] = t.Title
 		names = append(names, t.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(results)) { // a capture may hold those of another version
@@ -47,7 +44,8 @@ func trialRows(results trial.Results) string {
 			names = append(names, name)
 		}
 	}
-	var b strings.Builder
+	p.Blank()
+	p.Line(0, console.Bold, "Tried")
 	for _, name := range names {
 		r, ok := results[name]
 		if !ok {
@@ -60,11 +58,6 @@ func trialRows(results trial.Results) string {
 		if r.Detail != "" {
 			outcome += ", " + r.Detail
 		}
-		title := titles[name]
-		if title == "" {
-			title = name
-		}
-		fmt.Fprintf(&b, "%-10s%s: %s\n", "Trial", title, outcome)
+		p.Row(console.Row{Indent: 2, Label: name, Column: 20, Text: outcome})
 	}
-	return b.String()
 }
