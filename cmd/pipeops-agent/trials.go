@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
@@ -37,10 +35,8 @@ type probed struct {
 
 // showTrials shows the results, in the order in which they were tried.
 func showTrials(p *console.Page, results trial.Results) {
-	titles := map[string]string{}
 	var names []string
 	for _, t := range trial.All() {
-		titles[t.Name] = t.Title
 		names = append(names, t.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(results)) { // a capture may hold those of another version
@@ -49,7 +45,7 @@ func showTrials(p *console.Page, results trial.Results) {
 		}
 	}
 	p.Blank()
-	p.Line(0, console.Bold, "Trials")
+	p.Line(0, console.Bold, "Tried")
 	for _, name := range names {
 		r, ok := results[name]
 		if !ok {
@@ -62,12 +58,6 @@ func showTrials(p *console.Page, results trial.Results) {
 		if r.Detail != "" {
 			outcome += ", " + r.Detail
 		}
-		p.Row(console.Row{Indent: 2, Column: 12, Label: outcomeLabel(name), Text: cmp.Or(titles[name], name) + ": " + outcome, Style: style})
+		p.Row(console.Row{Indent: 2, Column: 20, Label: name, Text: outcome, Style: style})
 	}
-}
-
-// outcomeLabel is the short name of a trial: what it is about.
-func outcomeLabel(name string) string {
-	first, _, _ := strings.Cut(name, "_")
-	return first
 }

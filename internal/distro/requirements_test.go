@@ -234,6 +234,7 @@ func TestRequirements(t *testing.T) {
 	} {
 		m := machine(t, "debian12-vm")
 		m.facts.Commands["iptables"] = "/usr/sbin/iptables"
+		m.facts.Inotify, m.facts.Keyring, m.facts.Modules = host.Inotify{}, host.Keyring{}, host.Modules{}
 		c.change(&m)
 		d := Decide(m.facts, m.trials, c.request)
 		if got := sightOf(d); got != c.want {
