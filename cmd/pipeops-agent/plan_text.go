@@ -73,6 +73,11 @@ func showChanges(p *console.Page, plan bootstrap.Plan) {
 	for _, k := range kinds {
 		label := k.label
 		n := p.Most(len(k.items), maxOfKind)
+		if !p.All && n > 0 {
+			planRow(p, label, strings.Join(k.items[:n], ", "), "")
+			p.More(distro.Column, len(k.items)-n)
+			continue
+		}
 		for _, item := range k.items[:n] {
 			planRow(p, label, item, "")
 			label = ""
@@ -122,9 +127,9 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 	}
 	switch {
 	case bytes > 0 && len(from) > 0:
-		planRow(p, "Download", host.Bytes(uint64(bytes))+" from "+strings.Join(from, ", "), "")
+		planRow(p, "Download", "about "+host.Bytes(uint64(bytes))+" from "+strings.Join(from, ", "), "")
 	case bytes > 0:
-		planRow(p, "Download", host.Bytes(uint64(bytes)), "")
+		planRow(p, "Download", "about "+host.Bytes(uint64(bytes)), "")
 	case len(from) > 0:
 		planRow(p, "Download", "from "+strings.Join(from, ", "), "")
 	default:

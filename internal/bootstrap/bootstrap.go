@@ -61,7 +61,7 @@ type PlannedStep struct {
 	ID      string   `json:"id"`
 	Title   string   `json:"title"`
 	Changes []string `json:"changes"`
-	Bytes   int64    `json:"bytes,omitempty"` // to download, where known
+	Bytes   int64    `json:"bytes,omitempty"` // to download, about
 }
 
 // MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are

@@ -19,6 +19,10 @@ import (
 // downloadLimit is for both files, 130 MB, over a line of 0.25 Mbit/s. That a connection is dead is noticed much sooner.
 const downloadLimit = 75 * time.Minute
 
+// downloadAbout is what plan says of the size, in bytes: the binary has about 75 MB and the images of the releases on
+// GitHub 160 to 180 MB. The digests of a release do not tell; a signed manifest will.
+const downloadAbout = 250 << 20
+
 func (in Install) artifacts() string { return filepath.Join(in.Dir, "artifacts") }
 
 // k3sFile is a file of the release and its place on the machine.
@@ -59,7 +63,7 @@ func (k *k3sInstall) fetched(f k3sFile) artifact.Download {
 // download fetches what is not in its place yet, both files at once: a mirror's latency is waited for once.
 func (k *k3sInstall) download() plan.Step {
 	return plan.Step{
-		ID: "k3s-download", Title: "Download k3s " + k.Version, Timeout: downloadLimit,
+		ID: "k3s-download", Title: "Download k3s " + k.Version, Timeout: downloadLimit, Bytes: downloadAbout,
 		Changes: []string{"downloads from " + k.release.URL("")},
 		Done: func(context.Context) (bool, error) {
 			for _, f := range k.files() {

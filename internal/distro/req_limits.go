@@ -38,7 +38,7 @@ func raised(name string, code reason.Code, least map[string]int64, have func(hos
 		if c.inside() && !allowed(c.Trials, trial.SysctlWrite, c.Facts.Kernel.SysctlReadOnly).Or(false) {
 			return f.outside("raise them on the outer host: sysctl -w " + strings.Join(values, " "))
 		}
-		return f.cured(remedy(RemedySysctl, strings.Join(values, ", "), values...).costing(reason.CostSysctl))
+		return f.cured(remedy(RemedySysctl, "limits of the kernel are raised", values...).costing(reason.CostSysctl))
 	}}
 }
 

@@ -200,7 +200,7 @@ func TestRequirements(t *testing.T) {
 		"port taken, Docker": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Listening = append(m.facts.Listening, host.Listener{Proto: "tcp", Port: 10250, Owner: "x"})
 		}), want: sight{K3d, "NET_PORT_TAKEN", "", ""}},
-		"IPv6 only":       {change: func(m *captured) { m.facts.Addresses = host.Addresses{IPv4: host.Is(false), IPv6: host.Is(true)} }, want: sight{K3s, "", "NET_IPV6_ONLY", ""}},
+		"IPv6 only":       {change: func(m *captured) { m.facts.Addresses = host.Addresses{IPv4: host.Is(false), IPv6: host.Is(true)} }, want: sight{K3s, "", "NET_IPV6_ONLY", "cidr fd00:42::/56 fd00:43::/112"}},
 		"broken iptables": {change: func(m *captured) { m.facts.IPTables.Version = "1.8.2" }, want: sight{K3s, "", "", "prefer-bundled-bin"}},
 		"proxy": {change: func(m *captured) {
 			m.facts.Proxy = host.Proxy{HTTPS: "http://proxy:3128", NoProxy: "localhost", Source: "environment"}

@@ -188,7 +188,7 @@ func showRemedies(p *console.Page, label string, all []Remedy) {
 		}
 		text := r.Title + price(r.Cost)
 		if r.Evidence != "" {
-			text += ", since: " + r.Evidence
+			text += ", since: " + shortened(r.Evidence, p.All)
 		}
 		row(p, label, text, "")
 		if r.Risk != "" {
@@ -196,6 +196,21 @@ func showRemedies(p *console.Page, label string, all []Remedy) {
 		}
 	}
 	p.More(Column, len(all)-n)
+}
+
+// maxEvidence bounds the evidence of a remedy in a view that leaves something out, in bytes.
+const maxEvidence = 100
+
+// shortened cuts an evidence at a word.
+func shortened(s string, whole bool) string {
+	if whole || len(s) <= maxEvidence {
+		return s
+	}
+	cut := strings.LastIndexByte(s[:maxEvidence], ' ')
+	if cut < 0 {
+		return s
+	}
+	return strings.TrimRight(s[:cut], ",;: ") + " ..."
 }
 
 // where says on which side a fix must be applied, if not here.
