@@ -30,13 +30,14 @@ type Install struct {
 	RestrictOOMScore bool     // see RestrictOOMScoreAdj
 	Remedies         []Remedy // that the decision found to be needed
 
-	// Units is systemd; nil only where the steps are shown and not run.
+	OpenRC bool // services are OpenRC's, not systemd's
+	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
 	Units Units
-	// LastWords returns the last lines that a unit logged; nil means journalctl.
+	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
 }
 
-// Units is what steps need of systemd: a [unit.Manager], or a machine in a test.
+// Units is what steps need of systemd: a [unit.Manager], OpenRC in its place, or a machine in a test.
 type Units interface {
 	Reload(ctx context.Context) error
 	Enable(ctx context.Context, name string) error

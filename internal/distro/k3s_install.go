@@ -64,5 +64,8 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		},
 		timeout: k3sStartUp,
 	}
+	if in.OpenRC {
+		unit = unit.underOpenRC(k3sInitScript)
+	}
 	return append(steps, unit.step()), nil
 }
