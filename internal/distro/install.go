@@ -31,6 +31,8 @@ type Install struct {
 	Remedies         []Remedy // that the decision found to be needed
 
 	OpenRC bool // services are OpenRC's, not systemd's
+	// Ready asks k3s under OpenRC, which cannot tell, whether it is of use already; nil means that its API server is asked.
+	Ready func(ctx context.Context) error
 	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
 	Units Units
 	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.

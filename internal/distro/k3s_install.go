@@ -66,6 +66,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	}
 	if in.OpenRC {
 		unit = unit.underOpenRC(k3sInitScript)
+		unit.ready = k.answers
 	}
 	return append(steps, unit.step()), nil
 }

@@ -32,6 +32,8 @@ type service struct {
 	rotate    string                 // where it is said that the log is to be kept short; "" means nowhere
 	inputs    func() (string, error) // tells apart what the process is started with: binary, configuration
 	timeout   time.Duration          // until it is active
+
+	ready func(ctx context.Context) error // asks whether it is of use already, where being active does not say so
 }
 
 func (s service) step() plan.Step {
@@ -130,6 +132,9 @@ func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active strin
 
 func (s service) prove(ctx context.Context) error {
 	err := s.Units.WaitActive(ctx, s.name)
+	if err == nil && s.ready != nil {
+		err = s.waitReady(ctx)
+	}
 	if err == nil {
 		return nil
 	}
