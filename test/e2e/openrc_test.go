@@ -17,7 +17,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
-// brokenK3s is a setting that k3s does not know: it ends at once.
+// brokenK3s holds a setting with which k3s ends at once.
 const brokenK3s = "/etc/rancher/k3s/config.yaml.d/99-broken.yaml"
 
 // TestOpenRC installs where OpenRC starts the services: first a k3s that cannot start, of which nothing may stay, then
@@ -42,13 +42,13 @@ func TestOpenRC(t *testing.T) {
 	}
 
 	install := w.install("alp", "-o", "json")
-	push(t, m, "not-a-setting: true\n", brokenK3s)
+	push(t, m, "cluster-cidr: not-a-network\n", brokenK3s)
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkFailure(t, result, "STEP_FAILED", 30)
-	if !strings.Contains(result.Stdout+result.Stderr, "not-a-setting") {
+	if !strings.Contains(result.Stdout+result.Stderr, "not-a-network") {
 		t.Errorf("the failure does not say why:\n%s%s", result.Stdout, result.Stderr)
 	}
 	shell(t, m, "! pgrep -f 'k3s server' && ! pgrep supervise-daemo && test ! -e /etc/init.d/k3s && test ! -e /etc/runlevels/default/k3s && test ! -e /etc/logrotate.d/k3s")
