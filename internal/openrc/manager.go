@@ -47,7 +47,7 @@ func (m *Manager) Reload(context.Context) error { return nil }
 
 // Enable makes the service start at boot.
 func (m *Manager) Enable(ctx context.Context, name string) error {
-	if on, err := m.enabled(name); err != nil || on {
+	if levels, err := m.levels(name); err != nil || len(levels) > 0 {
 		return err
 	}
 	if _, err := m.run(ctx, quick, "rc-update", "add", service(name), runlevel); err != nil {
@@ -58,11 +58,14 @@ func (m *Manager) Enable(ctx context.Context, name string) error {
 
 // Disable undoes Enable. It is no error if the service is not there.
 func (m *Manager) Disable(ctx context.Context, name string) error {
-	if on, err := m.enabled(name); err != nil || !on {
+	levels, err := m.levels(name)
+	if err != nil {
 		return err
 	}
-	if _, err := m.run(ctx, quick, "rc-update", "--all", "del", service(name)); err != nil {
-		return fmt.Errorf("cannot disable %s: %w", name, err)
+	for _, level := range levels { // one by one: del --all fails for each runlevel that the service is not in
+		if _, err := m.run(ctx, quick, "rc-update", "del", service(name), level); err != nil {
+			return fmt.Errorf("cannot disable %s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -115,15 +118,18 @@ func (m *Manager) zap(ctx context.Context, name string) error {
 	return nil
 }
 
-// enabled reports whether the service starts at boot, in any runlevel that boot goes through.
-func (m *Manager) enabled(name string) (bool, error) {
-	for _, level := range []string{runlevel, "boot", "sysinit"} {
+// levels returns the runlevels that start the service at boot.
+func (m *Manager) levels(name string) ([]string, error) {
+	var found []string
+	for _, level := range []string{"sysinit", "boot", runlevel} {
 		_, err := os.Lstat(m.path("/etc/runlevels", level, service(name)))
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return err == nil, err
+		if err == nil {
+			found = append(found, level)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("cannot see whether %s is enabled: %w", name, err)
 		}
 	}
-	return false, nil
+	return found, nil
 }
 
 func (m *Manager) run(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error) {

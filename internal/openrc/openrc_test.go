@@ -113,7 +113,7 @@ func TestEnableAndDisableOnce(t *testing.T) {
 	b := newBench(t)
 	link := b.m.path("/etc/runlevels/default/k3s")
 	b.after["rc-update add k3s default"] = func() { b.write("/etc/runlevels/default/k3s", "") }
-	b.after["rc-update --all del k3s"] = func() { _ = os.Remove(link) }
+	b.after["rc-update del k3s default"] = func() { _ = os.Remove(link) }
 	for range 2 {
 		if err := b.m.Enable(t.Context(), "k3s.service"); err != nil {
 			t.Fatal(err)
@@ -127,7 +127,7 @@ func TestEnableAndDisableOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"rc-update add k3s default", "rc-update --all del k3s"}
+	want := []string{"rc-update add k3s default", "rc-update del k3s default"}
 	if diff := cmp.Diff(want, b.told()); diff != "" {
 		t.Error(diff)
 	}

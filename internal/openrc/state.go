@@ -35,12 +35,12 @@ func (m *Manager) State(ctx context.Context, name string) (unit.State, error) {
 		}
 		return s, fmt.Errorf("cannot ask for %s: %w", name, err)
 	}
-	on, err := m.enabled(name)
+	levels, err := m.levels(name)
 	if err != nil {
-		return s, fmt.Errorf("cannot ask for %s: %w", name, err)
+		return s, err
 	}
 	s.Load, s.Fragment, s.File = "loaded", script, "disabled"
-	if on {
+	if len(levels) > 0 {
 		s.File = "enabled"
 	}
 	code, err := m.status(ctx, name)

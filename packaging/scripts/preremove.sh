@@ -10,5 +10,5 @@ if command -v systemctl >/dev/null; then systemctl disable --quiet pipeops-agent
 # where OpenRC starts the services, it was the install that has put ours there
 if [ -d /run/openrc ] && command -v rc-service >/dev/null; then
 	rc-service --ifexists pipeops-agent stop || true
-	rc-update --quiet --all del pipeops-agent || true
+	rc-update del pipeops-agent default || true
 fi

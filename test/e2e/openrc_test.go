@@ -51,7 +51,7 @@ func TestOpenRC(t *testing.T) {
 	if !strings.Contains(result.Stdout+result.Stderr, "not-a-network") {
 		t.Errorf("the failure does not say why:\n%s%s", result.Stdout, result.Stderr)
 	}
-	shell(t, m, "! pgrep -f 'k3s server' && ! pgrep supervise-daemo && test ! -e /etc/init.d/k3s && test ! -e /etc/runlevels/default/k3s && test ! -e /etc/logrotate.d/k3s")
+	shell(t, m, "! pgrep k3s && ! pgrep supervise-daemo && test ! -e /etc/init.d/k3s && test ! -e /etc/runlevels/default/k3s && test ! -e /etc/logrotate.d/k3s")
 	shell(t, m, "rm "+brokenK3s)
 
 	result, err = m.Exec(t.Context(), nil, install...)
