@@ -121,7 +121,7 @@ func stopsAll(t *testing.T, m *lab.Machine) {
 	if err := m.Push(t.Context(), program, "/root/openrc.test"); err != nil {
 		t.Fatal(err)
 	}
-	shell(t, m, "pgrep -x web && pgrep -f containerd-shim")
+	shell(t, m, "pgrep -x web && pgrep -f 'containerd-shi[m]'")
 	shell(t, m, "OPENRC_LIVE_SERVICE=k3s.service /root/openrc.test -test.v -test.run Live")
-	shell(t, m, "! pgrep -x web && ! pgrep -f containerd-shim && ! pgrep k3s && pgrep -x pipeops-agent && rc-service pipeops-agent status")
+	shell(t, m, "! pgrep -x web && ! pgrep -f 'containerd-shi[m]' && ! pgrep k3s && pgrep -x pipeops-agent && rc-service pipeops-agent status")
 }

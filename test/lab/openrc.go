@@ -17,6 +17,7 @@ var openrcHardware string
 func openrcFiles() []file {
 	return []file{
 		{"/etc/inittab", openrcInittab, 0o644},
+		{"/etc/default/halt", "NETDOWN=no\n", 0o644}, // its network is set up from outside, once
 		{"/etc/init.d/mountkernfs.sh", openrcHardware, 0o755},
 	}
 }
