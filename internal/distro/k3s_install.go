@@ -65,7 +65,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		timeout: k3sStartUp,
 	}
 	if in.OpenRC {
-		unit = unit.underOpenRC(k3sInitScript)
+		unit = unit.underOpenRC(k3sScript(k3sBinary, in.Remedies))
 		unit.ready = k.answers
 	}
 	return append(steps, unit.step()), nil

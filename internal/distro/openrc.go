@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/host"
@@ -46,6 +47,15 @@ func rotation(log string) []byte {
 	notifempty
 }
 `, ownMarker, log)
+}
+
+// k3sScript returns the script for a k3s at the given path, with what remedies change in it.
+func k3sScript(binary string, remedies []Remedy) string {
+	script := strings.Replace(k3sInitScript, "command=/usr/local/bin/k3s\n", "command="+binary+"\n", 1)
+	if slices.ContainsFunc(remedies, func(r Remedy) bool { return r.ID == RemedySharedRoot }) {
+		script = strings.Replace(script, "\nshared_root=no\n", "\nshared_root=yes\n", 1)
+	}
+	return script
 }
 
 // agentScript returns the script for an agent at the given path; it refuses paths that would need quoting.

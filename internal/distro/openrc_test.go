@@ -85,6 +85,21 @@ func TestK3sInstallUnderOpenRC(t *testing.T) {
 	b.must("k3s-unit")
 }
 
+func TestK3sScript(t *testing.T) {
+	if got := k3sScript(k3sBinary, nil); got != k3sInitScript {
+		t.Error(got)
+	}
+	got := k3sScript("/opt/bin/k3s", []Remedy{{ID: RemedySharedRoot}})
+	for _, line := range []string{"\ncommand=/opt/bin/k3s\n", "\nshared_root=yes\n"} {
+		if strings.Count(got, line) != 1 {
+			t.Errorf("no %q in %s", line, got)
+		}
+	}
+	if strings.Contains(got, "/usr/local") || strings.Contains(got, "shared_root=no") {
+		t.Error(got)
+	}
+}
+
 func TestOpenRCServiceThatEndsBeforeItIsReady(t *testing.T) {
 	b := newOpenRCBench(t)
 	b.write("/var/log/k3s.log", strings.Repeat("of no use\n", 10000)+"level=fatal msg=\"no cgroups\"\n")
