@@ -26,7 +26,7 @@ func rooms() map[string]int {
 		0: "wire reason version atomicfile backoff command refusal health console cli",
 		1: "host trial unit openrc artifact identity session bootstrap/plan cluster gateway/store",
 		2: "distro tunnel apiproxy deploy localapi gateway",
-		3: "bootstrap agent",
+		3: "bootstrap agent doctor",
 		4: "config",
 	}
 	table := map[string]int{"systemd": 0}

@@ -104,7 +104,11 @@ Everything that can go wrong in a way that you may meet, with the way out. The c
 reused. The number is the exit code of the command. This page is made from internal/reason/catalogue.go.
 `)
 	for _, e := range reason.All() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s. Exit code %d.\n\nFix (%s, cost: %s): %s.\n", e.Code, sentence(e.Title), e.Exit, e.Where, e.Cost, e.Fix)
+		fmt.Fprintf(&b, "\n## %s\n\n%s. Exit code %d.\n", e.Code, sentence(e.Title), e.Exit)
+		if text := reason.Explain(e.Code); text != "" {
+			fmt.Fprintf(&b, "\n%s\n", text)
+		}
+		fmt.Fprintf(&b, "\nFix (%s, cost: %s): %s.\n", e.Where, e.Cost, e.Fix)
 	}
 	return b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -26,7 +27,10 @@ func newInstall(g *globals) *cobra.Command {
 run again; run on a machine that is as it should be, it changes nothing.
 
 The join token is read from --token-file, PIPEOPS_TOKEN_FILE, the systemd credential pipeops-token, or PIPEOPS_TOKEN.
-Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>.`,
+Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>.
+
+Packages are installed, and a reboot is asked for, only if the machine cannot do without and you agree: on a terminal you
+are asked, elsewhere --consent says so. Exit code 13 if your consent is missing, 11 if the machine must be rebooted now.`,
 		Example: `  pipeops-agent install --gateway gateway.example.com:8443 --token-file token --cluster shop
   pipeops-gateway token create | ssh root@machine pipeops-agent install --gateway gateway.example.com:8443 --token-file -`,
 		Args: cli.Arguments(),
@@ -102,6 +106,12 @@ func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
 	o.Log = slog.New(slog.DiscardHandler) // the view tells the same; the journal of the plan keeps it
 	if g.debug {
 		o.Log = g.logger(command.ErrOrStderr())
+	}
+	if stdin, ok := command.InOrStdin().(*os.File); ok && o.Request.Consent == nil && !g.JSON() &&
+		isFile && term.IsTerminal(int(file.Fd())) && term.IsTerminal(int(stdin.Fd())) {
+		o.Agree = func(ctx context.Context, needed []distro.Remedy) (bool, error) {
+			return askConsent(ctx, stdin, file, needed)
+		}
 	}
 	_, err := bootstrap.Install(command.Context(), o)
 	return interrupted(command.Context(), err)

@@ -1,43 +1,83 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
 func newProbe(g *globals) *cobra.Command {
-	var root, capture string
+	var root, capture, code string
+	var all, try bool
 	command := &cobra.Command{
 		Use:   "probe",
 		Short: "Show what is true of this machine; changes nothing",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
+			if command.Flags().Changed("explain") {
+				return explain(g, command, code)
+			}
 			if capture != "" {
 				if root != "" {
 					return reason.Newf(reason.Usage, "--capture and --root exclude each other")
 				}
-				return captureMachine(command, capture)
+				return captureMachine(command, capture, try)
 			}
 			system, err := openSystem(root)
 			if err != nil {
 				return err
 			}
 			facts := host.Collect(command.Context(), system)
+			if try {
+				return probeAndTry(command, g, system, facts, all)
+			}
 			return g.Print(command.OutOrStdout(), facts.Report(), func(w io.Writer) error {
-				_, err := io.WriteString(w, facts.Text())
-				return err
+				return printFacts(w, facts, all)
 			})
 		},
 	}
 	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")
 	command.Flags().StringVar(&capture, "capture", "", "write what the probes read into this folder, without secrets")
+	command.Flags().BoolVar(&all, "all", false, "show every fact by its name")
+	command.Flags().BoolVar(&try, "trials", false, trialsFlag)
+	registerExplain(command, &code)
 	return command
+}
+
+// printFacts prints the facts, and what else belongs on the page.
+func printFacts(w io.Writer, facts host.Facts, all bool, more ...func(*console.Page)) error {
+	p := console.PageFor(w, os.Getenv)
+	if !all {
+		facts.Show(p)
+	} else if err := facts.ShowAll(p); err != nil {
+		return err
+	}
+	for _, show := range more {
+		show(p)
+	}
+	_, err := p.WriteTo(w)
+	return err
+}
+
+// probeAndTry shows the results of the trials with the facts.
+func probeAndTry(command *cobra.Command, g *globals, system *host.System, facts host.Facts, all bool) error {
+	results, undone := trials(command.Context(), system)
+	if results == nil {
+		return undone
+	}
+	err := g.Print(command.OutOrStdout(), probed{facts.Report(), results}, func(w io.Writer) error {
+		return printFacts(w, facts, all, func(p *console.Page) { showTrials(p, results) })
+	})
+	return errors.Join(undone, err)
 }
 
 // openSystem opens this machine, or a captured one.
@@ -52,10 +92,17 @@ func openSystem(root string) (*host.System, error) {
 	return system, nil
 }
 
-func captureMachine(command *cobra.Command, dir string) error {
-	if _, err := host.Capture(command.Context(), dir, nil); err != nil {
-		return err
+func captureMachine(command *cobra.Command, dir string, try bool) error {
+	var results trial.Results
+	var undone error
+	if try {
+		if results, undone = trials(command.Context(), host.Live()); results == nil {
+			return undone
+		}
+	}
+	if _, err := host.Capture(command.Context(), dir, results); err != nil {
+		return errors.Join(undone, err)
 	}
 	_, err := fmt.Fprintf(command.OutOrStdout(), "captured in %s; look through it before you pass it on\n", dir)
-	return err
+	return errors.Join(undone, err)
 }

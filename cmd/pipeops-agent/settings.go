@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,8 +35,10 @@ func (s *settings) register(command *cobra.Command) {
 	flags.StringVar(&s.SumsDigest, "sums-digest", "", "SHA-256 that the release's list of digests must have")
 	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted (default "+strings.Join(defaultDisable(), ",")+")")
 	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server")
+	flags.StringSliceVar(&s.Consent, "consent", nil, "changes that may be made to this machine if it needs them: "+strings.Join(consentNames(), ", "))
 	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
 	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
+	_ = command.RegisterFlagCompletionFunc("consent", cobra.FixedCompletions(consentNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // resolve lays the flags that were given over the environment and the file.
@@ -63,6 +66,9 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 	}
 	if given("tls-san") {
 		c.TLSSAN = s.TLSSAN
+	}
+	if given("consent") {
+		c.Consent = append([]string{}, s.Consent...)
 	}
 	return c, nil
 }
@@ -129,6 +135,10 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, fmt.Errorf("cannot find this program: %w", err)
 	}
+	consent, err := parseConsent(c.Consent)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	version := version.String()
 	in := distro.Install{
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Mirror: c.Mirror, SumsDigest: c.SumsDigest,
@@ -143,11 +153,14 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	return bootstrap.Options{
 		Gateway: c.Gateway,
 		Cluster: c.Cluster,
-		Request: distro.Request{Distro: c.Distro, Adopt: s.adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version},
+		Request: distro.Request{
+			Distro: c.Distro, Adopt: s.adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
+			Consent: consent, Ingress: !slices.Contains(in.Disable, "traefik"),
+		},
 		Install: in,
-		Config: func(distribution, kubeconfig string) ([]byte, error) {
+		Config: func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error) {
 			kept := c
-			kept.Distro, kept.Kubeconfig = distribution, kubeconfig
+			kept.Distro, kept.Kubeconfig, kept.Consent = distribution, kubeconfig, costNames(consent)
 			return kept.Encode()
 		},
 		ConfigPath: g.config,

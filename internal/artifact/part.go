@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // flushEvery is after how many bytes the kernel is told to start writing, so that the sync at the end is short.
@@ -95,6 +93,6 @@ func (p *part) flush() {
 	if p.size-p.flushed < flushEvery {
 		return
 	}
-	_ = unix.SyncFileRange(int(p.file.Fd()), p.flushed, p.size-p.flushed, unix.SYNC_FILE_RANGE_WRITE) // a hint: Sync follows
+	startWriting(p.file, p.flushed, p.size-p.flushed)
 	p.flushed = p.size
 }

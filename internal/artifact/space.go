@@ -61,7 +61,7 @@ func (f *Fetcher) free(dir string) (int64, uint64, error) {
 	if err := unix.Stat(dir, &st); err != nil {
 		return 0, 0, err
 	}
-	return int64(min(fs.Bavail, 1<<40)) * fs.Bsize, uint64(st.Dev), nil
+	return int64(min(fs.Bavail, 1<<40)) * int64(fs.Bsize), uint64(st.Dev), nil
 }
 
 // noSpace gives a full disk its code.

@@ -30,7 +30,10 @@ type Options struct {
 
 	Request distro.Request
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
-	Config  func(distribution, kubeconfig string) ([]byte, error)
+	// Config encodes the agent's configuration with what was chosen and agreed to.
+	Config func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error)
+	// Agree asks the user for consent to what these remedies cost; nil means that nobody can be asked.
+	Agree func(context.Context, []distro.Remedy) (bool, error)
 
 	ConfigPath string
 	StateDir   string
@@ -48,6 +51,8 @@ type Plan struct {
 	Facts    host.Facts      `json:"-"`
 	Decision distro.Decision `json:"decision"`
 	Steps    []PlannedStep   `json:"steps"`
+
+	Unavailable bool `json:"unavailable,omitempty"` // this version cannot install what was chosen
 }
 
 // PlannedStep is a step as people and programs see it before it is run.
@@ -64,6 +69,10 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
+		return p, nil
+	}
+	if available(p.Decision) != nil {
+		p.Unavailable = true
 		return p, nil
 	}
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
@@ -88,16 +97,22 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	facts := host.Collect(ctx, o.Host)
-	seen := event("facts", facts.Text(), facts.Report())
+	seen := event("facts", facts.Summary(), facts.Report())
 	o.Events(seen)
 	trials, err := trial.Run(ctx, trial.Env{})
 	if err != nil {
 		return 0, fmt.Errorf("cannot undo a trial: %w", err)
 	}
-	decision := distro.Decide(facts, trials, o.Request)
+	decision, err := o.decide(ctx, facts, trials)
+	if err != nil {
+		return 0, err
+	}
 	decided := event("decision", decision.Text(), decision)
 	o.Events(decided)
-	if err := decision.Err(); err != nil {
+	if err := Refusal(decision); err != nil {
+		return 0, err
+	}
+	if err := available(decision); err != nil {
 		return 0, err
 	}
 	o.Install.OpenRC = distro.OpenRC(facts)
@@ -202,7 +217,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, fmt.Errorf("cannot find the distribution %q", d.Chosen)
 	}
 	in := o.Install
-	in.RestrictOOMScore = d.NeedsRemedy(distro.RemedyOOMScore)
+	in.Remedies = d.Remedies
 	in.Units = units
 	var steps []plan.Step
 	if chosen.Steps != nil {
@@ -211,7 +226,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 			return nil, err
 		}
 	}
-	config, err := o.Config(d.Chosen, d.Kubeconfig)
+	config, err := o.Config(d.Chosen, d.Kubeconfig, o.Request.Consent)
 	if err != nil {
 		return nil, err
 	}

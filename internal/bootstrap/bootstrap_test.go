@@ -29,7 +29,7 @@ func options(t *testing.T, machine string) Options {
 		Cluster: "one",
 		Request: distro.Request{Distro: distro.Auto, Adopt: true, Kubernetes: distro.K3sVersion},
 		Install: distro.Install{Arch: "amd64", Dir: t.TempDir(), Version: distro.K3sVersion},
-		Config: func(distribution, kubeconfig string) ([]byte, error) {
+		Config: func(distribution, kubeconfig string, _ []reason.Cost) ([]byte, error) {
 			return fmt.Appendf(nil, "distro: %s\nkubeconfig: %s\n", distribution, kubeconfig), nil
 		},
 		ConfigPath: "/etc/pipeops-agent/config.yaml",

@@ -30,6 +30,7 @@ type Config struct {
 	SumsDigest string   `json:"sums_digest,omitempty"` // SHA-256 that the release's list of digests must have
 	Disable    []string `json:"disable,omitempty"`     // parts of k3s that are not wanted
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
+	Consent    []string `json:"consent,omitempty"`     // costs of changes that the user agrees to: package, reboot
 }
 
 // maxFile bounds what is read; a real file has a few hundred bytes.
@@ -59,7 +60,7 @@ func Load(path string) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_K3S_VERSION, PIPEOPS_SUMS_DIGEST and PIPEOPS_DISABLE (separated by commas).
+// PIPEOPS_K3S_VERSION, PIPEOPS_SUMS_DIGEST, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
 		"PIPEOPS_GATEWAY":     &c.Gateway,
@@ -75,6 +76,9 @@ func (c Config) Environ(getenv func(string) string) Config {
 	}
 	if value := getenv("PIPEOPS_DISABLE"); value != "" {
 		c.Disable = strings.Split(value, ",")
+	}
+	if value := getenv("PIPEOPS_CONSENT"); value != "" {
+		c.Consent = strings.Split(value, ",")
 	}
 	return c
 }

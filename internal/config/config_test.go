@@ -10,7 +10,7 @@ import (
 
 func TestFileThenEnvironment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	want := Config{Gateway: "gw:8443", Cluster: "one", Disable: []string{"traefik"}}
+	want := Config{Gateway: "gw:8443", Cluster: "one", Disable: []string{"traefik"}, Consent: []string{"package"}}
 	content, err := want.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -25,8 +25,8 @@ func TestFileThenEnvironment(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("after a round trip:", diff)
 	}
-	env := map[string]string{"PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb"}
-	want.Cluster, want.Disable = "two", []string{"traefik", "servicelb"}
+	env := map[string]string{"PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb", "PIPEOPS_CONSENT": "package,reboot"}
+	want.Cluster, want.Disable, want.Consent = "two", []string{"traefik", "servicelb"}, []string{"package", "reboot"}
 	if diff := cmp.Diff(want, got.Environ(func(name string) string { return env[name] })); diff != "" {
 		t.Error("with the environment:", diff)
 	}

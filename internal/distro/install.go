@@ -3,8 +3,10 @@ package distro
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
+	"github.com/pipeopshq/pipeops-agent/internal/command"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
@@ -22,13 +24,12 @@ type Install struct {
 	SumsDigest string            // SHA-256 of the release's list of digests; "" means unknown
 	Fetcher    *artifact.Fetcher // nil: one with defaults
 
-	NodeName         string   // "" means the host's name
-	TLSNames         []string // further names and addresses in the API server's certificate
-	Disable          []string // components of k3s that are left out: traefik, servicelb, ...
-	KubeletArgs      []string // name=value
-	ResolvConf       []byte   // resolv.conf for pods; nil lets k3s find one
-	RestrictOOMScore bool     // see RestrictOOMScoreAdj
-	Remedies         []Remedy // that the decision found to be needed
+	NodeName    string   // "" means the host's name
+	TLSNames    []string // further names and addresses in the API server's certificate
+	Disable     []string // components of k3s that are left out: traefik, servicelb, ...
+	KubeletArgs []string // name=value
+	ResolvConf  []byte   // resolv.conf for pods; nil lets k3s find one
+	Remedies    []Remedy // that the decision found to be needed, all consented to
 
 	OpenRC bool // services are OpenRC's, not systemd's
 	// Ready asks k3s under OpenRC, which cannot tell, whether it is of use already; nil means that its API server is asked.
@@ -37,6 +38,8 @@ type Install struct {
 	Units Units
 	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
+	// Run runs a program to its end and returns its output; nil means command.Run.
+	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }
 
 // Units is what steps need of systemd: a [unit.Manager], OpenRC in its place, or a machine in a test.
@@ -45,6 +48,7 @@ type Units interface {
 	Enable(ctx context.Context, name string) error
 	Disable(ctx context.Context, name string) error
 	RestartNoWait(ctx context.Context, name string) error
+	Stop(ctx context.Context, name string) error
 	ResetFailed(ctx context.Context, name string) error
 	StopAll(ctx context.Context, name string) error
 	State(ctx context.Context, name string) (unit.State, error)
@@ -53,3 +57,28 @@ type Units interface {
 
 // path is where a file of the machine lies.
 func (in Install) path(target string) string { return filepath.Join(in.Root, target) }
+
+// run runs a program that is done at once: the limit is for a machine under load.
+func (in Install) run(ctx context.Context, argv ...string) ([]byte, error) {
+	return in.runFor(ctx, time.Minute, argv...)
+}
+
+// change runs a program that changes the machine. It is not killed in the middle when the install is stopped.
+func (in Install) change(ctx context.Context, argv ...string) error {
+	return in.changeFor(ctx, time.Minute, argv...)
+}
+
+func (in Install) changeFor(ctx context.Context, limit time.Duration, argv ...string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := in.runFor(context.WithoutCancel(ctx), limit, argv...)
+	return err
+}
+
+func (in Install) runFor(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error) {
+	if in.Run != nil {
+		return in.Run(ctx, limit, argv...)
+	}
+	return command.Run(ctx, limit, argv...)
+}

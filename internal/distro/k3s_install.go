@@ -11,7 +11,8 @@ import (
 
 // Where k3s is put: its own conventional places, so that what its users know stays true.
 const (
-	k3sBinary  = "/usr/local/bin/k3s"
+	k3sBinDir  = "/usr/local/bin"
+	k3sBinary  = k3sBinDir + "/k3s" // unless a remedy says otherwise
 	k3sImages  = "/var/lib/rancher/k3s/agent/images"
 	k3sEtc     = "/etc/rancher/k3s"
 	k3sUnit    = "/etc/systemd/system/k3s.service"
@@ -27,6 +28,16 @@ type k3sInstall struct {
 	Install
 	release *artifact.Release
 	fetcher *artifact.Fetcher
+
+	// what remedies change
+	binDir        string
+	settings      map[string]any // of config.yaml: one value each
+	kubeProxyArgs []string
+	limits        []limit
+	cmdline       []string // words that the kernel must have been started with
+	packageNames  []string // that may be there from the next boot on
+	oomScore      bool     // containerd must be told; see RestrictOOMScoreAdj
+	started       []string // what the unit is started with: it is started anew when any of it changes
 }
 
 // k3sSteps returns the steps that install k3s on the machine itself, in the order of their execution.
@@ -36,37 +47,52 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	}
 	k := &k3sInstall{Install: in, fetcher: in.Fetcher, release: &artifact.Release{
 		Base: in.Mirror, Version: in.Version, Arch: in.Arch, SumsDigest: in.SumsDigest, Dir: in.artifacts(),
-	}}
+	}, binDir: k3sBinDir, settings: map[string]any{}, limits: limits()}
 	if k.fetcher == nil {
 		k.fetcher = &artifact.Fetcher{}
 	}
 	if err := k.release.Check(); err != nil {
 		return nil, err
 	}
-	steps := []plan.Step{k.download(), k.binary(), k.images(), k.sysctl(), k.config()}
-	started := []string{k.configText(true)} // the unit is started anew when any of these changes
-	if in.RestrictOOMScore {
+	early, late, err := k.applyRemedies()
+	if err != nil {
+		return nil, err
+	}
+	steps := append(early, k.download(), k.binary(), k.images(), k.sysctl())
+	steps = append(append(steps, late...), k.config())
+	k.started = append(k.started, k.configText(true))
+	if k.ResolvConf != nil {
+		k.started = append(k.started, string(k.ResolvConf))
+	}
+	if k.oomScore {
 		files, err := k.containerdFiles()
 		if err != nil {
 			return nil, err
 		}
 		steps = append(steps, k.containerd(files))
 		for _, f := range files {
-			started = append(started, f.content)
+			k.started = append(k.started, f.content)
 		}
 	}
 	unit := service{
 		Install: in,
 		id:      "k3s-unit", title: "Start k3s",
-		name: "k3s.service", target: k3sUnit, content: []byte(k3sUnitFile),
+		name: "k3s.service", target: k3sUnit, content: []byte(k.unitFile()),
 		inputs: func() (string, error) {
-			return k.release.Known(k.release.Binary()) + "\x00" + strings.Join(started, "\x00"), nil
+			return k.release.Known(k.release.Binary()) + "\x00" + strings.Join(k.started, "\x00"), nil
 		},
 		timeout: k3sStartUp,
 	}
 	if in.OpenRC {
-		unit = unit.underOpenRC(k3sScript(k3sBinary, in.Remedies))
+		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))
 		unit.ready = k.answers
 	}
 	return append(steps, unit.step()), nil
+}
+
+// binaryPath is where the binary is put.
+func (k *k3sInstall) binaryPath() string { return k.binDir + "/k3s" }
+
+func (k *k3sInstall) unitFile() string {
+	return strings.ReplaceAll(k3sUnitFile, k3sBinary, k.binaryPath())
 }

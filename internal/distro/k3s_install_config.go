@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"strings"
 
@@ -81,6 +82,8 @@ func (k *k3sInstall) configText(whole bool) string {
 	list("disable", k.Disable)
 	list("tls-san", k.TLSNames)
 	list("kubelet-arg", k.KubeletArgs)
+	list("kube-proxy-arg", k.kubeProxyArgs)
+	maps.Copy(settings, k.settings)
 	if k.NodeName != "" {
 		settings["node-name"] = k.NodeName
 	}

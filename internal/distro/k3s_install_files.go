@@ -29,7 +29,7 @@ type k3sFile struct {
 
 func (k *k3sInstall) files() []k3sFile {
 	return []k3sFile{
-		{k.release.Binary(), k3sBinary, 0o755},
+		{k.release.Binary(), k.binaryPath(), 0o755},
 		{k.release.Images(), filepath.Join(k3sImages, k.release.Images()), 0o644},
 	}
 }
@@ -133,7 +133,7 @@ func (k *k3sInstall) binary() plan.Step {
 	file := k.files()[0]
 	return plan.Step{
 		ID: "k3s-binary", Title: "Install the k3s binary",
-		Changes: []string{k3sBinary, "/usr/local/bin/{kubectl,crictl,ctr} -> k3s, where there is none"},
+		Changes: []string{k.binaryPath(), k.binDir + "/{kubectl,crictl,ctr} -> k3s, where there is none"},
 		Done:    func(context.Context) (bool, error) { return k.placed(file) },
 		Do: func(_ context.Context, r *plan.Recorder) error {
 			d := k.fetched(file)
@@ -144,7 +144,7 @@ func (k *k3sInstall) binary() plan.Step {
 				if k.hasCommand(name) {
 					continue
 				}
-				if err := r.Symlink(filepath.Join(filepath.Dir(k3sBinary), name), filepath.Base(k3sBinary)); err != nil {
+				if err := r.Symlink(filepath.Join(k.binDir, name), "k3s"); err != nil {
 					return err
 				}
 			}
@@ -155,7 +155,7 @@ func (k *k3sInstall) binary() plan.Step {
 
 // hasCommand reports whether there is a command of this name where root finds it; a dangling link is somebody's too.
 func (k *k3sInstall) hasCommand(name string) bool {
-	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"} {
+	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin", k.binDir} {
 		if _, err := os.Lstat(k.path(filepath.Join(dir, name))); err == nil {
 			return true
 		}

@@ -59,6 +59,10 @@ func (u *fakeUnits) RestartNoWait(_ context.Context, name string) error {
 	return u.call("restart", name, func(s *unit.State) { s.Active = "active" })
 }
 
+func (u *fakeUnits) Stop(_ context.Context, name string) error {
+	return u.call("stop", name, func(s *unit.State) { s.Active = "inactive" })
+}
+
 func (u *fakeUnits) StopAll(_ context.Context, name string) error {
 	return u.call("stop", name, func(s *unit.State) { s.Active = "inactive" })
 }
@@ -104,7 +108,8 @@ func newBench(t *testing.T) *bench {
 	b.release("v1.33.2+k3s1", "the k3s binary")
 	b.in = Install{
 		Root: t.TempDir(), Dir: filepath.Join(t.TempDir(), "state"),
-		Version: "v1.33.2+k3s1", Arch: "amd64", Mirror: srv.URL, Disable: []string{"traefik"}, RestrictOOMScore: true,
+		Version: "v1.33.2+k3s1", Arch: "amd64", Mirror: srv.URL, Disable: []string{"traefik"},
+		Remedies:  []Remedy{{ID: RemedyOOMScore}},
 		Fetcher:   &artifact.Fetcher{Pause: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 		Units:     b.units,
 		LastWords: func(context.Context, string) string { return "level=fatal msg=\"no cgroups\"" },
@@ -389,7 +394,7 @@ func TestStepsCannotBeMade(t *testing.T) {
 		reason.HostArch:     func(in *Install) { in.Arch = "riscv64" },
 		reason.HostOOMScore: func(in *Install) { in.Version = "v1.30.1+k3s1" },
 	} {
-		in := Install{Dir: t.TempDir(), Arch: "amd64", RestrictOOMScore: true}
+		in := Install{Dir: t.TempDir(), Arch: "amd64", Remedies: []Remedy{{ID: RemedyOOMScore}}}
 		if _, err := k3sSteps(in); err != nil {
 			t.Errorf("with defaults: %v", err)
 		}

@@ -23,6 +23,27 @@ var (
 // OpenRC reports whether it is OpenRC that starts the services of this machine.
 func OpenRC(f host.Facts) bool { return f.Init.OpenRC.Value && !f.Init.Systemd.Value }
 
+// enabling is the command that makes a unit start at boot.
+func enabling(openRC bool, unit string) []string {
+	if openRC {
+		return []string{"rc-update", "add", strings.TrimSuffix(unit, ".service"), "default"}
+	}
+	return []string{"systemctl", "enable", unit}
+}
+
+// starting is the command that starts a unit.
+func starting(openRC bool, unit string) []string {
+	if openRC {
+		return []string{"rc-service", strings.TrimSuffix(unit, ".service"), "start"}
+	}
+	return []string{"systemctl", "start", unit}
+}
+
+// startingLine is the command for people.
+func startingLine(f host.Facts, unit string) string {
+	return strings.Join(starting(OpenRC(f), unit), " ")
+}
+
 // underOpenRC makes the unit a service of OpenRC, with a script that starts the same program. What systemd's journal does
 // is done by a file in /var/log, which logrotate keeps short.
 func (s service) underOpenRC(script string) service {

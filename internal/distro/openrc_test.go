@@ -29,6 +29,17 @@ func newOpenRCBench(t *testing.T) *bench {
 	return b
 }
 
+func TestStartingLine(t *testing.T) {
+	for want, init := range map[string]host.Init{
+		"rc-service k3s start":        {OpenRC: host.Is(true)},
+		"systemctl start k3s.service": {Systemd: host.Is(true)},
+	} {
+		if got := startingLine(host.Facts{Init: init}, "k3s.service"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestOpenRC(t *testing.T) {
 	for want, all := range map[bool][]host.Init{
 		true:  {{OpenRC: host.Is(true)}, {OpenRC: host.Is(true), Systemd: host.Is(false)}},
@@ -98,6 +109,19 @@ func TestK3sScript(t *testing.T) {
 	if strings.Contains(got, "/usr/local") || strings.Contains(got, "shared_root=no") {
 		t.Error(got)
 	}
+}
+
+func TestSharedRootUnderOpenRCIsInTheScript(t *testing.T) {
+	b := newOpenRCBench(t)
+	b.in.Remedies = []Remedy{{ID: RemedySharedRoot}}
+	b.must("k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit")
+	if got := b.read("/etc/init.d/k3s"); !strings.Contains(got, "\nshared_root=yes\n") {
+		t.Error(got)
+	}
+	if _, err := os.Lstat(b.in.path("/etc/systemd")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something of systemd was written: %v", err)
+	}
+	b.must()
 }
 
 func TestOpenRCServiceThatEndsBeforeItIsReady(t *testing.T) {

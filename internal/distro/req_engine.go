@@ -14,12 +14,13 @@ type containers struct {
 	disk, diskWarn     uint64
 	engine             version // the oldest Docker
 	podman             bool    // Podman will do
+	proxy              bool    // kube-proxy sets the table of connections, unless it is told not to
 }
 
 // requirements lists what such a distribution needs of a machine. What is asked of kernel, disk and rights is asked only
 // where the engine runs on this machine.
 func (k containers) requirements() []Requirement {
-	return []Requirement{
+	all := []Requirement{
 		system("linux", "darwin"),
 		wsl1(),
 		openvz(),
@@ -47,6 +48,10 @@ func (k containers) requirements() []Requirement {
 		panel(),
 		portable(),
 	}
+	if k.proxy {
+		all = append(all, here(conntrack()))
+	}
+	return all
 }
 
 // engineHere reports whether the engine's containers run on the kernel, and with the rights, of this machine.
@@ -88,7 +93,7 @@ func (k containers) reachable() Requirement {
 			return f.fixed("start Docker Desktop with the integration of this distribution on, or install Docker")
 		case installed:
 			f.Cost = reason.CostNone
-			return f.fixed("start Docker: systemctl start docker")
+			return f.fixed("start Docker: " + startingLine(c.Facts, "docker"))
 		}
 		return f
 	}}

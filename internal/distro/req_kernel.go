@@ -19,16 +19,30 @@ func (c Case) inside() bool {
 // modulesGone refuses a kernel whose modules an upgrade has removed, until the machine is booted with the new one.
 func modulesGone() Requirement {
 	return Requirement{Name: "reboot-pending", Code: reason.HostRebootPending, Judge: func(c Case) Finding {
-		present, ok := c.Facts.Modules.Present.Get()
 		switch {
-		case !ok, c.inside(), c.Facts.Virtualization.WSL.Value != 0:
+		case !c.Facts.Modules.Present.OK, c.inside(), c.Facts.Virtualization.WSL.Value != 0:
 			return unknown()
-		case present, c.Trials.OK(trial.ModuleLoad).Value, len(c.missing(needed()...)) == 0:
+		case !c.modulesGone():
 			return met()
 		}
-		return unmet(fmt.Sprintf("/lib/modules/%s is not there, and %s is not loaded: the kernel was upgraded and the machine not rebooted",
-			c.Facts.Kernel.Release, strings.Join(c.missing(needed()...), ", ")), "a reboot").fixed("reboot, then run the command again")
+		return unmet(fmt.Sprintf("/lib/modules/%s is not there, and %s: the kernel was upgraded and the machine not rebooted",
+			c.Facts.Kernel.Release, c.lacking()), "a reboot").fixed("reboot, then run the command again")
 	}}
+}
+
+// modulesGone reports whether the modules of the running kernel are gone while some are still needed: a kernel that has all of
+// them built in has no folder for them either.
+func (c Case) modulesGone() bool {
+	loads, tried := c.Trials.OK(trial.ModuleLoad).Get()
+	return !c.Facts.Modules.Present.Or(true) && (tried && !loads || !tried && len(c.missing(needed()...)) > 0)
+}
+
+// lacking says what misses them.
+func (c Case) lacking() string {
+	if gone := c.missing(needed()...); len(gone) > 0 {
+		return strings.Join(gone, ", ") + " is not loaded"
+	}
+	return "a module cannot be loaded"
 }
 
 // needed are the modules without which there are no pods, or none that reach a Service on their own node.
@@ -45,51 +59,61 @@ func (c Case) missing(names ...string) []string {
 	return all
 }
 
-// netfilter needs what kube-proxy's rules are made of. The effect is what counts; without a trial, what the modules tell.
+// netfilter needs what kube-proxy's rules are made of. The effect is what counts; what modules and their loading tell counts
+// where nothing was tried, and for the bridge, which has no trial of its own.
 func netfilter() Requirement {
 	return Requirement{Name: "netfilter", Code: reason.HostNetfilter, Judge: func(c Case) Finding {
 		comment, tried := c.Trials.OK(trial.IPTablesComment).Get()
-		loadable, loadTried := c.Trials.OK(trial.ModuleLoad).Get()
-		modules := c.missing("br_netfilter", "xt_comment", "nf_conntrack")
+		loads, loadTried := c.Trials.OK(trial.ModuleLoad).Get()
+		if c.inside() { // a container seldom sees the modules of its host, and may load none
+			if tried && !comment {
+				return c.lacksNetfilter("an iptables rule with a comment cannot be made" + detail(c, trial.IPTablesComment))
+			}
+			return Finding{Verdict: map[bool]Verdict{true: Met, false: Unknown}[tried]}
+		}
+		if c.modulesGone() { // that says it all
+			return unknown()
+		}
+		var seen []string
+		gone := c.missing("br_netfilter")
 		switch {
-		case tried && comment: // the effect was seen; only the bridge has no trial of its own
-			modules = c.missing("br_netfilter")
-		case !tried && c.inside():
-			return unknown() // containers seldom see the modules of their host
+		case !tried:
+			gone = c.missing("br_netfilter", "xt_comment", "nf_conntrack")
+		case !comment:
+			seen = append(seen, "an iptables rule with a comment cannot be made"+detail(c, trial.IPTablesComment))
+			gone = c.missing("br_netfilter", "xt_comment", "nft_compat")
+		}
+		if len(gone) > 0 {
+			seen = append(seen, "the kernel has no "+strings.Join(gone, ", "))
+		}
+		if why := c.Trials[trial.ModuleLoad].Detail; !tried && loadTried && !loads && !strings.Contains(why, "vxlan") {
+			seen = append(seen, "a module cannot be loaded"+detail(c, trial.ModuleLoad))
+		}
+		switch {
+		case len(seen) > 0:
+			return c.lacksNetfilter(strings.Join(seen, "; "))
 		case !tried && c.Facts.Modules.States == nil && !loadTried:
 			return unknown()
 		}
-		if c.inside() && comment || c.Facts.Modules.Present.OK && !c.Facts.Modules.Present.Value && !tried { // see modulesGone
-			return met()
-		}
-		fails := tried && !comment
-		if !fails && len(modules) == 0 && (loadable || !loadTried || c.inside()) {
-			return met()
-		}
-		var seen []string
-		if fails {
-			seen = append(seen, "an iptables rule with a comment cannot be made"+detail(c, trial.IPTablesComment))
-		}
-		if loadTried && !loadable && !c.inside() {
-			seen = append(seen, "a module cannot be loaded"+detail(c, trial.ModuleLoad))
-		}
-		if len(modules) > 0 {
-			seen = append(seen, "the kernel has no "+strings.Join(modules, ", "))
-		}
-		f := unmet(strings.Join(seen, "; "), "a kernel with the modules br_netfilter and xt_comment")
-		switch {
-		case c.Facts.Virtualization.WSL.Value == 2:
-			return f.outside("in PowerShell: wsl --update, then wsl --shutdown")
-		case c.inside():
-			return f.outside("load the modules on the outer host: modprobe -a br_netfilter nf_conntrack xt_comment nft_compat")
-		}
-		if p := extraModules(c.Facts); p != "" {
-			return f.fixed("install " + p + ": these modules are in a package of their own").
-				cured(remedy(RemedyPackage, "the package "+p+" is installed", p).costing(reason.CostPackage).
-					risking("the package manager may bring a newer kernel along, which needs a reboot"))
-		}
-		return f
+		return met()
 	}}
+}
+
+// lacksNetfilter says where the modules are to be had.
+func (c Case) lacksNetfilter(seen string) Finding {
+	f := unmet(seen, "a kernel with the modules br_netfilter and xt_comment")
+	switch {
+	case c.Facts.Virtualization.WSL.Value == 2:
+		return f.outside("in PowerShell: wsl --update, then wsl --shutdown")
+	case c.inside():
+		return f.outside("load the modules on the outer host: modprobe -a br_netfilter nf_conntrack xt_comment nft_compat")
+	}
+	if p := extraModules(c.Facts); p != "" {
+		return f.fixed("install " + p + ": these modules are in a package of their own").
+			cured(remedy(RemedyPackage, "the package "+p+" is installed", p).costing(reason.CostPackage).
+				risking("the package manager may bring a newer kernel along, which needs a reboot"))
+	}
+	return f
 }
 
 // detail adds what a trial saw.
@@ -171,67 +195,6 @@ func oomScore() Requirement {
 		return unmet(evidence, "a machine that has CAP_SYS_RESOURCE").
 			cured(remedy(RemedyOOMScore, "containerd is told not to lower oom_score_adj"))
 	}}
-}
-
-// raised needs kernel settings that are at least so high; an install raises them where it may. Where a container may not, it
-// is a warning at most: a cluster works without for a while.
-func raised(name string, code reason.Code, least map[string]int64, have func(host.Facts) map[string]host.Known[int64]) Requirement {
-	return Requirement{Name: name, Code: code, Advice: true, Judge: func(c Case) Finding {
-		var low, values []string
-		known := false
-		now := have(c.Facts)
-		for _, key := range sortedKeys(least) {
-			n, ok := now[key].Get()
-			if !ok {
-				continue
-			}
-			known = true
-			if n < least[key] {
-				low = append(low, fmt.Sprintf("%s is %d, below %d", key, n, least[key]))
-				values = append(values, fmt.Sprintf("%s=%d", key, least[key]))
-			}
-		}
-		switch {
-		case !known:
-			return unknown()
-		case len(low) == 0:
-			return met()
-		}
-		f := unmet(strings.Join(low, ", "), "")
-		if c.inside() && !allowed(c.Trials, trial.SysctlWrite, c.Facts.Kernel.SysctlReadOnly).Or(false) {
-			return f.outside("raise them on the outer host: sysctl -w " + strings.Join(values, " "))
-		}
-		return f.cured(remedy(RemedySysctl, strings.Join(values, ", "), values...).costing(reason.CostSysctl))
-	}}
-}
-
-func inotify() Requirement {
-	return raised("inotify", reason.HostInotify, map[string]int64{
-		"fs.inotify.max_user_instances": inotifyInstances, "fs.inotify.max_user_watches": inotifyWatches,
-	}, func(f host.Facts) map[string]host.Known[int64] {
-		return map[string]host.Known[int64]{
-			"fs.inotify.max_user_instances": f.Inotify.MaxInstances, "fs.inotify.max_user_watches": f.Inotify.MaxWatches,
-		}
-	})
-}
-
-func keyring() Requirement {
-	return raised("keyring", reason.HostKeyring, map[string]int64{
-		"kernel.keys.root_maxkeys": keyringKeys, "kernel.keys.root_maxbytes": keyringBytes,
-	}, func(f host.Facts) map[string]host.Known[int64] {
-		return map[string]host.Known[int64]{
-			"kernel.keys.root_maxkeys": f.Keyring.MaxKeys, "kernel.keys.root_maxbytes": f.Keyring.MaxBytes,
-		}
-	})
-}
-
-func sortedKeys(m map[string]int64) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // selinux warns where SELinux is enforced: without the policy of k3s, pods run unconfined.

@@ -226,6 +226,20 @@ func portable() Requirement {
 	}}
 }
 
+// wslIdle warns that WSL 2 stops a distribution that nobody uses, and its cluster with it.
+func wslIdle() Requirement {
+	return Requirement{Name: "wsl-idle", Code: reason.HostWSLIdle, Advice: true, Judge: func(c Case) Finding {
+		v, ok := c.Facts.Virtualization.WSL.Get()
+		switch {
+		case !ok:
+			return unknown()
+		case v == 2:
+			return unmet("WSL 2 stops its machine when nobody uses it, and gives it another address at each start", "")
+		}
+		return met()
+	}}
+}
+
 // clock refuses to make certificates at a time that cannot be: they would not be valid, or too long.
 func clock() Requirement {
 	return Requirement{Name: "clock", Code: reason.HostClock, Judge: func(c Case) Finding {

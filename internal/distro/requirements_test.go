@@ -113,10 +113,10 @@ func TestRequirements(t *testing.T) {
 		"private root mount":                 {change: func(m *captured) { m.facts.Roots.Shared = host.Is(false) }, want: sight{K3s, "", "", "shared-root"}},
 		"Docker Desktop in WSL 2": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Virtualization.WSL, m.facts.Docker.Desktop = host.Is(2), host.Is(true)
-		}), want: sight{K3d, "HOST_WSL_DOCKER", "", ""}},
+		}), want: sight{K3d, "HOST_WSL_DOCKER", "HOST_WSL_IDLE", ""}},
 		"Docker Desktop in WSL 2, k3s by name": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Virtualization.WSL, m.facts.Docker.Desktop = host.Is(2), host.Is(true)
-		}), request: Request{Distro: K3s}, want: sight{K3s, "HOST_WSL_DOCKER", "", ""}},
+		}), request: Request{Distro: K3s}, want: sight{K3s, "HOST_WSL_DOCKER", "HOST_WSL_IDLE", ""}},
 
 		// kernel
 		"no vxlan":         {change: tried(trial.Vxlan, no("operation not supported")), want: sight{K3s, "", "", "flannel-backend host-gw"}},
@@ -298,9 +298,11 @@ func TestMoreConsent(t *testing.T) {
 func TestPatches(t *testing.T) {
 	for name, m := range machines(t) {
 		d := Decide(m.facts, m.trials, Request{Adopt: true})
-		_, inside := m.facts.Virtualization.Container()
 		kind, _ := m.facts.Virtualization.Container()
-		outer := reason.Exit(d.Err()) == reason.ExitOuterHost && inside && kind != "kubernetes" && kind != "openvz"
+		outer := false
+		if k, _ := d.Candidate(d.focus()); slices.Contains([]string{"lxc", "docker", "podman", "systemd-nspawn"}, kind) && d.Chosen == "" {
+			outer = slices.ContainsFunc(k.Reasons, func(r Reason) bool { return r.Where == reason.OuterHost })
+		}
 		if outer != (len(d.Outer) > 0) && m.facts.Virtualization.WSL.Value == 0 {
 			t.Errorf("%s: %v, and the patches are %+v", name, d.Err(), d.Outer)
 		}

@@ -73,6 +73,7 @@ const (
 	maxNameservers = 3     // that a resolver asks: resolv.conf(5), and the kubelet cuts the list there
 	fsyncSlow      = 10    // milliseconds, 99th percentile, that SQLite in k3s bears; etcd wants 5
 	freeInodes     = 50000 // images of k3s unpack to some 10000 files; the kubelet evicts pods below 5 % (imagefs and nodefs)
+	pidsLeast      = 2048  // processes and threads: k3s has some 200, a pod of a language with threads as many
 	minMTU         = 1330  // 1280, the least of IPv6, and the 50 bytes of vxlan
 	clockYear      = 2026  // this program was not there earlier
 	k3sDiskUse     = 1 * gib

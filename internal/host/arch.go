@@ -1,8 +1,12 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"runtime"
+	"slices"
+	"strings"
 )
 
 // Arch is the architecture of the kernel and, apart from it, of the programs: a Raspberry Pi may run 32-bit programs on
@@ -25,7 +29,9 @@ func archProbe() Probe {
 			u, err = liveUname()
 			a.Machine, a.PageSize = u.Machine, Is(livePageSize())
 		}
-		a.Name = archName(a.Machine)
+		if a.Name = archName(a.Machine); a.Name == "" && s.Live() {
+			a.Name = runtime.GOARCH // elsewhere than on Linux uname is not asked
+		}
 		// /proc/1/exe needs root; the shell is a good witness where it cannot be read
 		for _, path := range []string{"/proc/1/exe", "/sbin/init", "/bin/sh", "/usr/bin/sh"} {
 			head, e := s.ReadHead(path, 5)
@@ -36,6 +42,9 @@ func archProbe() Probe {
 				a.Userland = Is(bits)
 				break
 			}
+		}
+		if b, e := s.ReadFile("/proc/cpuinfo"); e == nil && a.Name == "amd64" {
+			a.Level = ParseCPULevel(b)
 		}
 		return func(f *Facts) { f.Arch = a }, err
 	}}
@@ -54,6 +63,37 @@ func archName(machine string) string {
 		return "386"
 	}
 	return machine
+}
+
+// ParseCPULevel returns the x86-64 level of the first CPU of /proc/cpuinfo, by the flags that the System V ABI
+// supplement demands of each, under the names that Linux gives them.
+func ParseCPULevel(cpuinfo []byte) Known[int] {
+	var has []string
+	for line := range bytes.Lines(cpuinfo) {
+		key, value, ok := bytes.Cut(line, []byte(":"))
+		if ok && string(bytes.TrimSpace(key)) == "flags" {
+			has = strings.Fields(string(value))
+			break
+		}
+	}
+	level := 0
+	for _, needs := range []string{
+		"lm cmov cx8 fpu fxsr mmx syscall sse sse2",
+		"cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3", // pni is SSE3
+		"avx avx2 bmi1 bmi2 f16c fma abm movbe xsave", // abm is LZCNT
+		"avx512f avx512bw avx512cd avx512dq avx512vl",
+	} {
+		for flag := range strings.FieldsSeq(needs) {
+			if !slices.Contains(has, flag) {
+				if level == 0 {
+					return Known[int]{}
+				}
+				return Is(level)
+			}
+		}
+		level++
+	}
+	return Is(level)
 }
 
 // ParseELFClass returns 32 or 64 for the first five bytes of a program.

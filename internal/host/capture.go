@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +20,10 @@ type recorder struct {
 	files map[string][]byte // content by path
 	seen  map[string]bool   // paths that only had to be there; true for a folder
 	names []string          // processes
+
+	absent     map[string]bool   // paths that were looked for in vain
+	resolved   map[string]string // where paths lead
+	containers []Container
 }
 
 func (r *recorder) file(path string, b []byte) {
@@ -29,7 +32,9 @@ func (r *recorder) file(path string, b []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.files[path] = b
+	if len(b) >= len(r.files[path]) { // one probe may want its first line, and another all of it
+		r.files[path] = b
+	}
 }
 
 func (r *recorder) exists(path string, dir bool) {
@@ -41,6 +46,24 @@ func (r *recorder) exists(path string, dir bool) {
 	r.seen[path] = dir
 }
 
+func (r *recorder) missing(path string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.absent[path] = true
+}
+
+func (r *recorder) resolves(path, to string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resolved[path] = to
+}
+
 func (r *recorder) processes(names []string) {
 	if r == nil {
 		return
@@ -48,7 +71,7 @@ func (r *recorder) processes(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		return !slices.ContainsFunc(clusterKinds(), func(k clusterKind) bool { return k.is(n) })
+		return !matters(n)
 	})
 }
 
@@ -62,7 +85,7 @@ func (s *System) witness(path string) {
 // Capture collects the facts of a live machine and writes it into a folder, which it makes: the files that the probes
 // read and a [SnapshotFile]. Secrets, serial numbers and public addresses are taken out. trials may be nil.
 func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Facts, error) {
-	r := &recorder{files: map[string][]byte{}, seen: map[string]bool{}}
+	r := &recorder{files: map[string][]byte{}, seen: map[string]bool{}, absent: map[string]bool{}, resolved: map[string]string{}}
 	f := Collect(ctx, &System{record: r})
 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -91,7 +114,7 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 			return f, fmt.Errorf("cannot capture %s: %w", path, err)
 		}
 	}
-	b, err := json.MarshalIndent(snapshotOf(f, r.names, trials), "", "  ")
+	b, err := json.MarshalIndent(snapshotOf(f, r, trials), "", "  ")
 	if err != nil {
 		return f, fmt.Errorf("cannot capture the machine: %w", err)
 	}
@@ -102,16 +125,35 @@ func Capture(ctx context.Context, dir string, trials map[string]TrialResult) (Fa
 }
 
 // snapshotOf gathers what no file tells.
-func snapshotOf(f Facts, processes []string, trials map[string]TrialResult) Snapshot {
+func snapshotOf(f Facts, r *recorder, trials map[string]TrialResult) Snapshot {
 	s := Snapshot{
-		Uname: Uname{Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
-		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: processes, Commands: f.Commands, Trials: trials, Docker: f.Docker,
-		Statfs: map[string]Statfs{},
+		Uname: Uname{Sysname: sysname(f.OS.Kind), Machine: f.Arch.Machine, Release: f.Kernel.Release}, UID: f.UID, CPUs: f.CPU.Count, PageSize: f.Arch.PageSize,
+		Cgroup: f.Cgroup.Version, Listening: f.Listening, Processes: r.names, Commands: f.Commands, Docker: f.Docker,
+		Statfs: map[string]Statfs{}, Absent: slices.Sorted(maps.Keys(r.absent)), Resolved: r.resolved, Devices: f.Devices,
+		SysctlWritable: f.Sysctl.Writable, Packages: f.Packages, Clock: f.Clock, Entropy: f.Entropy,
+	}
+	s.Trials, s.Numbers = splitTrials(trials)
+	if n, ok := f.Inotify.UsedInstances.Get(); ok {
+		s.Numbers[numberInotify] = float64(n)
 	}
 	for _, d := range f.Disk {
 		s.Statfs[d.Path] = d.Statfs
 	}
+	s.NetworkSnapshot = networkSnapshotOf(f, r.containers)
 	return s
+}
+
+// splitTrials keeps what was measured as a number, by the name of the trial, and what was found as a trial.
+func splitTrials(trials map[string]TrialResult) (found map[string]TrialResult, numbers map[string]float64) {
+	found, numbers = map[string]TrialResult{}, map[string]float64{}
+	for name, r := range trials {
+		if v, ok := r.Value.Get(); ok {
+			numbers[name] = v
+		} else {
+			found[name] = r
+		}
+	}
+	return found, numbers
 }
 
 // address finds what may be an IP address.
@@ -138,20 +180,16 @@ func redact(path string, b []byte) []byte {
 		return out
 	case "/proc/self/mountinfo":
 		b = redactMounts(b)
+	default:
+		if less, ok := keep(path, b); ok {
+			b = less
+		}
 	}
+	b = redactNetwork(path, b)
 	if bytes.IndexByte(b, 0) >= 0 { // programs; their first bytes hold no address
 		return b
 	}
-	return address.ReplaceAllFunc(b, func(m []byte) []byte {
-		a, err := netip.ParseAddr(string(m))
-		switch {
-		case err != nil || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified():
-			return m
-		case a.Is4():
-			return []byte("192.0.2.1") // RFC 5737
-		}
-		return []byte("2001:db8::1") // RFC 3849
-	})
+	return redactAddresses(b)
 }
 
 // redactMounts takes the options out of network file systems: they may hold user names and passwords.

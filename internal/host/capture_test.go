@@ -1,8 +1,11 @@
 package host
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +16,14 @@ import (
 func TestCaptureReplays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "machine")
 	trials := map[string]TrialResult{"overlay": {OK: Is(true)}}
+	t.Setenv("DOCKER_HOST", "unix://"+engine(t, map[string]string{
+		`/containers/json{"label":["app=k3d"]}`: k3dNodes, "/containers/json": "[]", "/version": dockerVersion, "/info": `{"Driver":"overlay2"}`,
+	}))
+	t.Setenv("https_proxy", "http://joe:s3cret@93.184.216.34:3128/path?key=s3cret")
+	t.Setenv("no_proxy", "localhost,93.184.216.34")
+	measured := map[string]TrialResult{"overlay": {OK: Is(true)}, "fsync_p99_ms": {OK: Is(true), Detail: "4.5 ms", Value: Is(4.5)}}
 	live := whole(t, func() Facts {
-		f, err := Capture(t.Context(), dir, trials)
+		f, err := Capture(t.Context(), dir, measured)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,16 +34,51 @@ func TestCaptureReplays(t *testing.T) {
 	for i := range live.Disk { // the parent that was measured is not in the contract
 		live.Disk[i].At, replayed.Disk[i].At = "", ""
 	}
+	if live.Proxy.HTTPS != "http://93.184.216.34:3128" || replayed.Proxy.HTTPS != "http://192.0.2.1:3128" || len(live.Clusters) < 2 {
+		t.Errorf("proxy %+v, replayed %+v, clusters %+v", live.Proxy, replayed.Proxy, live.Clusters)
+	}
+	withoutAddresses(&live)
+	withoutAddresses(&replayed)
 	live.Memory.Available, replayed.Memory.Available = Known[uint64]{}, Known[uint64]{}
 	if diff := cmp.Diff(live, replayed); diff != "" {
 		t.Errorf("live and replayed differ:\n%s", diff)
 	}
+	if got := s.Snapshot().Numbers["fsync_p99_ms"]; got != 4.5 {
+		t.Errorf("the number that a trial measured is %v", got)
+	}
 	if diff := cmp.Diff(trials, s.Snapshot().Trials); diff != "" {
 		t.Error(diff)
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, secret := range []string{"s3cret", "93.184.216.34"} {
+			if bytes.Contains(b, []byte(secret)) {
+				t.Errorf("%s holds %q", path, secret)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "proc/net/tcp")); err == nil {
 		t.Error("the capture holds the addresses of peers")
 	}
+}
+
+// withoutAddresses replaces what a capture replaces.
+func withoutAddresses(f *Facts) {
+	f.Routes, f.Proxy, f.Firewall.Rejects = documentedRoutes(f.Routes), Proxy{}, nil
+	for _, list := range []*[]string{&f.DNS.Nameservers, &f.DNS.Servers} {
+		*list = slices.Clone(*list)
+		for i, text := range *list {
+			(*list)[i] = string(redactAddresses([]byte(text)))
+		}
+	}
+	f.Addresses.Node = string(redactAddresses([]byte(f.Addresses.Node)))
 }
 
 func TestRedact(t *testing.T) {
@@ -48,6 +92,12 @@ func TestRedact(t *testing.T) {
 		{"public IPv6 address", "/etc/hosts", "2606:2800:220:1::1 a fe80::1 b ::1 c", "2001:db8::1 a fe80::1 b ::1 c"},
 		{"version is no address", "/x", "PCRE 10.2.3.4.5 at 12:30", "PCRE 10.2.3.4.5 at 12:30"},
 		{"password of a share", "/proc/self/mountinfo", "1 2 0:3 / /mnt rw - cifs //nas/home rw,username=joe,password=x\n", "1 2 0:3 / /mnt rw - cifs redacted rw\n"},
+		{"cloud-init", instanceData, `{"v1":{"cloud_name":"aws","local_hostname":"joe"},"ds":{"meta_data":{"public_ipv4":"93.184.216.34"}}}`, "{\"v1\": {\"cloud_name\": \"aws\"}}\n"},
+		{"rules", rulesV4, "# joe\n*filter\n-A INPUT -s 93.184.216.34 -m comment --comment \"of joe\" -j DROP\n", "*filter\n-A INPUT -s 192.0.2.1 -j DROP\n"},
+		{"rules of nft", nftConf, "# joe\ndefine x = 93.184.216.34\nchain a { type filter hook input priority 0; policy drop; }", "chain input { type filter hook input priority 0; policy drop; }\n"},
+		{"minikube", "/home/joe/.minikube/profiles/a/config.json", `{"Driver":"docker","Env":["TOKEN=x"]}`, "{\"Driver\": \"docker\"}\n"},
+		{"kubeconfig that is none", "/root/.kube/config", "token: x", ""},
+		{"inside and documentation", "/x", "100.64.1.2 203.0.113.9 2001:db8::7", "100.64.1.2 203.0.113.9 2001:db8::7"},
 	} {
 		if got := string(redact(c.path, []byte(c.in))); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

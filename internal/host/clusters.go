@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -18,17 +19,22 @@ const (
 	Stopped ClusterState = "stopped" // installed, not running
 	Debris  ClusterState = "debris"  // remains that nothing would start
 	Doubt   ClusterState = "unknown" // installed; whether it runs could not be seen
+	Remote  ClusterState = "remote"  // not on this machine: a kubeconfig leads to it
 )
 
 // Cluster is a Kubernetes installation, or its remains.
 type Cluster struct {
-	Name       string       `json:"name"` // "k3s", "rke2", "k0s", "microk8s", "kubeadm"
+	Name       string       `json:"name"` // kind: "k3s", "rke2", "k0s", "microk8s", "kubeadm"; "k3d", "kind", "minikube"; "kubeconfig"
 	State      ClusterState `json:"state"`
 	Role       string       `json:"role"`                // "server", "agent"; "" is unknown
 	Ours       Known[bool]  `json:"ours"`                // the agent installed it; only root can tell
 	Kubeconfig string       `json:"kubeconfig,omitzero"` // of its administrator
 	Unit       string       `json:"unit,omitzero"`       // what starts it: "k3s.service"
 	Evidence   []string     `json:"evidence"`            // the paths that were seen
+
+	Cluster string `json:"cluster,omitzero"` // its own name, of a k3d, kind or minikube cluster
+	// Server says where a kubeconfig leads: "local", "private", "eks", "gke", "aks" and other services, "public".
+	Server string `json:"server,omitzero"`
 }
 
 func clustersProbe() Probe {
@@ -44,7 +50,12 @@ func clustersProbe() Probe {
 				all = append(all, c)
 			}
 		}
-		return func(f *Facts) { f.Clusters = all }, err
+		inEngine, engineErr := engineClusters(ctx, s)
+		all = append(all, inEngine...)
+		if c, ok := kubeconfigCluster(ctx, s, all); ok {
+			all = append(all, c)
+		}
+		return func(f *Facts) { f.Clusters = all }, cmp.Or(err, engineErr)
 	}}
 }
 

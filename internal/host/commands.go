@@ -29,12 +29,8 @@ func commandsProbe() Probe {
 			if _, ok := found[name]; ok {
 				continue
 			}
-			for _, dir := range commandDirs() {
-				p := path.Join(dir, name)
-				if info, err := s.stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-					found[name] = p
-					break
-				}
+			if p := findCommand(s, name); p != "" {
+				found[name] = p
 			}
 		}
 		if !s.Live() && len(found) == 0 && s.Snapshot().Commands == nil {
@@ -42,4 +38,15 @@ func commandsProbe() Probe {
 		}
 		return func(f *Facts) { f.Commands = found }, ctx.Err()
 	}}
+}
+
+// findCommand returns the path of a program; "" is not found.
+func findCommand(s *System, name string) string {
+	for _, dir := range commandDirs() {
+		p := path.Join(dir, name)
+		if info, err := s.stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return p
+		}
+	}
+	return ""
 }

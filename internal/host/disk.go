@@ -2,8 +2,10 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 )
 
 // Directories whose file systems are measured, because a cluster or the agent writes there.
@@ -39,7 +41,11 @@ func diskProbe() Probe {
 		table, _ := readMounts(s) // without it only the type is unknown
 		var disks []Disk
 		var failed error
-		for _, dir := range []string{ClusterDir, StateDir, BinaryDir} {
+		dirs := []string{ClusterDir, StateDir, BinaryDir}
+		if root := dockerRoot(s); root != "" && !slices.Contains(dirs, root) {
+			dirs = append(dirs, root)
+		}
+		for _, dir := range dirs {
 			d, err := measure(s, table, dir)
 			if err != nil {
 				failed = err
@@ -86,9 +92,43 @@ func measure(s *System, table mounts, dir string) (Disk, error) {
 		if !d.ReadOnly.OK {
 			d.ReadOnly = Is(m.ReadOnly)
 		}
+		blockDevice(s, m, &d)
 	}
 	return d, nil
 }
+
+// dockerConfig are the settings of the Docker engine.
+const dockerConfig = "/etc/docker/daemon.json"
+
+// dockerRoot is where the Docker engine keeps images; "" if there is none. Clusters that run in Docker need room there.
+func dockerRoot(s *System) string {
+	if root := s.Snapshot().Docker.Root; isDir(root) {
+		return root
+	}
+	if b, err := s.ReadFile(dockerConfig); err == nil {
+		if root := ParseDockerRoot(b); root != "" {
+			return root
+		}
+	}
+	if s.has("/var/lib/docker") {
+		return "/var/lib/docker"
+	}
+	return ""
+}
+
+// ParseDockerRoot returns data-root of the engine's daemon.json; "" is not set.
+func ParseDockerRoot(b []byte) string {
+	var v struct {
+		Root string `json:"data-root"`
+	}
+	if json.Unmarshal(b, &v) != nil || !isDir(v.Root) {
+		return ""
+	}
+	return v.Root
+}
+
+// isDir tells whether a text can be the path of a folder.
+func isDir(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && clean(p) == p }
 
 // nearest returns the directory itself or the closest parent that exists.
 func nearest(s *System, dir string) (string, error) {

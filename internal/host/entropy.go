@@ -9,6 +9,10 @@ type Entropy struct {
 
 func entropyProbe() Probe {
 	return Probe{Name: "entropy", Run: func(_ context.Context, s *System) (Part, error) {
-		return nil, nil
+		e := s.Snapshot().Entropy
+		if s.Live() {
+			e.Ready = liveRandom()
+		}
+		return func(f *Facts) { f.Entropy = e }, nil
 	}}
 }

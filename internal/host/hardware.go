@@ -22,8 +22,42 @@ func hardwareProbe() Probe {
 
 func readHardware(s *System) Hardware {
 	return Hardware{
-		Vendor:  s.line("/sys/class/dmi/id/sys_vendor"),
-		Product: s.line("/sys/class/dmi/id/product_name"),
-		Model:   s.line("/proc/device-tree/model"),
+		Vendor:   s.line("/sys/class/dmi/id/sys_vendor"),
+		Product:  s.line("/sys/class/dmi/id/product_name"),
+		Model:    s.line("/proc/device-tree/model"),
+		Board:    s.line("/sys/class/dmi/id/board_vendor"),
+		AssetTag: sharedTag(s.line(assetTag)),
+		Portable: readPortable(s),
 	}
+}
+
+const assetTag = "/sys/class/dmi/id/chassis_asset_tag"
+
+// sharedTag keeps an asset tag only if a cloud gives it to all its machines: others are as good as a serial number. The
+// number is Azure's (documentation of cloud-init).
+func sharedTag(tag string) string {
+	switch tag {
+	case "OracleCloud.com", "7783-7084-3265-9085-8269-3286-77", "Amazon EC2", "HUAWEICLOUD", "OpenTelekomCloud", "SAP CCloud VM":
+		return tag
+	}
+	return ""
+}
+
+// readPortable looks for a battery of the machine's own: that of a mouse or a keyboard says that it is of a device.
+func readPortable(s *System) Known[bool] {
+	const dir = "/sys/class/power_supply"
+	if !s.has(dir) {
+		return Known[bool]{}
+	}
+	entries, err := s.readDir(dir)
+	if err != nil {
+		return Known[bool]{}
+	}
+	for _, e := range entries[:min(len(entries), maxWords)] {
+		at := dir + "/" + e.Name()
+		if s.line(at+"/type") == "Battery" && s.line(at+"/scope") != "Device" {
+			return Is(true)
+		}
+	}
+	return Is(false)
 }

@@ -25,16 +25,9 @@ func (k Kernel) AtLeast(major, minor int) Known[bool] {
 
 func kernelProbe() Probe {
 	return Probe{Name: "kernel", Run: func(_ context.Context, s *System) (Part, error) {
-		k := Kernel{Release: s.Snapshot().Uname.Release}
+		var k Kernel
 		var err error
-		if s.Live() {
-			var u Uname
-			u, err = liveUname()
-			k.Release = u.Release
-		}
-		if k.Release == "" {
-			k.Release = s.line("/proc/sys/kernel/osrelease")
-		}
+		k.Release, err = readRelease(s)
 		k.Major, k.Minor = ParseKernelRelease(k.Release)
 		if mounts, e := readMounts(s); e == nil {
 			if m, ok := mounts.holding("/proc/sys/vm"); ok {
@@ -43,6 +36,26 @@ func kernelProbe() Probe {
 		}
 		return func(f *Facts) { f.Kernel = k }, err
 	}}
+}
+
+// readRelease returns the release of the running kernel; "" is unknown.
+func readRelease(s *System) (string, error) {
+	release := s.Snapshot().Uname.Release
+	var err error
+	if s.Live() {
+		var u Uname
+		u, err = liveUname()
+		release = u.Release
+	}
+	if release == "" {
+		release = s.line("/proc/sys/kernel/osrelease")
+	}
+	return clean(release), err
+}
+
+// releasePath tells whether a release can be part of a path: the kernel lets its builder choose it.
+func releasePath(release string) bool {
+	return release != "" && release[0] != '.' && !strings.ContainsAny(release, "/\\")
 }
 
 // ParseKernelRelease returns the first two numbers of a release such as "4.18.0-553.el8.x86_64", or zeros.

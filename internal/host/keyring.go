@@ -10,6 +10,7 @@ type Keyring struct {
 
 func keyringProbe() Probe {
 	return Probe{Name: "keyring", Run: func(_ context.Context, s *System) (Part, error) {
-		return nil, nil
+		k := Keyring{MaxKeys: s.number("/proc/sys/kernel/keys/root_maxkeys"), MaxBytes: s.number("/proc/sys/kernel/keys/root_maxbytes")}
+		return func(f *Facts) { f.Keyring = k }, nil
 	}}
 }

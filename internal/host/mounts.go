@@ -10,11 +10,13 @@ import (
 
 // mount is one line of /proc/self/mountinfo.
 type mount struct {
+	Device   string // "8:1"
 	Root     string // of the mounted tree in its file system: not "/" for a bind mount
 	Point    string
 	Type     string
 	Source   string
 	ReadOnly bool     // of the mount or of its file system
+	Shared   bool     // what is mounted below it shows in other namespaces
 	Super    []string // options of the file system
 }
 
@@ -38,10 +40,11 @@ func parseMountinfo(b []byte) mounts {
 		if sep < 6 || len(fields) < sep+3 {
 			continue
 		}
-		m := mount{Root: unescape(fields[3]), Point: unescape(fields[4]), Type: fields[sep+1], Source: unescape(fields[sep+2])}
+		m := mount{Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]), Type: fields[sep+1], Source: unescape(fields[sep+2])}
 		if len(fields) > sep+3 {
 			m.Super = strings.Split(fields[sep+3], ",")
 		}
+		m.Shared = slices.ContainsFunc(fields[6:sep], func(f string) bool { return strings.HasPrefix(f, "shared:") })
 		m.ReadOnly = slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(m.Super, "ro")
 		all = append(all, m)
 	}

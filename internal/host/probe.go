@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -108,7 +109,7 @@ func collect(ctx context.Context, s *System, probes []Probe) Facts {
 		if f.Errors == nil {
 			f.Errors = map[string]string{}
 		}
-		f.Errors[name] = err.Error()
+		f.Errors[name] = clean(err.Error())
 	}
 	for i, p := range probes {
 		var r result
@@ -128,5 +129,6 @@ func collect(ctx context.Context, s *System, probes []Probe) Facts {
 			r.part(&f)
 		}
 	}
+	cleanAll(reflect.ValueOf(&f).Elem())
 	return f
 }

@@ -22,11 +22,22 @@ type Snapshot struct {
 	Commands  map[string]string      `json:"commands,omitzero"`  // null: unknown
 	Trials    map[string]TrialResult `json:"trials,omitzero"`    // by name
 	Docker    Docker                 `json:"docker,omitzero"`
-	Numbers   map[string]float64     `json:"numbers,omitzero"`
+	Numbers   map[string]float64     `json:"numbers,omitzero"` // "inotify_used": instances in use
+
+	Absent         []string          `json:"absent,omitzero"`          // paths that were looked for and were not there
+	Resolved       map[string]string `json:"resolved,omitzero"`        // where paths lead through links: "/usr/local/bin" to "/var/usrlocal/bin"
+	Devices        Devices           `json:"devices,omitzero"`         // as in the facts
+	SysctlWritable map[string]bool   `json:"sysctl_writable,omitzero"` // by name: "vm.overcommit_memory"; null: unknown
+	Packages       Packages          `json:"packages,omitzero"`        // as in the facts; what is unknown is looked for in the files
+	Clock          Clock             `json:"clock,omitzero"`           // likewise
+	Entropy        Entropy           `json:"entropy,omitzero"`         // as in the facts
+
+	NetworkSnapshot
 }
 
 // Uname is what the uname system call says.
 type Uname struct {
+	Sysname string `json:"sysname,omitzero"` // "Linux", "Darwin"; "" is unknown
 	Machine string `json:"machine,omitzero"` // "x86_64"
 	Release string `json:"release,omitzero"` // "6.1.0-28-amd64"
 }

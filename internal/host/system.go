@@ -18,10 +18,16 @@ import (
 // maxFile bounds what is read of one file. The largest that is read is /proc/net/tcp, with 150 bytes for each socket.
 const maxFile = 16 << 20
 
+// maxLine bounds what is read of a file of which only the first line is wanted: a page, as the kernel's own files have.
+const maxLine = 4096
+
 // System is the machine that the probes read: this one, or one that was captured into a folder.
 type System struct {
 	// Root is the folder of a captured machine. Empty means this machine.
 	Root string
+	// Network allows the probes of a live machine to ask others: its name servers and the metadata services of clouds.
+	// Without it no probe sends anything that leaves the machine.
+	Network bool
 
 	snapshot *Snapshot // what is no file; nil when live
 	record   *recorder // nil when nothing is captured
@@ -66,7 +72,10 @@ func (s *System) Snapshot() Snapshot {
 }
 
 // ReadFile returns the content of a file, at most 16 MiB of it. The path is absolute, as on the machine itself.
-func (s *System) ReadFile(path string) ([]byte, error) {
+func (s *System) ReadFile(path string) ([]byte, error) { return s.ReadHead(path, maxFile) }
+
+// ReadHead returns at most n bytes from the start of a file.
+func (s *System) ReadHead(path string, n int) ([]byte, error) {
 	f, err := s.open(path)
 	if err != nil {
 		return nil, err
@@ -79,21 +88,6 @@ func (s *System) ReadFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() { // a fifo in a captured folder must not hang us
 		return nil, fmt.Errorf("cannot read %s: not a regular file", path)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return nil, err
-	}
-	s.record.file(path, b)
-	return b, nil
-}
-
-// ReadHead returns at most n bytes from the start of a file.
-func (s *System) ReadHead(path string, n int) ([]byte, error) {
-	f, err := s.open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, int64(n)))
 	if err != nil {
 		return nil, err
@@ -102,14 +96,14 @@ func (s *System) ReadHead(path string, n int) ([]byte, error) {
 	return b, nil
 }
 
-// line returns a file's first line without surrounding space and NULs, or "" if it cannot be read.
+// line returns a file's first line, cleaned and without surrounding space, or "" if it cannot be read.
 func (s *System) line(path string) string {
-	b, err := s.ReadFile(path)
+	b, err := s.ReadHead(path, maxLine)
 	if err != nil {
 		return ""
 	}
 	text, _, _ := strings.Cut(string(b), "\n")
-	return strings.Trim(text, " \t\r\x00")
+	return clean(strings.Trim(text, " \t\r\x00"))
 }
 
 // Exists tells whether a path is there, links not followed. Unknown means that we may not look.
@@ -148,6 +142,14 @@ func (s *System) stat(path string) (fs.FileInfo, error) {
 		return os.Stat(path)
 	}
 	return within(s.Root, path, func(r *os.Root, name string) (fs.FileInfo, error) { return r.Stat(name) })
+}
+
+// readLink returns what a link says; it may say anything.
+func (s *System) readLink(path string) (string, error) {
+	if s.Root == "" {
+		return os.Readlink(path)
+	}
+	return within(s.Root, path, func(r *os.Root, name string) (string, error) { return r.Readlink(name) })
 }
 
 func (s *System) readDir(path string) ([]fs.DirEntry, error) {

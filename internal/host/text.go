@@ -2,165 +2,109 @@ package host
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 )
 
-// maxPortsShown bounds the ports in the view for people.
-const maxPortsShown = 12
+// maxShown bounds lists in the view for people, and maxOwnersShown that of the programs that listen.
+const (
+	maxShown       = 5
+	maxOwnersShown = 8
+)
 
-// Text returns the facts that matter most, for people: aligned lines, each ended by a newline.
+// Text returns what Show shows, without colours and not wrapped. Every line ends with a newline.
 func (f Facts) Text() string {
-	var out strings.Builder
-	row := func(label, format string, args ...any) {
-		fmt.Fprintf(&out, "%-10s%s\n", label, fmt.Sprintf(format, args...))
-	}
-	row("System", "%s, %s, kernel %s", or(f.OS.Name, or(f.OS.ID, "unknown system")), or(f.Arch.Name, "unknown architecture"), or(f.Kernel.Release, "unknown"))
-	row("Runs on", "%s", f.platform())
-	row("Init", "%s, cgroup %s", or(f.Init.Name, "unknown"), or(f.Cgroup.Version, "unknown"))
-	row("CPU", "%s", f.CPU.text())
-	row("Memory", "%s", f.Memory.text())
-	for i, d := range f.Disk {
-		paths := []string{d.Path}
-		for _, same := range f.Disk[i+1:] {
-			if same.At != "" && same.Statfs == d.Statfs {
-				paths = append(paths, same.Path)
+	p := &console.Page{}
+	f.Show(p)
+	return p.String()
+}
+
+// Show shows what the machine is in a line or two, then the facts that matter most, by sections.
+func (f Facts) Show(p *console.Page) {
+	p.Line(0, console.Bold, "%s", f.Summary())
+	for _, s := range f.sections(p) {
+		if len(s.rows) == 0 {
+			continue
+		}
+		p.Blank()
+		p.Line(0, console.Bold, "%s", s.title)
+		for _, r := range s.rows {
+			style := console.Style("")
+			if r.text == unknownText {
+				style = console.Dim
 			}
-		}
-		if i == 0 || d.Statfs != f.Disk[i-1].Statfs {
-			row("Disk", "%s: %s", strings.Join(paths, ", "), d.text())
+			p.Row(console.Row{Indent: 2, Label: r.label, Column: 12, Text: r.text, Style: style})
 		}
 	}
-	row("Ports", "%s", f.ports())
-	row("Clusters", "%s", f.clusters())
-	row("Docker", "%s", f.Docker.text())
-	for _, name := range slices.Sorted(maps.Keys(f.Errors)) {
-		row("Unknown", "%s: %s", name, f.Errors[name])
-	}
-	return out.String()
 }
 
-func (f Facts) platform() string {
-	if f.Virtualization.Stack == nil {
-		return "unknown"
+const unknownText = "unknown"
+
+// Summary says what the machine is: "Debian GNU/Linux 12 (bookworm) on amd64, a KVM virtual machine at Hetzner; 4 CPUs,
+// 7.8 GiB of memory, 60 GiB free on ext4". What is unknown is left out.
+func (f Facts) Summary() string {
+	s := or(f.OS.Name, or(strings.TrimSpace(f.OS.ID+" "+f.OS.Version), "An unknown system"))
+	if f.OS.Name == "" && f.OS.ID == "" && f.OS.Kind == "darwin" {
+		s = "macOS"
 	}
-	var layers []string
-	for _, l := range f.Virtualization.Stack {
-		switch {
-		case l.Name == "other":
-			layers = append(layers, "a "+map[string]string{LayerVM: "virtual machine", LayerContainer: "container"}[l.Kind])
-		case l.Kind == LayerContainer:
-			layers = append(layers, l.Name+" container")
-		default:
-			layers = append(layers, l.Name)
+	if f.Arch.Name != "" {
+		s += " on " + f.Arch.Name
+		if bits, ok := f.Arch.Userland.Get(); ok && bits == 32 && (f.Arch.Name == "amd64" || f.Arch.Name == "arm64") {
+			s += " with 32-bit programs"
 		}
 	}
-	if len(layers) == 0 {
-		layers = []string{"bare metal"}
+	if v := f.kind(); v != "" {
+		s += ", " + v
 	}
-	s := strings.Join(layers, " in ")
-	if f.Virtualization.UserNamespace.Value {
-		s += ", with shifted user ids"
+	if c := cloudTitle(f.Cloud.Name); c != "" {
+		s += " at " + c
 	}
-	if m := f.Hardware.Model; m != "" {
-		s += " (" + m + ")"
+	if parts := f.sizes(); len(parts) > 0 {
+		s += "; " + strings.Join(parts, ", ")
 	}
 	return s
 }
 
-func (c CPU) text() string {
-	n, ok := c.Count.Get()
-	if !ok {
-		return "unknown"
+// sizes are those of CPUs, memory and disk that can be used.
+func (f Facts) sizes() []string {
+	var parts []string
+	if n, ok := f.CPU.Usable().Get(); ok {
+		parts = append(parts, plural(n, "CPU"))
 	}
-	s := strconv.Itoa(n)
-	if q, ok := c.Quota.Get(); ok {
-		s += fmt.Sprintf(", limited to %.4g by the cgroup", q)
+	if n, ok := f.Memory.Usable().Get(); ok {
+		parts = append(parts, Bytes(n)+" of memory")
+	}
+	if d, ok := f.DiskOf(ClusterDir); ok && d.Free.OK {
+		parts = append(parts, Bytes(d.Free.Value)+" free"+before(" on ", d.Type))
+	}
+	return parts
+}
+
+// plural writes a number with its noun: "1 CPU", "0.5 CPUs".
+func plural(n float64, noun string) string {
+	s := strconv.FormatFloat(n, 'f', -1, 64) + " " + noun
+	if n != 1 {
+		s += "s"
 	}
 	return s
 }
 
-func (m Memory) text() string {
-	total, ok := m.Total.Get()
-	if !ok {
-		return "unknown"
-	}
-	s := Bytes(total)
-	if a, ok := m.Available.Get(); ok {
-		s += ", " + Bytes(a) + " available"
-	}
-	if l, ok := m.Limit.Get(); ok {
-		s += ", limited to " + Bytes(l) + " by the cgroup"
-	}
-	return s
-}
-
-func (d Disk) text() string {
-	free, ok := d.Free.Get()
-	if !ok {
-		return "unknown"
-	}
-	s := Bytes(free) + " free"
-	if t, ok := d.Total.Get(); ok {
-		s += " of " + Bytes(t)
-	}
-	if d.Type != "" {
-		s += " (" + d.Type + ")"
-	}
-	if d.ReadOnly.Value {
-		s += ", read-only"
-	}
-	return s
-}
-
-// Place is the directory that was measured, for people.
-func (d Disk) Place() string { return or(d.At, d.Path) }
-
-func (f Facts) ports() string {
-	if f.Listening == nil {
-		return "unknown"
-	}
-	var all []string
-	for _, l := range f.Listening {
-		if l.Proto == "tcp" {
-			all = append(all, strings.TrimSpace(fmt.Sprintf("%d %s", l.Port, l.Owner)))
-		}
-	}
-	switch n := len(all); {
-	case n == 0:
-		return "none in use"
-	case n > maxPortsShown:
-		return fmt.Sprintf("%s and %d more", strings.Join(all[:maxPortsShown], ", "), n-maxPortsShown)
+// few joins the first of a list, and says how many there are beside.
+func few(all []string, most int) string {
+	if left := len(all) - most; left > 1 {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), left)
 	}
 	return strings.Join(all, ", ")
 }
 
-func (f Facts) clusters() string {
-	if f.Clusters == nil {
-		return "unknown"
+// before puts a text before another one that is not empty.
+func before(text, s string) string {
+	if s == "" {
+		return ""
 	}
-	var all []string
-	for _, c := range f.Clusters {
-		s := c.Name + " " + string(c.State)
-		if c.Ours.Value {
-			s += " (installed by pipeops-agent)"
-		}
-		all = append(all, s)
-	}
-	return or(strings.Join(all, ", "), "none")
-}
-
-func (d Docker) text() string {
-	up, ok := d.Reachable.Get()
-	switch {
-	case !ok:
-		return "unknown"
-	case !up:
-		return "not running"
-	}
-	return strings.TrimSpace("running " + d.Server)
+	return text + s
 }
 
 // Bytes writes a size for people, with binary units: "512 MiB", "3.9 GiB".

@@ -40,6 +40,10 @@ const (
 	HostWSLDocker        Code = "HOST_WSL_DOCKER"
 	HostPortable         Code = "HOST_PORTABLE"
 	HostIPTables         Code = "HOST_IPTABLES"
+	HostWSLIdle          Code = "HOST_WSL_IDLE"
+	HostPIDs             Code = "HOST_PIDS_LOW"
+	HostEntropy          Code = "HOST_ENTROPY"
+	HostConntrack        Code = "HOST_CONNTRACK"
 	NetDNSLoop           Code = "NET_DNS_LOOP"
 	NetCIDROverlap       Code = "NET_CIDR_OVERLAP"
 	NetNoRoute           Code = "NET_NO_ROUTE"
@@ -62,6 +66,8 @@ const (
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
 	DistroNotAvailable Code = "DISTRO_NOT_AVAILABLE"
 	DistroNoneFits     Code = "DISTRO_NONE_FITS"
+	ConsentNeeded      Code = "CONSENT_NEEDED"
+	RebootNeeded       Code = "REBOOT_NEEDED"
 
 	DownloadFailed    Code = "DOWNLOAD_FAILED"
 	DownloadTruncated Code = "DOWNLOAD_TRUNCATED"
@@ -140,6 +146,10 @@ func All() []Entry {
 		{HostWSLDocker, ExitHostRefused, "Docker Desktop is the better place for a cluster in WSL 2", "choose --distro k3d, or overrule it with --distro k3s", Here, CostNone},
 		{HostPortable, ExitHostRefused, "the machine is a laptop", "keep it awake and at one address, or use a machine that stays", Here, CostNone},
 		{HostIPTables, ExitHostRefused, "the iptables of the machine cannot be relied on", "k3s is told to use the one that it brings (prefer-bundled-bin)", Here, CostNone},
+		{HostWSLIdle, ExitHostRefused, "WSL 2 stops when it is idle", "let it run: vmIdleTimeout=-1 under [wsl2] in %UserProfile%\\.wslconfig, and start it with Windows", OuterHost, CostOuterHost},
+		{HostPIDs, ExitHostRefused, "few processes are allowed", "raise the limit of processes of this machine on its host (for LXC lxc.cgroup2.pids.max, for Docker --pids-limit)", OuterHost, CostOuterHost},
+		{HostEntropy, ExitHostRefused, "the kernel has no random numbers yet", "install haveged or rng-tools, or wait some minutes after the boot", Here, CostPackage},
+		{HostConntrack, ExitHostRefused, "the kernel's table of connections cannot be resized here", "kube-proxy is told to leave it alone", Here, CostNone},
 		{NetDNSLoop, ExitHostRefused, "pods cannot use the name servers of the machine", "name servers that pods can reach in /etc/resolv.conf", Here, CostNone},
 		{NetCIDROverlap, ExitHostRefused, "a route leads into the networks of the cluster", "the cluster gets other networks", Here, CostNone},
 		{NetNoRoute, ExitHostRefused, "the machine has no default route", "add one; on a machine without a network to a dummy link: ip link add dummy0 type dummy; ip addr add 203.0.113.254/31 dev dummy0; ip link set dummy0 up; ip route add default via 203.0.113.255 dev dummy0 metric 1000", Here, CostNone},
@@ -162,6 +172,8 @@ func All() []Entry {
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
+		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
+		{RebootNeeded, ExitReboot, "the machine must be rebooted", "reboot now, then run the command again: it resumes", Here, CostReboot},
 
 		{DownloadFailed, ExitDownload, "a download failed", "check the network and the mirror, then run the command again: it resumes", Mirror, CostNone},
 		{DownloadTruncated, ExitDownload, "a download was cut", "run the command again: it resumes where it was cut", Mirror, CostNone},

@@ -3,17 +3,8 @@ package session
 import (
 	"fmt"
 	"net"
-	"time"
 
 	"golang.org/x/sys/unix"
-)
-
-const (
-	// userTimeout is how long sent bytes may stay unacknowledged (RFC 5482): the kernel then gives the connection up, which
-	// it would else do after about 15 minutes.
-	userTimeout = 15 * time.Second
-	// unsent bounds what waits in the kernel to be sent: bytes there can no longer be overtaken by a small request.
-	unsent = 128 << 10
 )
 
 // Tune sets the socket options of a tunnel on a TCP connection; on others it does nothing.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/host"
@@ -47,14 +48,25 @@ type Env struct {
 	DataDir string
 }
 
-func (e Env) dataDir() string { return cmp.Or(e.DataDir, host.ClusterDir) }
+// nearest returns the data directory, or its nearest parent that exists.
+func (e Env) nearest() string {
+	dir := filepath.Clean(cmp.Or(e.DataDir, host.ClusterDir))
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
 
-// Trial tries one thing. Run returns nil if the machine allows it, an error that says what was seen if not, and an error
-// that wraps errNotTried if it could not be tried. An error that wraps errNotUndone means that the trial left something.
+// Trial tries one thing. Run returns no error if the machine allows it, an error that says what was seen if not, and an
+// error that wraps errNotTried if it could not be tried. An error that wraps errNotUndone means that the trial left
+// something. Of the result, Detail and Value are Run's; OK follows from the error.
 type Trial struct {
-	Name  string // one of the constants
-	Title string // for people: "lower an oom_score_adj"
-	Run   func(ctx context.Context, e Env) error
+	Name  string        // one of the constants
+	Title string        // for people: "lower an oom_score_adj"
+	Limit time.Duration // what Run gets, for one that is slow and loads no kernel modules; 0 means defaultLimit
+	Run   func(ctx context.Context, e Env) (Result, error)
 }
 
 var (
@@ -62,40 +74,11 @@ var (
 	errNotUndone = errors.New("not undone")
 )
 
-// All returns the trials in the order in which they run.
-func All() []Trial {
-	return []Trial{oomScoreAdj(), sysctlWrite(), cgroupCreate(), kmsg(), overlay()}
-}
-
-// Run runs all trials, one after the other, within [Timeout]. It tries this machine, and needs root. The error is not nil
-// only if a trial could not be undone; the results are complete then too.
-func Run(ctx context.Context, e Env) (Results, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	defer cancel()
-	results := Results{}
-	var left []error
-	for _, t := range All() {
-		var err error
-		switch {
-		case ctx.Err() != nil:
-			err = fmt.Errorf("%w: %w", errNotTried, ctx.Err())
-		case os.Geteuid() != 0: // what is denied to others says nothing of what root may do
-			err = fmt.Errorf("%w: root is needed", errNotTried)
-		default:
-			err = t.Run(ctx, e)
-		}
-		results[t.Name] = result(err)
-		if errors.Is(err, errNotUndone) {
-			left = append(left, fmt.Errorf("cannot undo the trial %s: %w", t.Name, err))
-		}
-	}
-	return results, errors.Join(left...)
-}
-
-func result(err error) Result {
+func result(r Result, err error) Result {
 	switch {
 	case err == nil:
-		return Result{OK: host.Is(true)}
+		r.OK = host.Is(true)
+		return r
 	case errors.Is(err, errNotTried), errors.Is(err, errNotUndone):
 		return Result{Detail: err.Error()}
 	}
@@ -107,6 +90,9 @@ func Of(s *host.System) Results {
 	r := Results{}
 	for name, v := range s.Snapshot().Trials {
 		r[name] = v
+	}
+	if ms := s.Snapshot().Numbers[Fsync]; ms > 0 { // null reads as 0
+		r[Fsync] = Result{OK: host.Is(true), Detail: cmp.Or(r[Fsync].Detail, fmt.Sprintf("%.3g ms", ms)), Value: host.Is(ms)}
 	}
 	return r
 }

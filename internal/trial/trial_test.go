@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
+	"testing/synctest"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 )
@@ -31,12 +31,12 @@ func TestResult(t *testing.T) {
 		want   host.Known[bool]
 		detail string
 	}{
-		{nil, host.Is(true), ""},
+		{nil, host.Is(true), "seen"},
 		{errors.New("cannot do it"), host.Is(false), "cannot do it"},
 		{fmt.Errorf("%w: no tool", errNotTried), host.Known[bool]{}, "not tried: no tool"},
 		{fmt.Errorf("%w: /x", errNotUndone), host.Known[bool]{}, "not undone: /x"},
 	} {
-		if got := result(c.err); got.OK != c.want || got.Detail != c.detail {
+		if got := result(Result{Detail: "seen"}, c.err); got.OK != c.want || got.Detail != c.detail {
 			t.Errorf("%v: %+v", c.err, got)
 		}
 	}
@@ -45,46 +45,53 @@ func TestResult(t *testing.T) {
 	}
 }
 
-// TestRunLeavesNothing runs all trials on this machine, whatever it allows, and looks at what they touch before and after.
-func TestRunLeavesNothing(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "not", "there")
-	look := func() string {
-		var s strings.Builder
-		for _, path := range []string{"/proc/self/oom_score_adj", "/proc/self/mountinfo", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/panic"} {
-			b, err := os.ReadFile(path)
-			fmt.Fprintln(&s, path, string(b), err)
-		}
-		for _, path := range []string{filepath.Dir(filepath.Dir(dir)), "/sys/fs/cgroup", "/sys/fs/cgroup/memory"} {
-			entries, err := os.ReadDir(path)
-			for _, e := range entries {
-				if strings.Contains(e.Name(), "pipeops-trial") || strings.HasPrefix(path, filepath.Dir(filepath.Dir(dir))) {
-					fmt.Fprintln(&s, path, e.Name())
-				}
-			}
-			fmt.Fprintln(&s, path, err != nil)
-		}
-		return s.String()
+// TestRunGoesOn: a trial that hangs is told of, and costs the others nothing but its time.
+func TestRunGoesOn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("without root nothing is tried")
 	}
-	before := look()
-	results, err := Run(t.Context(), Env{DataDir: dir})
-	if err != nil {
-		t.Fatal(err)
+	hangs := make(chan struct{})
+	defer close(hangs)
+	trials := []Trial{
+		{Name: "stuck", Limit: time.Millisecond, Run: func(context.Context, Env) (Result, error) { <-hangs; return Result{}, nil }},
+		{Name: "told", Limit: time.Millisecond, Run: func(ctx context.Context, _ Env) (Result, error) {
+			<-ctx.Done()
+			return Result{}, fmt.Errorf("%w: %w", errNotTried, ctx.Err())
+		}},
+		{Name: "late", Limit: time.Millisecond, Run: func(ctx context.Context, _ Env) (Result, error) {
+			<-ctx.Done()
+			return Result{}, errors.New("cannot do it, it seems")
+		}},
+		{Name: "fine", Run: func(context.Context, Env) (Result, error) { return Result{Detail: "seen", Value: host.Is(1.0)}, nil }},
 	}
-	if after := look(); after != before {
-		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	synctest.Test(t, func(t *testing.T) {
+		results, err := run(t.Context(), Env{}, trials[1:])
+		if err != nil {
+			t.Error(err)
+		}
+		if r := results["told"]; r.OK.OK || !strings.Contains(r.Detail, "deadline") {
+			t.Errorf("%+v", r)
+		}
+	})
+	results, err := run(t.Context(), Env{}, trials)
+	if r := results["late"]; r.OK.OK { // no wrong certainty
+		t.Errorf("%+v", r)
 	}
-	for _, tr := range All() {
-		r, ok := results[tr.Name]
-		if !ok {
-			t.Errorf("%s was not run", tr.Name)
-		}
-		if os.Geteuid() != 0 && r.OK.OK {
-			t.Errorf("%s has an outcome without root: %+v", tr.Name, r)
-		}
-		if ok, known := r.OK.Get(); (!known || !ok) && r.Detail == "" {
-			t.Errorf("%s gives no reason", tr.Name)
-		}
-		t.Logf("%s: %v %s", tr.Name, r.OK, r.Detail)
+	if !errors.Is(err, errNotUndone) || !strings.Contains(err.Error(), "stuck") {
+		t.Errorf("a trial that did not come back: %v", err)
+	}
+	if r := results["stuck"]; r.OK.OK || !strings.Contains(r.Detail, "not come back") {
+		t.Errorf("%+v", r)
+	}
+	if r := results["fine"]; r != (Result{OK: host.Is(true), Detail: "seen", Value: host.Is(1.0)}) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestTimesAddUp: even if the last trial hangs, there is time to unload kernel modules.
+func TestTimesAddUp(t *testing.T) {
+	if rest := Timeout - trialsEnd - 2*patience; rest < time.Second {
+		t.Errorf("%s is left", rest)
 	}
 }
 
@@ -102,41 +109,9 @@ func TestRunStopsInTime(t *testing.T) {
 	}
 }
 
-// TestThrowAwayThread: what happens to that thread happens to no other, and never to the first one.
-func TestThrowAwayThread(t *testing.T) {
-	for range 20 {
-		var tid int
-		if err := onThrowAwayThread(func() error { tid = unix.Gettid(); return nil }); err != nil {
-			t.Fatal(err)
-		}
-		if tid == os.Getpid() || tid == 0 {
-			t.Fatalf("ran on thread %d of process %d", tid, os.Getpid())
-		}
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("a mount namespace takes root")
-	}
-	own, _ := os.Readlink("/proc/self/ns/mnt")
-	err := onThrowAwayThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			return nil //nolint:nilerr // this machine does not allow it, which is not what is tested
-		}
-		if other, _ := os.Readlink("/proc/thread-self/ns/mnt"); other == own {
-			return errors.New("no namespace of its own")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	if now, _ := os.Readlink("/proc/self/ns/mnt"); now != own {
-		t.Error("the process has changed its mount namespace")
-	}
-}
-
 func TestOfCapturedMachine(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, host.SnapshotFile), []byte(`{"trials":{"nft":{"ok":false,"detail":"no"},"kmsg":{"ok":true}}}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, host.SnapshotFile), []byte(`{"trials":{"nft":{"ok":false,"detail":"no"},"kmsg":{"ok":true}},"numbers":{"fsync_p99_ms":4.5}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := host.Load(dir)
@@ -144,7 +119,7 @@ func TestOfCapturedMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Of(s)
-	if r.OK("nft") != host.Is(false) || r.OK(Kmsg) != host.Is(true) || r.OK(Overlay).OK {
+	if r.OK("nft") != host.Is(false) || r.OK(Kmsg) != host.Is(true) || r.OK(Overlay).OK || r[Fsync] != (Result{OK: host.Is(true), Detail: "4.5 ms", Value: host.Is(4.5)}) {
 		t.Errorf("%+v", r)
 	}
 }

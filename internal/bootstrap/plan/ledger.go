@@ -20,7 +20,7 @@ const (
 // Kind says what a target is.
 type Kind string
 
-// The kinds that the ledger can reverse by itself; any other is a note for the step's own Undo.
+// The kinds that the ledger can reverse by itself; any other is a note, which its Reversal undoes, or the step's own Undo.
 const (
 	File  Kind = "file"  // a regular file, a symbolic link or nothing, at a path
 	Dir   Kind = "dir"   // a folder; reversed only while it is empty
@@ -38,6 +38,8 @@ type Record struct {
 	Target string    `json:"target,omitempty"`
 	Before *Image    `json:"before,omitempty"`
 	After  *Image    `json:"after,omitempty"`
+
+	Reversal *Reversal `json:"reversal,omitempty"` // of a note that commands reverse
 }
 
 // Ledger is the record of every change, written before it is made.

@@ -19,6 +19,9 @@ type Store struct {
 	Journal *Journal
 	Ledger  *Ledger
 
+	// Run runs the commands that undo changes; nil means [command.Run].
+	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
+
 	dir  string
 	root string
 	lock *os.File
@@ -87,13 +90,13 @@ func (s *Store) reverse(ctx context.Context, log *slog.Logger, now func() time.T
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		op, err := s.reverseOne(c)
+		op, err := s.reverseOne(ctx, c)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot undo the change of %s: %w", c.Target, err))
 			continue
 		}
 		if op == Left {
-			log.Warn("left alone, since it was changed by somebody else", "target", c.Target, "step", c.Step)
+			log.Warn("left alone, since somebody else has changed it or needs it", "target", c.Target, "step", c.Step)
 		}
 		if err := s.Ledger.add(Record{Time: now(), Op: op, ID: c.ID}); err != nil {
 			errs = append(errs, err)
@@ -102,11 +105,14 @@ func (s *Store) reverse(ctx context.Context, log *slog.Logger, now func() time.T
 	return errors.Join(errs...)
 }
 
-func (s *Store) reverseOne(c Record) (Op, error) {
+func (s *Store) reverseOne(ctx context.Context, c Record) (Op, error) {
 	switch c.Kind {
 	case File, Dir, Value:
-	default: // a note: the step's Undo has seen to it
-		return Undone, nil
+	default:
+		if c.Reversal != nil {
+			return s.undo(ctx, *c.Reversal)
+		}
+		return Undone, nil // the step's Undo has seen to it
 	}
 	path := s.path(c.Target)
 	present, err := look(c.Kind, path)

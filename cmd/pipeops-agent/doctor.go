@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/doctor"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+)
+
+func newDoctor(g *globals) *cobra.Command {
+	var root, code string
+	var try, all bool
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what is wrong with this machine, its cluster and the agent, and the way out; changes nothing",
+		Long: `Look at this machine, at the cluster and at the running agent, and list what is not as it should be, the worst first.
+It works before an install too, and says whether one would succeed. Exit code 0 if nothing is wrong, 40 if the cluster or
+the agent is not healthy, 10 or 12 if there is none and this machine would be refused.`,
+		Args: cli.Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			if command.Flags().Changed("explain") {
+				return explain(g, command, code)
+			}
+			patient, err := examine(command, g, root, try)
+			if err != nil {
+				return err
+			}
+			report := doctor.Examine(patient)
+			err = g.Print(command.OutOrStdout(), report, func(w io.Writer) error {
+				p := console.PageFor(w, os.Getenv)
+				p.All = all
+				showReport(p, patient.Facts, report)
+				_, err := p.WriteTo(w)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return cli.Told(report.Err())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&root, "root", "", "examine a captured machine in this folder instead of this one")
+	flags.BoolVar(&try, "trials", false, trialsFlag)
+	flags.BoolVarP(&all, "verbose", "v", false, "leave nothing out")
+	registerExplain(command, &code)
+	return command
+}
+
+// examine collects all that can be seen of a machine; nothing is judged.
+func examine(command *cobra.Command, g *globals, root string, try bool) (doctor.Patient, error) {
+	system, err := openSystem(root)
+	if err != nil {
+		return doctor.Patient{}, err
+	}
+	p := doctor.Patient{Trials: trial.Of(system), Request: distro.Request{Adopt: true}, Now: time.Now()}
+	p.Facts = host.Collect(command.Context(), system)
+	if !system.Live() {
+		return p, nil
+	}
+	c, err := g.load(os.Getenv)
+	if err != nil && !denied(g.config) {
+		p.Settings = err
+	}
+	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes = c.Distro, c.Kubeconfig, c.K3sVersion
+	if try {
+		if p.Trials, err = trials(command.Context(), system); err != nil {
+			return p, err
+		}
+	}
+	id, err := identity.Load(filepath.Join(g.state, "identity"))
+	switch {
+	case err == nil:
+		p.Enrolled, p.Expires = true, id.Expires()
+	case errors.Is(err, fs.ErrPermission):
+		p.Enrolled = true
+	case !reason.Is(err, reason.IdentityMissing):
+		p.Enrolled, p.Identity = true, err
+	}
+	status, err := localapi.Fetch(command.Context(), g.socket)
+	if err != nil {
+		p.Silence = err
+	} else {
+		p.Agent = &status
+	}
+	return p, nil
+}
+
+// denied reports whether a file is there that is not ours to read.
+func denied(path string) bool {
+	file, err := os.Open(path)
+	if err == nil {
+		_ = file.Close()
+	}
+	return errors.Is(err, fs.ErrPermission)
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// maxOfKind is how many changes of one kind are shown unless all are asked for.
+const maxOfKind = 8
+
+// showPlan shows a plan so that it is read in ten seconds: what the machine is, what fits and why not the others, what will
+// be changed and what that costs, what others have to do, what is not as it should be.
+func showPlan(p *console.Page, plan bootstrap.Plan) {
+	d := plan.Decision
+	p.Line(0, console.Bold, "%s", plan.Facts.Summary())
+	p.Blank()
+	d.ShowChoice(p)
+	if d.Chosen != "" && !plan.Unavailable {
+		p.Blank()
+		showChanges(p, plan)
+	}
+	if plan.Unavailable {
+		planRow(p, "But", "this version cannot install "+d.Chosen+" yet: install says so before it changes anything ["+string(reason.DistroNotAvailable)+"]", console.Yellow)
+	}
+	d.ShowRemedies(p)
+	if d.Chosen != "" && !plan.Unavailable {
+		showCosts(p, plan)
+	} else if d.Err() != nil {
+		planRow(p, "Exit code", fmt.Sprint(reason.Exit(d.Err()))+"; plan --explain CODE tells more of a reason", console.Dim)
+	}
+	d.ShowElsewhere(p)
+	d.ShowWarnings(p)
+	if p.All {
+		showSteps(p, plan.Steps)
+	}
+}
+
+func planRow(p *console.Page, label, text string, style console.Style) {
+	p.Row(console.Row{Label: label, Column: distro.Column, Text: text, Look: console.Bold, Style: style})
+}
+
+// showChanges groups what the steps change, in the order in which people ask.
+func showChanges(p *console.Page, plan bootstrap.Plan) {
+	kinds := []struct {
+		label string
+		items []string
+	}{{label: "Files"}, {label: "Units"}, {label: "Settings"}, {label: "Packages"}, {label: "Also"}}
+	for _, s := range plan.Steps {
+		for _, change := range s.Changes {
+			i, text := kindOfChange(change)
+			if i >= len(kinds) {
+				continue
+			}
+			if path, _, remark := strings.Cut(text, " ("); remark && i == 0 && !p.All {
+				text = path
+			}
+			kinds[i].items = append(kinds[i].items, text)
+		}
+	}
+	for _, c := range plan.Facts.Clusters {
+		if c.Ours.Value && c.Name == plan.Decision.Chosen {
+			planRow(p, "In place", c.Name+" of pipeops-agent, "+map[bool]string{true: "running", false: "not running"}[c.State == host.Running]+
+				"; what is as it should be is left alone", console.Green)
+		}
+	}
+	for _, k := range kinds {
+		label := k.label
+		n := p.Most(len(k.items), maxOfKind)
+		for _, item := range k.items[:n] {
+			planRow(p, label, item, "")
+			label = ""
+		}
+		p.More(distro.Column, len(k.items)-n)
+	}
+}
+
+// kindOfChange sorts a change that a step announces: the index of its group in showChanges, and its text there. Downloads
+// have a line of their own.
+func kindOfChange(change string) (kind int, text string) {
+	const files, units, settings, packages, also, download = 0, 1, 2, 3, 4, 5
+	if text, ok := strings.CutPrefix(change, "systemd unit "); ok {
+		return units, text
+	}
+	if text, ok := strings.CutPrefix(change, "downloads from "); ok {
+		return download, text
+	}
+	first, _, _ := strings.Cut(change, " ")
+	switch {
+	case strings.HasPrefix(change, "/"):
+		return files, change
+	case strings.HasPrefix(change, "package"):
+		_, text, _ := strings.Cut(change, " ")
+		return packages, cmp.Or(text, change)
+	case strings.Contains(first, "="), strings.Contains(change, " = "):
+		return settings, change
+	}
+	return also, change
+}
+
+// showCosts tells what an install takes: bytes, reboots.
+func showCosts(p *console.Page, plan bootstrap.Plan) {
+	var bytes int64
+	var from []string
+	var proofs []string
+	for _, s := range plan.Steps {
+		bytes += s.Bytes
+		for _, change := range s.Changes {
+			if source, ok := strings.CutPrefix(change, "downloads from "); ok {
+				from = append(from, source)
+			}
+		}
+		if len(s.Changes) == 0 {
+			proofs = append(proofs, lowerFirst(s.Title))
+		}
+	}
+	switch {
+	case bytes > 0 && len(from) > 0:
+		planRow(p, "Download", host.Bytes(uint64(bytes))+" from "+strings.Join(from, ", "), "")
+	case bytes > 0:
+		planRow(p, "Download", host.Bytes(uint64(bytes)), "")
+	case len(from) > 0:
+		planRow(p, "Download", "from "+strings.Join(from, ", "), "")
+	default:
+		planRow(p, "Download", "nothing", "")
+	}
+	var reboots []string
+	for _, r := range plan.Decision.Remedies {
+		if r.Cost == reason.CostReboot {
+			reboots = append(reboots, r.Title)
+		}
+	}
+	if len(reboots) > 0 {
+		planRow(p, "Reboot", "one, since: "+strings.Join(reboots, ", "), console.Yellow)
+	} else {
+		planRow(p, "Reboot", "none", "")
+	}
+	if len(proofs) > 0 {
+		planRow(p, "Proof", "at the end: "+strings.Join(proofs, "; "), "")
+	}
+}
+
+// lowerFirst makes a title part of a sentence.
+func lowerFirst(s string) string {
+	if len(s) < 2 || s[1] >= 'A' && s[1] <= 'Z' { // an abbreviation
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}
+
+func showSteps(p *console.Page, steps []bootstrap.PlannedStep) {
+	for i, s := range steps {
+		label := ""
+		if i == 0 {
+			p.Blank()
+			label = "Steps"
+		}
+		planRow(p, label, fmt.Sprintf("%-16s %s", s.ID, s.Title), "")
+	}
+}

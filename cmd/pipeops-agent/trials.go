@@ -1,0 +1,73 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+)
+
+// trialsFlag is what the flag --trials says of itself.
+const trialsFlag = "also try what this machine allows and undo it at once, within 8 s; needs root"
+
+// trials runs the trials on this machine, or takes those of a captured one. The results are complete if a trial could not
+// be undone, too.
+func trials(ctx context.Context, s *host.System) (trial.Results, error) {
+	if !s.Live() {
+		return trial.Of(s), nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, reason.Newf(reason.HostNotRoot, "--trials was given to user %d", os.Geteuid())
+	}
+	return trial.Run(ctx, trial.Env{})
+}
+
+// probed is the document that probe --trials prints.
+type probed struct {
+	host.Report
+	Trials trial.Results `json:"trials"`
+}
+
+// showTrials shows the results, in the order in which they were tried.
+func showTrials(p *console.Page, results trial.Results) {
+	titles := map[string]string{}
+	var names []string
+	for _, t := range trial.All() {
+		titles[t.Name] = t.Title
+		names = append(names, t.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(results)) { // a capture may hold those of another version
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	p.Blank()
+	p.Line(0, console.Bold, "Trials")
+	for _, name := range names {
+		r, ok := results[name]
+		if !ok {
+			continue
+		}
+		outcome, style := "unknown", console.Dim
+		if ok, known := r.OK.Get(); known {
+			outcome, style = map[bool]string{true: "yes", false: "no"}[ok], map[bool]console.Style{true: "", false: console.Yellow}[ok]
+		}
+		if r.Detail != "" {
+			outcome += ", " + r.Detail
+		}
+		p.Row(console.Row{Indent: 2, Column: 12, Label: outcomeLabel(name), Text: cmp.Or(titles[name], name) + ": " + outcome, Style: style})
+	}
+}
+
+// outcomeLabel is the short name of a trial: what it is about.
+func outcomeLabel(name string) string {
+	first, _, _ := strings.Cut(name, "_")
+	return first
+}

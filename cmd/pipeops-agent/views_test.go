@@ -1,0 +1,143 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/config"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/doctor"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const machines = "../../internal/host/testdata/machines"
+
+// planOf is the plan of a captured machine, as on amd64 wherever the test runs.
+func planOf(t *testing.T, name string) bootstrap.Plan {
+	t.Helper()
+	s := settings{adopt: true}
+	o, err := s.options(&globals{state: config.StateDir, config: config.Path, socket: config.Socket}, config.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Install.Arch = "amd64"
+	if o.Host, err = host.Load(filepath.Join(machines, name)); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := bootstrap.MakePlan(t.Context(), o, trial.Of(o.Host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// TestViews compares what people see of some captured machines on 80 columns with golden files.
+func TestViews(t *testing.T) {
+	for _, name := range []string{"debian12-vm", "vps-1gb", "lxc-privileged", "two-clusters", "k3s-ours-running", "nothing-known"} {
+		t.Run(name, func(t *testing.T) {
+			plan := planOf(t, name)
+			p := &console.Page{Width: 80}
+			showPlan(p, plan)
+			goldenView(t, name+".plan.txt", p.String())
+			patient := doctor.Patient{Facts: plan.Facts, Request: distro.Request{Adopt: true}, Now: time.Unix(1_800_000_000, 0)}
+			p = &console.Page{Width: 80}
+			showReport(p, plan.Facts, doctor.Examine(patient))
+			goldenView(t, name+".doctor.txt", p.String())
+			p = &console.Page{Width: 80}
+			plan.Facts.Show(p)
+			goldenView(t, name+".probe.txt", p.String())
+		})
+	}
+}
+
+func goldenView(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata/views", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got), -update writes it:\n%s", path, diff)
+	}
+}
+
+// TestPlansAreShort: the plan of every captured machine is read without scrolling much.
+func TestPlansAreShort(t *testing.T) {
+	entries, err := os.ReadDir(machines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		p := &console.Page{Width: 80}
+		showPlan(p, planOf(t, e.Name()))
+		if lines := strings.Count(p.String(), "\n"); lines > 45 {
+			t.Errorf("the plan of %s has %d lines:\n%s", e.Name(), lines, p)
+		}
+	}
+}
+
+// TestPlanWithEverything: a plan with far more of each kind than any machine has so far stays readable, and with -v is whole.
+func TestPlanWithEverything(t *testing.T) {
+	plan := planOf(t, "debian12-vm")
+	d := &plan.Decision
+	for i, k := range d.Candidates {
+		for range 20 {
+			d.Candidates[i].Warnings = append(k.Warnings, d.Candidates[i].Warnings...)
+			d.Candidates[i].Warnings = append(d.Candidates[i].Warnings, distro.Reason{Code: reason.HostCPU, Title: "too few CPUs", Evidence: "1 CPU", Fix: "more", Where: reason.OuterHost})
+			d.Candidates[i].Unknown = append(d.Candidates[i].Unknown, "vxlan")
+		}
+	}
+	for range 20 {
+		d.Remedies = append(d.Remedies, distro.Remedy{ID: "sysctl", Title: "kernel settings are raised", Evidence: "128 inotify instances", Cost: reason.CostSysctl, Risk: "none that we know"})
+	}
+	d.Remedies = append(d.Remedies, distro.Remedy{ID: "kernel-cmdline", Title: "the memory controller is switched on", Cost: reason.CostReboot})
+	d.Consent = []distro.Remedy{{Title: "iptables is installed", Cost: reason.CostPackage}, {Title: "cgroup v2", Cost: reason.CostReboot}}
+	d.Outer = []distro.Patch{
+		{Host: "Proxmox VE", Lines: []distro.PatchLine{
+			{Text: "pct set 101 --features nesting=1", Risk: "the container may mount"},
+			{Text: "pct set 101 --features nesting=1,keyctl=1 --and more words so that it does not fit", Risk: "the container may use the keyring of the host, and other things"},
+			{Text: "lxc.cap.drop:", File: "/etc/pve/lxc/101.conf", Risk: "root in the container keeps all capabilities"},
+		}},
+	}
+	plan.Steps = append(plan.Steps, bootstrap.PlannedStep{ID: "package", Title: "Install packages", Changes: []string{"package iptables", "net.ipv4.ip_forward = 1"}, Bytes: 75 << 20})
+	p := &console.Page{Width: 80}
+	showPlan(p, plan)
+	goldenView(t, "everything.plan.txt", p.String())
+	if n := strings.Count(p.String(), "\n"); n > 80 {
+		t.Errorf("%d lines", n)
+	}
+	all := &console.Page{Width: 80, All: true}
+	showPlan(all, plan)
+	for _, want := range []string{"k3s-unit", "Reboot one, since: the memory controller is switched on", "Settings net.ipv4.ip_forward = 1"} {
+		if !strings.Contains(strings.Join(strings.Fields(all.String()), " "), want) {
+			t.Errorf("%q is missing in\n%s", want, all)
+		}
+	}
+	if strings.Contains(all.String(), "-v shows them") {
+		t.Error("-v leaves something out")
+	}
+}

@@ -1,0 +1,175 @@
+// Package doctor judges a machine with or without an install: what of the facts, the decision, the agent's own conditions
+// and its cluster is not as it should be, how bad that is, and the way out. It reads nothing and changes nothing.
+package doctor
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
+)
+
+// Patient is all that is known of a machine. Whatever was not looked at is zero.
+type Patient struct {
+	Facts   host.Facts
+	Trials  trial.Results
+	Request distro.Request // its Distro is that of the settings
+
+	Settings error            // why the settings cannot be used; nil if they can
+	Enrolled bool             // the machine has an identity at a gateway
+	Identity error            // why that identity cannot be used; nil if it can, or there is none
+	Expires  time.Time        // when the certificate of that identity ends; zero is unknown
+	Agent    *localapi.Status // nil: it did not answer, or was not asked
+	Silence  error            // why it did not answer; nil if it was not asked
+	Now      time.Time
+}
+
+// Severity says how bad a finding is.
+type Severity string
+
+// The severities, worst first.
+const (
+	Broken    Severity = "broken"    // the cluster or the agent does not do its work, or the machine cannot be one
+	Attention Severity = "attention" // it works, and will or may not for long
+	Note      Severity = "note"      // good to know
+)
+
+// Severities returns them, worst first.
+func Severities() []Severity { return []Severity{Broken, Attention, Note} }
+
+// Finding is something that is not as it should be. Code is that of the catalogue; "" where there is none.
+type Finding struct {
+	Severity Severity     `json:"severity"`
+	Code     reason.Code  `json:"code"`
+	Title    string       `json:"title"`
+	Evidence string       `json:"evidence"`
+	Fix      string       `json:"fix"`
+	Where    reason.Where `json:"where"`
+	Cost     reason.Cost  `json:"cost"`
+	Doc      string       `json:"doc"`
+
+	harmless bool // it does not make what is installed worse
+}
+
+// The verdicts.
+const (
+	Healthy      = "healthy"
+	Degraded     = "degraded"
+	Unwell       = "broken"
+	NotInstalled = "not installed"
+)
+
+// Report is the judgement: the document that `doctor -o json` prints.
+type Report struct {
+	Verdict  string    `json:"verdict"`
+	Findings []Finding `json:"findings"` // worst first
+
+	chosen  string
+	refusal error
+}
+
+// Examine judges. It is a pure function: the same patient gives the same report.
+func Examine(p Patient) Report {
+	installed := p.installed()
+	d := decide(p, installed)
+	r := Report{Verdict: NotInstalled, Findings: []Finding{}, chosen: d.Chosen}
+	if installed {
+		r.add(p.agentFindings()...)
+		r.add(p.clusterFindings()...)
+	} else {
+		r.refusal = d.Err()
+	}
+	if p.Settings != nil {
+		r.add(ofError(reason.Usage, p.Settings))
+		if !installed {
+			r.refusal = p.Settings
+		}
+	}
+	if p.Identity != nil {
+		r.add(ofError(reason.IdentityMissing, p.Identity))
+	}
+	r.add(p.decisionFindings(d, installed)...)
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Compare(slices.Index(Severities(), a.Severity), slices.Index(Severities(), b.Severity))
+	})
+	if installed {
+		r.Verdict = r.judge()
+	}
+	return r
+}
+
+// add adds findings, except those that say the same as one that is there.
+func (r *Report) add(all ...Finding) {
+	for _, f := range all {
+		if !slices.ContainsFunc(r.Findings, func(g Finding) bool { return g.Code == f.Code && g.Evidence == f.Evidence }) {
+			r.Findings = append(r.Findings, f)
+		}
+	}
+}
+
+// judge is the verdict on what is installed.
+func (r *Report) judge() string {
+	verdict := Healthy
+	for _, f := range r.Findings {
+		switch {
+		case f.Severity == Broken:
+			return Unwell
+		case f.Severity == Attention && !f.harmless:
+			verdict = Degraded
+		}
+	}
+	return verdict
+}
+
+// Count returns how many findings have a severity.
+func (r Report) Count(s Severity) int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Severity == s {
+			n++
+		}
+	}
+	return n
+}
+
+// Chosen is the distribution that is installed, or would be; "" is none.
+func (r Report) Chosen() string { return r.chosen }
+
+// Err returns nil if nothing is wrong. With an install the exit code of the error is 40; without one it is that of the
+// refusal, 10 or 12.
+func (r Report) Err() error {
+	if r.Verdict == NotInstalled {
+		return r.refusal
+	}
+	if r.Verdict == Healthy {
+		return nil
+	}
+	worst := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Severity == Broken || !f.harmless && f.Severity == Attention })
+	e := reason.New(reason.ClusterUnhealthy, r.Findings[worst].Evidence, nil)
+	if f := r.Findings[worst]; f.Code != "" {
+		e = reason.New(f.Code, f.Evidence, nil).WithFix(f.Fix)
+		e.Exit = reason.ExitUnhealthy
+	}
+	return e
+}
+
+// ofError makes a finding of what went wrong while something was read. Its code is its own, or else the one given.
+func ofError(code reason.Code, err error) Finding {
+	var e *reason.Error
+	if errors.As(err, &e) {
+		return found(Broken, e.Code, text(err), e.Fix)
+	}
+	return found(Broken, code, err.Error(), "")
+}
+
+// found makes a finding of an entry of the catalogue. The fix is that of the entry unless another one is given.
+func found(s Severity, code reason.Code, evidence, fix string) Finding {
+	e := reason.Lookup(code)
+	return Finding{Severity: s, Code: code, Title: e.Title, Evidence: evidence, Fix: cmp.Or(fix, e.Fix), Where: e.Where, Cost: e.Cost, Doc: e.Doc()}
+}

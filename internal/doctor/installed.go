@@ -1,0 +1,143 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// installed reports whether pipeops-agent was installed on the machine, or has begun to be. Settings alone say nothing: they
+// may have been put in place before.
+func (p Patient) installed() bool {
+	return p.Enrolled || p.Agent != nil || reason.Is(p.Silence, reason.HostNotRoot) || slices.ContainsFunc(p.Facts.Clusters, ours)
+}
+
+func ours(c host.Cluster) bool { return c.Ours.Value }
+
+// distribution is the one that was installed; distro.Auto if that is not known.
+func (p Patient) distribution() string {
+	if p.Agent != nil && p.Agent.Distro != "" {
+		return p.Agent.Distro
+	}
+	for _, c := range p.Facts.Clusters {
+		if _, known := distro.Get(c.Name); known && ours(c) {
+			return c.Name
+		}
+	}
+	if p.Request.Distro == "" {
+		return distro.Auto
+	}
+	return p.Request.Distro
+}
+
+// agentFindings judges what the agent says of itself, or that it says nothing.
+func (p Patient) agentFindings() []Finding {
+	var all []Finding
+	switch {
+	case p.Agent != nil:
+		for _, c := range health.All() {
+			if f, ok := condition(c, p.Agent.Conditions); ok {
+				all = append(all, f)
+			}
+		}
+		return all
+	case reason.Is(p.Silence, reason.HostNotRoot):
+		all = append(all, found(Note, reason.HostNotRoot, "the agent answers to root only", ""))
+	case p.Silence != nil:
+		all = append(all, found(Broken, reason.AgentNotRunning, text(p.Silence), "systemctl start pipeops-agent; journalctl -u pipeops-agent says why it stopped"))
+	}
+	if !p.Expires.IsZero() && p.Now.After(p.Expires) {
+		all = append(all, found(Attention, reason.CertificateExpired, "at "+p.Expires.UTC().Format(time.RFC3339), ""))
+	}
+	return all
+}
+
+// text is what was seen, without the title.
+func text(err error) string {
+	var e *reason.Error
+	if errors.As(err, &e) && e.Evidence != "" {
+		return e.Evidence
+	}
+	return err.Error()
+}
+
+// condition judges one of the agent's conditions. One that nobody has reported yet, and that nothing hangs on, says nothing.
+func condition(declared health.Condition, reported []wire.Condition) (Finding, bool) {
+	c := wire.Condition{Type: declared.Type, Status: health.Unknown}
+	for _, r := range reported {
+		if r.Type == declared.Type {
+			c = r
+		}
+	}
+	if c.Status == health.True || c.Status != health.False && !declared.Vital {
+		return Finding{}, false
+	}
+	severity := Attention
+	if declared.Vital {
+		severity = Broken
+	}
+	evidence := fmt.Sprintf("the condition %s is %s", c.Type, c.Status)
+	for _, part := range []string{c.Reason, c.Message} {
+		if part != "" {
+			evidence += ": " + part
+		}
+	}
+	f := found(severity, codeOf(c), evidence, "")
+	if !c.Since.IsZero() {
+		f.Evidence += ", since " + c.Since.UTC().Format(time.RFC3339)
+	}
+	return f, true
+}
+
+// codeOf finds the entry of the catalogue for a condition: many give a code as their reason.
+func codeOf(c wire.Condition) reason.Code {
+	if e, ok := reason.Find(c.Reason); ok {
+		return e.Code
+	}
+	switch c.Type {
+	case health.Tunnel:
+		return reason.GatewayUnreachable
+	case health.Certificate:
+		return reason.CertificateExpired
+	case health.DesiredState:
+		return reason.ProjectUnreachable
+	}
+	return reason.ClusterUnhealthy
+}
+
+// clusterFindings looks for contradictions between what was installed and what is there.
+func (p Patient) clusterFindings() []Finding {
+	var all []Finding
+	for _, c := range p.Facts.Clusters {
+		switch {
+		case !ours(c):
+		case c.State == host.Stopped:
+			all = append(all, found(Broken, reason.ClusterUnhealthy, c.Name+", which pipeops-agent installed, is not running",
+				fmt.Sprintf("systemctl start %s; journalctl -u %s says why it stopped", c.Unit, c.Unit)))
+		case c.State == host.Debris:
+			all = append(all, found(Broken, reason.ClusterUnhealthy, c.Name+" is there in part only: what starts it is missing",
+				"run pipeops-agent install again: it puts back what is missing"))
+		}
+	}
+	name := p.distribution()
+	if name == distro.K3s && p.Facts.Clusters != nil && !slices.ContainsFunc(p.Facts.Clusters, func(c host.Cluster) bool { return c.Name == name && c.Ours.Or(true) }) {
+		all = append(all, found(Broken, reason.ClusterNone, name+" was installed here, and is gone", "run pipeops-agent install again: it puts back what is missing"))
+	}
+	return all
+}
+
+// runs reports whether the cluster that was installed does its work, as far as one can see.
+func (p Patient) runs() bool {
+	if p.Agent != nil {
+		_, ok := condition(health.Condition{Type: health.ClusterReachable, Vital: true}, p.Agent.Conditions)
+		return !ok
+	}
+	return slices.ContainsFunc(p.Facts.Clusters, func(c host.Cluster) bool { return c.State == host.Running && c.Ours.Or(true) })
+}

@@ -1,0 +1,134 @@
+package host
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// network groups what matters about the network; most bounds lists.
+func (f Facts) network(most func(int) int) section {
+	s := section{title: "Network"}
+	s.add("Address", f.Addresses.text())
+	s.add("Links", f.links(most(maxShown)))
+	s.add("Routes", f.routes(most(maxShown)))
+	s.add("Names", f.DNS.text())
+	s.add("Firewall", f.Firewall.text())
+	s.add("Proxy", f.Proxy.text())
+	s.add("Ports", f.ports(most(maxOwnersShown)))
+	return s
+}
+
+func (a Addresses) text() string {
+	var parts []string
+	if a.Node != "" {
+		parts = append(parts, a.Node)
+	}
+	v4, known4 := a.IPv4.Get()
+	v6, known6 := a.IPv6.Get()
+	switch {
+	case !known4 && !known6:
+	case v4 && v6:
+		parts = append(parts, "IPv4 and IPv6")
+	case v4:
+		parts = append(parts, "IPv4 only")
+	case v6:
+		parts = append(parts, "IPv6 only")
+	case known4 && known6:
+		parts = append(parts, "no way out")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// links names the interfaces that are up and have a device behind them.
+func (f Facts) links(most int) string {
+	var all []string
+	for _, l := range f.Links {
+		if l.Up && !l.Virtual {
+			all = append(all, fmt.Sprintf("%s (MTU %d)", l.Name, l.MTU))
+		}
+	}
+	return few(all, most)
+}
+
+// routes names what lies behind another host, apart from the rest of the world.
+func (f Facts) routes(most int) string {
+	var all []string
+	for _, r := range f.Routes {
+		if r.Gateway && r.Destination != "0.0.0.0/0" && r.Destination != "::/0" {
+			all = append(all, r.Destination+" over "+r.Interface)
+		}
+	}
+	return few(all, most)
+}
+
+func (d DNS) text() string {
+	s := few(d.Nameservers, 3)
+	if d.Loopback.Value {
+		s += " on this machine only"
+		if len(d.Servers) > 0 {
+			s += ", behind it " + few(d.Servers, 3)
+		}
+	}
+	if len(d.Wildcard) > 0 {
+		s += "; every name exists in " + few(d.Wildcard, 3)
+	}
+	return s
+}
+
+func (w Firewall) text() string {
+	var parts []string
+	if w.UFW.Value {
+		parts = append(parts, "ufw")
+	}
+	if w.Firewalld.Value {
+		parts = append(parts, "firewalld")
+	}
+	if len(w.Rejects) > 0 {
+		parts = append(parts, "rules that reject ("+few(w.Rejects, 3)+")")
+	}
+	if w.Forward == "drop" {
+		parts = append(parts, "forwarded packets are dropped")
+	}
+	if len(parts) == 0 && w.UFW.OK && w.Firewalld.OK {
+		return "none is active"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (x Proxy) text() string {
+	s := or(x.HTTPS, x.HTTP)
+	if s != "" && x.Source != "" {
+		s += " (" + x.Source + ")"
+	}
+	return s
+}
+
+// maxPortsOfOne bounds the ports that are shown of one program.
+const maxPortsOfOne = 8
+
+// ports names the TCP ports that are listened on by their owners: "sshd 22; k3s-server 6443 6444".
+func (f Facts) ports(most int) string {
+	if f.Listening == nil {
+		return unknownText
+	}
+	var owners []string
+	held := map[string][]string{}
+	for _, l := range f.Listening {
+		if l.Proto != "tcp" {
+			continue
+		}
+		owner := or(l.Owner, "somebody")
+		if held[owner] == nil {
+			owners = append(owners, owner)
+		}
+		held[owner] = append(held[owner], strconv.Itoa(l.Port))
+	}
+	for i, owner := range owners {
+		owners[i] = owner + " " + few(held[owner], maxPortsOfOne)
+	}
+	if left := len(owners) - most; left > 1 {
+		owners = append(owners[:most], fmt.Sprintf("and %d more programs", left))
+	}
+	return or(strings.Join(owners, "; "), "none in use")
+}

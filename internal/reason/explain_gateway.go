@@ -1,0 +1,48 @@
+package reason
+
+// explainGateway explains what concerns the gateway, identities and projects.
+func explainGateway(code Code) string {
+	switch code {
+	case "GATEWAY_UNREACHABLE":
+		return "No connection to the gateway comes about: its name does not resolve, nobody listens, or a firewall drops the packets. The agent needs one outgoing TCP connection and tries again with growing pauses."
+	case "GATEWAY_UNTRUSTED":
+		return "The gateway showed a certificate of another authority than the one whose digest is in the join token. Somebody is in between, such as a proxy that opens TLS, or the address is that of another gateway."
+	case "GATEWAY_REFUSED":
+		return "The gateway answered, and said no. What it said is in the evidence."
+	case "GATEWAY_STOPPING":
+		return "The gateway announced that it is stopping, so that the agent connects again elsewhere or later."
+	case "GATEWAY_NOT_RUNNING":
+		return "The command speaks to the gateway of this machine by a socket in its data folder, and nobody answers there."
+	case "TOKEN_MALFORMED":
+		return "A join token has three parts, pat_<id>.<secret>.<digest>; what was given lacks some of it, as it does after a copy that missed the end."
+	case "TOKEN_UNKNOWN":
+		return "The gateway has no join token with this id, or the secret does not belong to it."
+	case "TOKEN_USED":
+		return "A join token enrols one machine, once. If you did not use it, somebody else did: look at the gateway's clusters."
+	case "TOKEN_EXPIRED":
+		return "A join token is valid for a limited time, by the clock of the gateway."
+	case "IDENTITY_MISSING":
+		return "There is no key and certificate of this machine below /var/lib/pipeops-agent/identity: it has never been enrolled, or the folder was removed."
+	case "IDENTITY_REVOKED":
+		return "The gateway has revoked this machine, has removed its cluster, or another machine has enrolled under its name. A new enrolment is needed."
+	case "ALREADY_ENROLLED":
+		return "This machine has an identity at a gateway, and install was told of another gateway or another name. One machine is one cluster at one gateway."
+	case "CERTIFICATE_EXPIRED":
+		return "The certificate of this machine is valid for 24 hours and renewed long before they end; the machine was off or cut off for longer, or its clock is wrong. The gateway accepts it for a renewal, and for nothing else."
+	case "SESSION_REPLACED":
+		return "The gateway holds one tunnel for each identity, and another one with the same identity was opened. If it comes again and again, two machines share one identity: one is a copy of the other."
+	case "SESSION_LOST":
+		return "The connection to the gateway broke, or did not answer pings in time."
+	case "PROJECT_UNKNOWN":
+		return "The gateway holds no document of this name for this cluster."
+	case "PROJECT_UNREACHABLE":
+		return "The cluster was reached, but no pod of the project's service answers on the port that it names."
+	case "PROJECT_INVALID":
+		return "The file is not a project, or lacks something; the evidence names the field. Nothing was stored."
+	case "USER_MISSING":
+		return "The gateway names in each request the user for whom it is made, and the agent refuses one without: it would otherwise act with its own rights."
+	case "USER_REFUSED":
+		return "The token in the kubeconfig is not one of this gateway, or no longer."
+	}
+	return ""
+}

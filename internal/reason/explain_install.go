@@ -1,0 +1,28 @@
+package reason
+
+// explainInstall explains what may happen to a command: on its line, while it downloads, while it changes things.
+func explainInstall(code Code) string {
+	switch code {
+	case "USAGE":
+		return "A flag, an argument or a setting is not one that the command knows, or two exclude each other. Nothing was done."
+	case "DOWNLOAD_FAILED":
+		return "The server does not answer, refuses, or sends less than it promised, after several attempts with growing pauses. What has arrived is kept, and the next attempt goes on from there."
+	case "DOWNLOAD_TRUNCATED":
+		return "The connection ended before the whole file had come. What has arrived is kept, and the next attempt goes on from there."
+	case "DOWNLOAD_DIGEST":
+		return "The SHA-256 of the file is not the one in the release's list: it was damaged or exchanged on its way, or the mirror holds another version. Such a file is never used."
+	case "DOWNLOAD_NO_SPACE":
+		return "The file system that holds the agent's state is full. The space is looked at before a download begins and while it runs."
+	case "STEP_FAILED":
+		return "A step of the plan failed, or its effect could not be proved in time; what it had changed was put back from the ledger. The steps before it stay done, and the next run goes on with this one."
+	case "STEP_NOT_ROLLED_BACK":
+		return "A step failed, and something that it had changed could not be put back. The ledger below /var/lib/pipeops-agent names each change with what was there before."
+	case "INTERRUPTED":
+		return "A signal ended the command. The journal says where it was; the next run goes on there."
+	case "BUSY":
+		return "Another install or uninstall holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended."
+	case "AGENT_NOT_RUNNING":
+		return "Nobody answers at the agent's local socket: its service is stopped or fails at its start. journalctl -u pipeops-agent says why."
+	}
+	return ""
+}
