@@ -44,6 +44,7 @@ lint: ## golangci-lint (with staticcheck in it) by .golangci.yml; builds it from
 .PHONY: shellcheck
 shellcheck:
 	shellcheck $(SCRIPTS)
+	shellcheck internal/distro/*.initd
 
 .PHONY: test
 test: ## unit, integration and script tests with the race detector; no root needed

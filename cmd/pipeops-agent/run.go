@@ -23,7 +23,7 @@ func newRun(g *globals) *cobra.Command {
 		Use:   "run",
 		Short: "Run the agent in the foreground, as its unit does",
 		Long: `Run the agent: the tunnel to the gateway, the Kubernetes API for its users, projects, health. It starts and stays
-alive while the gateway or the cluster is down. systemd runs it by pipeops-agent.service.`,
+alive while the gateway or the cluster is down. systemd runs it by pipeops-agent.service, OpenRC by /etc/init.d/pipeops-agent.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := g.load(os.Getenv)

@@ -19,7 +19,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
-	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -76,6 +75,7 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 		p.Unavailable = true
 		return p, nil
 	}
+	o.Install.OpenRC = distro.OpenRC(p.Facts)
 	steps, err := o.changes(p.Decision, nil)
 	if err != nil {
 		return p, err
@@ -115,12 +115,13 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	if err := available(decision); err != nil {
 		return 0, err
 	}
-	systemd, err := unit.Connect(ctx)
+	o.Install.OpenRC = distro.OpenRC(facts)
+	units, closeUnits, err := connect(ctx, o.Install.OpenRC)
 	if err != nil {
-		return 0, reason.New(reason.HostNoSystemd, "D-Bus", err)
+		return 0, err
 	}
-	defer systemd.Close()
-	changes, err := o.changes(decision, systemd)
+	defer closeUnits()
+	changes, err := o.changes(decision, units)
 	if err != nil {
 		return 0, err
 	}
@@ -209,15 +210,15 @@ func (o Options) sameIdentity(id *identity.Identity) error {
 }
 
 // changes lists the steps that change the machine, in their order: the distribution, the agent, and what needs an API
-// server that answers. systemd is nil where the steps are only shown.
-func (o Options) changes(d distro.Decision, systemd distro.Units) ([]plan.Step, error) {
+// server that answers. units is nil where the steps are only shown.
+func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, error) {
 	chosen, ok := distro.Get(d.Chosen)
 	if !ok {
 		return nil, fmt.Errorf("cannot find the distribution %q", d.Chosen)
 	}
 	in := o.Install
 	in.Remedies = d.Remedies
-	in.Units = systemd
+	in.Units = units
 	var steps []plan.Step
 	if chosen.Steps != nil {
 		var err error

@@ -10,7 +10,8 @@ import (
 	units "github.com/pipeopshq/pipeops-agent/systemd"
 )
 
-// AgentService returns the step that writes the agent's own unit, unless a package has brought the same, and starts it.
+// AgentService returns the step that writes the agent's own unit, unless a package has brought the same, or its script for
+// OpenRC, and starts it.
 // The service is restarted when the binary or one of the inputs, such as the text of its configuration, has changed.
 func AgentService(in Install, binary string, inputs ...string) (plan.Step, error) {
 	content, err := units.AgentUnit(binary)
@@ -26,6 +27,13 @@ func AgentService(in Install, binary string, inputs ...string) (plan.Step, error
 			return strings.Join(append([]string{sum}, inputs...), "\x00"), err
 		},
 		timeout: 2 * time.Minute,
+	}
+	if in.OpenRC {
+		script, err := agentScript(binary)
+		if err != nil {
+			return plan.Step{}, err
+		}
+		return s.underOpenRC(script).step(), nil
 	}
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
 		if packaged, err := os.ReadFile(in.path(dir + units.Agent)); err == nil && bytes.Equal(packaged, content) {

@@ -30,7 +30,7 @@ func docker() Requirement {
 		f := unmet("/run/docker.sock does not answer", "a running Docker engine")
 		if _, installed := c.Facts.Commands["docker"]; installed {
 			f.Cost = reason.CostNone
-			return f.fixed("start Docker: systemctl start docker")
+			return f.fixed("start Docker: " + startingLine(c.Facts, "docker"))
 		}
 		return f
 	}}

@@ -51,7 +51,7 @@ func adoptable(c Case) Finding {
 		return met()
 	}
 	if idle := foreign(c.Facts, host.Stopped, host.Doubt); len(idle) > 0 {
-		return unmet(describe(idle), "a running "+names(idle)).fixed("start it first: systemctl start " + idle[0].Unit)
+		return unmet(describe(idle), "a running "+names(idle)).fixed("start it first: " + startingLine(c.Facts, idle[0].Unit))
 	}
 	if ourK3s(c.Facts) {
 		return unmet("the only cluster here is the agent's own", "a running cluster that the agent did not install")

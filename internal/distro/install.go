@@ -31,15 +31,18 @@ type Install struct {
 	ResolvConf  []byte   // resolv.conf for pods; nil lets k3s find one
 	Remedies    []Remedy // that the decision found to be needed, all consented to
 
-	// Units is systemd; nil only where the steps are shown and not run.
+	OpenRC bool // services are OpenRC's, not systemd's
+	// Ready asks k3s under OpenRC, which cannot tell, whether it is of use already; nil means that its API server is asked.
+	Ready func(ctx context.Context) error
+	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
 	Units Units
-	// LastWords returns the last lines that a unit logged; nil means journalctl.
+	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
 	// Run runs a program to its end and returns its output; nil means command.Run.
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }
 
-// Units is what steps need of systemd: a [unit.Manager], or a machine in a test.
+// Units is what steps need of systemd: a [unit.Manager], OpenRC in its place, or a machine in a test.
 type Units interface {
 	Reload(ctx context.Context) error
 	Enable(ctx context.Context, name string) error

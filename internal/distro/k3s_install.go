@@ -83,6 +83,10 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		},
 		timeout: k3sStartUp,
 	}
+	if in.OpenRC {
+		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))
+		unit.ready = k.answers
+	}
 	return append(steps, unit.step()), nil
 }
 

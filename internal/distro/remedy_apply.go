@@ -14,6 +14,8 @@ type application struct {
 	set  func(*k3sInstall, Remedy) error
 	step func(*k3sInstall, Remedy) (plan.Step, error)
 	at   stage
+
+	scripted bool // under OpenRC the script of k3s does it, without a step
 }
 
 // stage says when the step of a remedy comes.
@@ -35,7 +37,7 @@ func applications() []application {
 		{id: RemedyModules, step: (*k3sInstall).modules},
 		{id: RemedySysctl, set: (*k3sInstall).addLimits},
 		{id: RemedyServiceOff, step: (*k3sInstall).servicesOff, at: afterDownload},
-		{id: RemedySharedRoot, step: (*k3sInstall).sharedRoot, at: afterDownload},
+		{id: RemedySharedRoot, step: (*k3sInstall).sharedRoot, at: afterDownload, scripted: true},
 		{id: RemedyNetManager, step: (*k3sInstall).unmanaged, at: afterDownload},
 		{id: RemedyUFW, step: (*k3sInstall).ufw, at: afterDownload},
 		{id: RemedyFirewalld, step: (*k3sInstall).firewalld, at: afterDownload},
@@ -70,7 +72,7 @@ func (k *k3sInstall) applyRemedies() (early, late []plan.Step, err error) {
 				return nil, nil, err
 			}
 		}
-		if a.step != nil {
+		if a.step != nil && !(a.scripted && k.OpenRC) {
 			step, err := a.step(k, r)
 			if err != nil {
 				return nil, nil, err

@@ -48,7 +48,7 @@ func (k *k3sInstall) serviceOff(ctx context.Context, rec *plan.Recorder, name st
 		return err
 	}
 	if s.Enabled() {
-		enable := plan.Reversal{Undo: []string{"systemctl", "enable", name}}
+		enable := plan.Reversal{Undo: enabling(k.OpenRC, name)}
 		err := rec.Act("unit-disabled", name, enable, func() error {
 			return errors.Join(k.Units.Disable(ctx, name), k.Units.Reload(ctx)) // until then systemd answers as before
 		})
@@ -57,14 +57,14 @@ func (k *k3sInstall) serviceOff(ctx context.Context, rec *plan.Recorder, name st
 		}
 	}
 	if s.Active == "active" || s.Active == "activating" {
-		start := plan.Reversal{Undo: []string{"systemctl", "start", name}}
+		start := plan.Reversal{Undo: starting(k.OpenRC, name)}
 		return rec.Act("unit-stopped", name, start, func() error { return k.Units.Stop(ctx, name) })
 	}
 	return nil
 }
 
 // sharedRoot has "/" made a shared mount each time before k3s starts: nobody else does where the system that starts
-// systemd has mounted it otherwise (WSL), and volumes with mount propagation fail.
+// systemd has mounted it otherwise (WSL), and volumes with mount propagation fail. For OpenRC see k3sScript.
 func (k *k3sInstall) sharedRoot(Remedy) (plan.Step, error) {
 	content := ownMarker + ".\n[Service]\nExecStartPre=/bin/mount --make-rshared /\n"
 	k.started = append(k.started, content)

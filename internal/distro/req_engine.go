@@ -93,7 +93,7 @@ func (k containers) reachable() Requirement {
 			return f.fixed("start Docker Desktop with the integration of this distribution on, or install Docker")
 		case installed:
 			f.Cost = reason.CostNone
-			return f.fixed("start Docker: systemctl start docker")
+			return f.fixed("start Docker: " + startingLine(c.Facts, "docker"))
 		}
 		return f
 	}}

@@ -2,6 +2,7 @@ package distro
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,28 +11,36 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 )
 
-// service is a systemd unit that a step writes, enables, starts, and starts anew when what it runs on has changed.
+// service is a systemd unit, or a service of OpenRC, that a step writes, enables, starts, and starts anew when what it runs
+// on has changed.
 type service struct {
 	Install
 	id, title string
 	name      string                 // k3s.service
+	kind      string                 // for people; "" means that it is a systemd unit
 	target    string                 // where its file is written; "" when a package has brought it
+	mode      fs.FileMode            // of the file; 0 means 0644
 	content   []byte                 // of the file
+	log       string                 // the file that it logs to; "" means the journal
+	rotate    string                 // where it is said that the log is to be kept short; "" means nowhere
 	inputs    func() (string, error) // tells apart what the process is started with: binary, configuration
 	timeout   time.Duration          // until it is active
+
+	ready func(ctx context.Context) error // asks whether it is of use already, where being active does not say so
 }
 
 func (s service) step() plan.Step {
 	running := false // before this run
 	step := plan.Step{
 		ID: s.id, Title: s.title, Timeout: s.timeout,
-		Changes: []string{"systemd unit " + s.name + " (enabled, started)"},
+		Changes: []string{s.describe() + " (enabled, started)"},
 		Done: func(ctx context.Context) (bool, error) {
 			present, err := s.present()
 			if err != nil || !present {
@@ -60,15 +69,42 @@ func (s service) step() plan.Step {
 			return s.takeDown(ctx)
 		},
 	}
-	if s.target != "" {
-		step.Changes = append([]string{s.target}, step.Changes...)
+	for _, f := range slices.Backward(s.files()) {
+		step.Changes = append([]string{f.target}, step.Changes...)
 	}
 	return step
 }
 
-func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active string) error {
+// describe names what it is for people.
+func (s service) describe() string {
+	if s.kind != "" {
+		return s.kind
+	}
+	return "systemd unit " + s.name
+}
+
+// serviceFile is a file that belongs to a service.
+type serviceFile struct {
+	target  string
+	mode    fs.FileMode
+	content []byte
+}
+
+// files lists what is written before it is started.
+func (s service) files() []serviceFile {
+	var all []serviceFile
 	if s.target != "" {
-		if err := r.WriteFile(s.target, 0o644, s.content); err != nil {
+		all = append(all, serviceFile{s.target, cmp.Or(s.mode, 0o644), s.content})
+	}
+	if s.rotate != "" {
+		all = append(all, serviceFile{s.rotate, 0o644, rotation(s.log)})
+	}
+	return all
+}
+
+func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active string) error {
+	for _, f := range s.files() {
+		if err := r.WriteFile(f.target, f.mode, f.content); err != nil {
 			return err
 		}
 	}
@@ -96,11 +132,18 @@ func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active strin
 
 func (s service) prove(ctx context.Context) error {
 	err := s.Units.WaitActive(ctx, s.name)
+	if err == nil && s.ready != nil {
+		err = s.waitReady(ctx)
+	}
 	if err == nil {
 		return nil
 	}
 	words := s.LastWords
-	if words == nil {
+	switch {
+	case words != nil:
+	case s.log != "":
+		words = func(context.Context, string) string { return telling(logTail(s.path(s.log))) }
+	default:
 		words = lastWords
 	}
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordsTimeout)
@@ -115,12 +158,14 @@ func (s service) takeDown(ctx context.Context) error {
 	return errors.Join(s.Units.StopAll(ctx, s.name), s.Units.Disable(ctx, s.name), s.Units.ResetFailed(ctx, s.name), atomicfile.Remove(s.stamp()))
 }
 
-// present reports whether the unit's file is as it should be.
+// present reports whether its files are as they should be.
 func (s service) present() (bool, error) {
-	if s.target == "" {
-		return true, nil
+	for _, f := range s.files() {
+		if same, err := sameFile(s.path(f.target), f.mode, f.content); err != nil || !same {
+			return false, err
+		}
 	}
-	return sameFile(s.path(s.target), 0o644, s.content)
+	return true, nil
 }
 
 // stamp is the file that says what the unit was last started with.

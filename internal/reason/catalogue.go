@@ -171,7 +171,7 @@ func All() []Entry {
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
 		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
-		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s", Here, CostNone},
+		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
 		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
@@ -210,6 +210,6 @@ func All() []Entry {
 		{ClusterUnknown, ExitTunnel, "the gateway has no such cluster", "see pipeops-gateway clusters", Gateway, CostNone},
 		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
-		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent", Here, CostNone},
+		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start", Here, CostNone},
 	}
 }

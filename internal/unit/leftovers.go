@@ -36,13 +36,13 @@ func (m *Manager) StopAll(ctx context.Context, name string) error {
 	if state.Cgroup == "" || state.Cgroup == "/" {
 		return nil
 	}
-	return killLeftovers(ctx, "/", state.Cgroup)
+	return KillAll(ctx, state.Cgroup, func() ([]int, error) { return leftovers("/", state.Cgroup) })
 }
 
-// killLeftovers kills, until none is left, the processes of the cgroup and their descendants.
-func killLeftovers(ctx context.Context, root, cgroup string) error {
+// KillAll kills the processes that list returns, until it returns none. Of names what they belong to.
+func KillAll(ctx context.Context, of string, list func() ([]int, error)) error {
 	for range 20 { // what is killed may just be starting another
-		pids, err := leftovers(root, cgroup)
+		pids, err := list()
 		if err != nil || len(pids) == 0 {
 			return err
 		}
@@ -55,11 +55,21 @@ func killLeftovers(ctx context.Context, root, cgroup string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("cannot kill the processes of %s: new ones keep coming", cgroup)
+	return fmt.Errorf("cannot kill the processes of %s: new ones keep coming", of)
 }
 
 // leftovers returns the processes in the cgroup, in those below it, and all their descendants.
 func leftovers(root, cgroup string) ([]int, error) {
+	found, err := Members(root, cgroup)
+	if err != nil {
+		return nil, err
+	}
+	return Descendants(root, found)
+}
+
+// Members returns the processes in the cgroup and in those below it; of a cgroup that is not there, none. Root is where
+// /proc and /sys are.
+func Members(root, cgroup string) (map[int]bool, error) {
 	found := map[int]bool{}
 	for _, hierarchy := range []string{"sys/fs/cgroup", "sys/fs/cgroup/systemd", "sys/fs/cgroup/unified"} {
 		top := filepath.Join(root, hierarchy, cgroup)
@@ -77,6 +87,11 @@ func leftovers(root, cgroup string) ([]int, error) {
 			return nil, fmt.Errorf("cannot list the processes of %s: %w", cgroup, err)
 		}
 	}
+	return found, nil
+}
+
+// Descendants returns these processes and all that they have started, but not this process.
+func Descendants(root string, found map[int]bool) ([]int, error) {
 	if len(found) == 0 {
 		return nil, nil
 	}
@@ -119,6 +134,12 @@ func parents(root string) (map[int]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// Alive reports whether there is a process of this id that has not ended.
+func Alive(root string, pid int) bool {
+	_, alive := parent(filepath.Join(root, "proc", strconv.Itoa(pid), "stat"))
+	return alive
 }
 
 func parent(path string) (int, bool) {

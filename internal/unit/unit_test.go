@@ -83,7 +83,7 @@ func TestKillLeftovers(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := killLeftovers(ctx, root, "/k3s.service"); err != nil {
+	if err := KillAll(ctx, "k3s", func() ([]int, error) { return leftovers(root, "/k3s.service") }); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-waited; err == nil {

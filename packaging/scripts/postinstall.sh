@@ -21,4 +21,6 @@ if [ "$first" = yes ]; then
 	echo "pipeops-agent is here. Next: pipeops-agent plan, then pipeops-agent install --gateway HOST:PORT --token-file FILE"
 elif running; then
 	systemctl try-restart "$unit" || true
+elif [ -d /run/openrc ] && command -v rc-service >/dev/null; then
+	rc-service --ifexists --ifstarted pipeops-agent restart || true
 fi

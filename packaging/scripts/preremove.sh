@@ -7,3 +7,8 @@ remove | 0) ;;
 esac
 if [ -d /run/systemd/system ]; then systemctl stop pipeops-agent.service || true; fi
 if command -v systemctl >/dev/null; then systemctl disable --quiet pipeops-agent.service || true; fi
+# where OpenRC starts the services, it was the install that has put ours there
+if [ -d /run/openrc ] && command -v rc-service >/dev/null; then
+	rc-service --ifexists pipeops-agent stop || true
+	rc-update del pipeops-agent default || true
+fi

@@ -31,9 +31,13 @@ type file struct {
 	mode          fs.FileMode
 }
 
-func hardwareFiles() []file {
+func hardwareFiles(openrc bool) []file {
+	script := file{"/usr/local/sbin/lab-hardware", hardwareScript, 0o755}
+	if openrc {
+		return []file{script}
+	}
 	return []file{
-		{"/usr/local/sbin/lab-hardware", hardwareScript, 0o755},
+		script,
 		{"/etc/systemd/system/lab-hardware.service", hardwareUnit, 0o644},
 		// With cgroup v1 nobody in a container is told when a scope has become empty: at a shutdown systemd would wait for the
 		// scopes of pods that have long ended until this time, by default 90 s, is over. A virtual machine has no such wait.
@@ -88,7 +92,7 @@ func (m *Machine) nspawn() []string {
 	return argv
 }
 
-// waitBooted waits until systemd has finished starting under another pid than the old one.
+// waitBooted waits until its init has finished starting under another pid than the old one.
 func (m *Machine) waitBooted(ctx context.Context, old int, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, BootTimeout)
 	defer cancel()
@@ -102,18 +106,27 @@ func (m *Machine) waitBooted(ctx context.Context, old int, ended <-chan error) e
 		if pid := m.leader(); pid == 0 || pid == old {
 			return false, nil
 		}
-		r, err := m.Exec(ctx, nil, "systemctl", "is-system-running")
-		if err != nil {
-			return false, err
-		}
-		// degraded: a unit of the image failed, which machines in the world have too
-		text := strings.TrimSpace(r.Stdout)
-		return text == "running" || text == "degraded", nil
+		return m.booted(ctx)
 	})
 	if err != nil {
 		return fmt.Errorf("%w; its console ends with:\n%s", err, m.consoleTail())
 	}
 	return nil
+}
+
+// booted asks the machine's init whether it has started everything.
+func (m *Machine) booted(ctx context.Context) (bool, error) {
+	if m.options.OpenRC { // the file is there as long as OpenRC goes to another runlevel
+		r, err := m.Exec(ctx, nil, "sh", "-c", "test default = \"$(rc-status --runlevel)\" && test ! -e /run/openrc/rc.starting")
+		return r.Code == 0, err
+	}
+	r, err := m.Exec(ctx, nil, "systemctl", "is-system-running")
+	if err != nil {
+		return false, err
+	}
+	// degraded: a unit of the image failed, which machines in the world have too
+	text := strings.TrimSpace(r.Stdout)
+	return text == "running" || text == "degraded", nil
 }
 
 func (m *Machine) consoleTail() []byte {
@@ -129,7 +142,11 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		return fmt.Errorf("cannot reboot machine %s: it is off", m.Name)
 	}
 	// the answer may be lost: the machine goes down meanwhile
-	_, _ = m.Exec(ctx, nil, "systemctl", "--no-block", "reboot")
+	if m.options.OpenRC {
+		_, _ = m.Exec(ctx, nil, "shutdown", "-r", "now")
+	} else {
+		_, _ = m.Exec(ctx, nil, "systemctl", "--no-block", "reboot")
+	}
 	return m.waitBooted(ctx, old, nil)
 }
 
@@ -219,7 +236,7 @@ func (m *Machine) leader() int {
 		if err != nil {
 			continue
 		}
-		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); string(name) == "systemd\n" {
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); string(name) == m.options.initName()+"\n" {
 			return child
 		}
 	}

@@ -23,10 +23,25 @@ func basePackages() []string {
 	}
 }
 
+// openrcPackages is the same with OpenRC, and sysvinit as pid 1, in place of systemd.
+func openrcPackages() []string {
+	var all []string
+	for _, name := range basePackages() {
+		if name != "systemd" && name != "systemd-sysv" && name != "dbus" {
+			all = append(all, name)
+		}
+	}
+	return append(all, "openrc", "sysvinit-core", "initscripts", "logrotate")
+}
+
 // Image returns the folder of the root file system with the given packages beside the base. The first call builds it
 // from Debian's packages (about half a minute); later ones find it.
 func (l *Lab) Image(ctx context.Context, packages ...string) (string, error) {
-	all := append(basePackages(), packages...)
+	return l.image(ctx, append(basePackages(), packages...))
+}
+
+// image returns the folder of the root file system with these packages.
+func (l *Lab) image(ctx context.Context, all []string) (string, error) {
 	slices.Sort(all)
 	all = slices.Compact(all)
 	sum := sha256.Sum256([]byte(suite + "\n" + strings.Join(all, "\n")))

@@ -1,4 +1,4 @@
-// Package lab boots pristine Debian machines with a real systemd, in about a second each, for the demo, the end-to-end
+// Package lab boots pristine Debian machines with a real systemd (or OpenRC), in about a second each, for the demo, the end-to-end
 // tests and the benchmarks.
 //
 // A machine is a systemd-nspawn container in a network namespace of its own on the bridge pipelab0 (10.98.0.0/24; this

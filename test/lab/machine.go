@@ -19,6 +19,7 @@ type Options struct {
 	Packages  []string `json:"packages,omitempty"`  // Debian packages beside the base; each set is an image of its own
 	Memory    int64    `json:"memory,omitempty"`    // limit in bytes; 0 means that of this host
 	Container bool     `json:"container,omitempty"` // a container with the rights that containers usually have, no more
+	OpenRC    bool     `json:"openrc,omitempty"`    // OpenRC starts the services, not systemd
 }
 
 // Machine is one machine of the lab, running or not.
@@ -43,7 +44,7 @@ func (l *Lab) Up(ctx context.Context, name string, opts Options) (*Machine, erro
 	if !validName.MatchString(name) || strings.HasPrefix(name, "image-") {
 		return nil, fmt.Errorf("cannot name a machine %q: want lower-case letters, digits and '-', at most 21, not image-", name)
 	}
-	image, err := l.Image(ctx, opts.Packages...)
+	image, err := l.image(ctx, append(opts.base(), opts.Packages...))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +156,10 @@ func (m *Machine) install(ctx context.Context, image string) error {
 		{"/etc/resolv.conf", "nameserver " + HostAddress + "\n", 0o644}, // nobody answers there, unless a test does
 	}
 	if !m.options.Container {
-		files = append(files, hardwareFiles()...)
+		files = append(files, hardwareFiles(m.options.OpenRC)...)
+	}
+	if m.options.OpenRC {
+		files = append(files, openrcFiles()...)
 	}
 	for _, f := range files {
 		if err := os.RemoveAll(m.Root() + f.path); err != nil { // a symbolic link must not lead out of the machine
@@ -165,7 +169,7 @@ func (m *Machine) install(ctx context.Context, image string) error {
 			return err
 		}
 	}
-	if m.options.Container {
+	if m.options.Container || m.options.OpenRC {
 		return nil
 	}
 	wants := m.Root() + "/etc/systemd/system/sysinit.target.wants"

@@ -1,0 +1,112 @@
+package distro
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+)
+
+var (
+	//go:embed k3s.initd
+	k3sInitScript string
+	//go:embed pipeops-agent.initd
+	agentInitScript string
+)
+
+// OpenRC reports whether it is OpenRC that starts the services of this machine.
+func OpenRC(f host.Facts) bool { return f.Init.OpenRC.Value && !f.Init.Systemd.Value }
+
+// enabling is the command that makes a unit start at boot.
+func enabling(openRC bool, unit string) []string {
+	if openRC {
+		return []string{"rc-update", "add", strings.TrimSuffix(unit, ".service"), "default"}
+	}
+	return []string{"systemctl", "enable", unit}
+}
+
+// starting is the command that starts a unit.
+func starting(openRC bool, unit string) []string {
+	if openRC {
+		return []string{"rc-service", strings.TrimSuffix(unit, ".service"), "start"}
+	}
+	return []string{"systemctl", "start", unit}
+}
+
+// startingLine is the command for people.
+func startingLine(f host.Facts, unit string) string {
+	return strings.Join(starting(OpenRC(f), unit), " ")
+}
+
+// underOpenRC makes the unit a service of OpenRC, with a script that starts the same program. What systemd's journal does
+// is done by a file in /var/log, which logrotate keeps short.
+func (s service) underOpenRC(script string) service {
+	name := strings.TrimSuffix(s.name, ".service")
+	s.kind = "OpenRC service " + name
+	s.target, s.mode, s.content = "/etc/init.d/"+name, 0o755, []byte(script)
+	s.log = "/var/log/" + name + ".log"
+	s.rotate = "/etc/logrotate.d/" + name
+	return s
+}
+
+// rotation is how logrotate keeps a log short: 4 files of at most some 50 MB. It copies, since the service has the file open.
+func rotation(log string) []byte {
+	return fmt.Appendf(nil, `%s.
+%s {
+	weekly
+	maxsize 50M
+	rotate 3
+	compress
+	copytruncate
+	missingok
+	notifempty
+}
+`, ownMarker, log)
+}
+
+// k3sScript returns the script for a k3s at the given path, with what remedies change in it.
+func k3sScript(binary string, remedies []Remedy) string {
+	script := strings.Replace(k3sInitScript, "command=/usr/local/bin/k3s\n", "command="+binary+"\n", 1)
+	if slices.ContainsFunc(remedies, func(r Remedy) bool { return r.ID == RemedySharedRoot }) {
+		script = strings.Replace(script, "\nshared_root=no\n", "\nshared_root=yes\n", 1)
+	}
+	return script
+}
+
+// agentScript returns the script for an agent at the given path; it refuses paths that would need quoting.
+func agentScript(binary string) (string, error) {
+	if !filepath.IsAbs(binary) || strings.ContainsAny(binary, " \t\n\"'`\\$;&|<>()#*?[~") {
+		return "", fmt.Errorf("cannot make a service for %q: not a plain absolute path", binary)
+	}
+	return strings.Replace(agentInitScript, "command=/usr/bin/pipeops-agent\n", "command="+binary+"\n", 1), nil
+}
+
+// maxLogTail bounds what is read of the end of a log, in bytes: as many lines as are asked of the journal.
+const maxLogTail = 64 << 10
+
+// logTail returns the end of a log, "" where there is none.
+func logTail(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return ""
+	} else if st.Size() > maxLogTail {
+		if _, err := f.Seek(-maxLogTail, io.SeekEnd); err != nil {
+			return ""
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxLogTail))
+	if err != nil {
+		return ""
+	}
+	return string(bytes.ToValidUTF8(text, nil))
+}
