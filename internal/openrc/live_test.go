@@ -76,7 +76,7 @@ func TestLiveLife(t *testing.T) {
 	}
 	must("disable what is not there", m.Disable(ctx, name))
 	must("stop what is not there", m.StopAll(ctx, name))
-	must("write", os.WriteFile(script, []byte(liveScript), 0o755)) //nolint:gosec // OpenRC runs it
+	must("write", os.WriteFile(script, []byte(liveScript), 0o755))
 	t.Cleanup(func() { _ = os.Remove(script); _ = os.Remove(crash) })
 
 	state("inactive", "dead")
