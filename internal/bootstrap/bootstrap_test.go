@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,5 +117,26 @@ func TestStepEvents(t *testing.T) {
 	}
 	if e := stepEvent(plan.Event{Err: errors.New("x")}); e.Code != "" || e.Message != "x" {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// TestPlanUnderOpenRC wants the plan of such a machine to speak of its services, and of nothing of systemd's.
+func TestPlanUnderOpenRC(t *testing.T) {
+	o := options(t, "alpine-openrc")
+	p, err := MakePlan(t.Context(), o, trial.Of(o.Host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []string
+	for _, s := range p.Steps {
+		changes = append(changes, s.Changes...)
+	}
+	for _, want := range []string{"/etc/init.d/k3s", "OpenRC service k3s (enabled, started)", "/etc/init.d/pipeops-agent", "OpenRC service pipeops-agent (enabled, started)"} {
+		if !slices.Contains(changes, want) {
+			t.Errorf("%q is not among the changes %q", want, changes)
+		}
+	}
+	if all := strings.Join(changes, "\n"); strings.Contains(all, "systemd") {
+		t.Errorf("the plan speaks of systemd:\n%s", all)
 	}
 }
