@@ -208,13 +208,12 @@ func selinux() Requirement {
 			return met()
 		}
 		f := unmet("SELinux is enforcing; k3s is installed without its policy, so pods are not confined by it", "")
-		o := c.Facts.OS
-		switch {
-		case o.ID == "amzn":
+		switch c.Facts.OS.ID {
+		case "amzn":
 			return f.fixed("none: Amazon Linux has no container-selinux that fits the policy of k3s")
-		case o.ID == "sles":
+		case "sles":
 			return f.fixed("none: SLES has no container-selinux; AppArmor is its default")
-		case o.ID == "flatcar":
+		case "flatcar":
 			return f.fixed("none: Flatcar has no policy for k3s; set SELinux to permissive if pods are denied something")
 		}
 		return f

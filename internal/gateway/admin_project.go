@@ -111,12 +111,17 @@ func (g *Gateway) deleteProject(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := g.store.DeleteDocument(r.Context(), c.ID, kindProject, r.PathValue("name")); err != nil {
+	d, err := g.store.Document(r.Context(), c.ID, kindProject, r.PathValue("name"))
+	if err != nil {
 		return nil, err
 	}
+	// what it becomes is not asked of the store afterwards: a quick agent may have made it true by then, and it is gone
+	if d.Generation, err = g.store.DeleteDocument(r.Context(), c.ID, kindProject, d.Name); err != nil {
+		return nil, err
+	}
+	d.Deleted = true
 	g.changes.ring(c.ID)
-	d, err := g.store.Document(r.Context(), c.ID, kindProject, r.PathValue("name"))
-	return g.project(c, d), err
+	return g.project(c, d), nil
 }
 
 // openProject fetches a page of a project through the tunnel, for the administrator.

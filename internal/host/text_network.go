@@ -76,30 +76,30 @@ func (d DNS) text() string {
 	return s
 }
 
-func (w Firewall) text() string {
+func (f Firewall) text() string {
 	var parts []string
-	if w.UFW.Value {
+	if f.UFW.Value {
 		parts = append(parts, "ufw")
 	}
-	if w.Firewalld.Value {
+	if f.Firewalld.Value {
 		parts = append(parts, "firewalld")
 	}
-	if len(w.Rejects) > 0 {
-		parts = append(parts, "rules that reject ("+few(w.Rejects, 3)+")")
+	if len(f.Rejects) > 0 {
+		parts = append(parts, "rules that reject ("+few(f.Rejects, 3)+")")
 	}
-	if w.Forward == "drop" {
+	if f.Forward == "drop" {
 		parts = append(parts, "forwarded packets are dropped")
 	}
-	if len(parts) == 0 && w.UFW.OK && w.Firewalld.OK {
+	if len(parts) == 0 && f.UFW.OK && f.Firewalld.OK {
 		return "none is active"
 	}
 	return strings.Join(parts, ", ")
 }
 
-func (x Proxy) text() string {
-	s := or(x.HTTPS, x.HTTP)
-	if s != "" && x.Source != "" {
-		s += " (" + x.Source + ")"
+func (p Proxy) text() string {
+	s := or(p.HTTPS, p.HTTP)
+	if s != "" && p.Source != "" {
+		s += " (" + p.Source + ")"
 	}
 	return s
 }
