@@ -1,12 +1,14 @@
 package distro
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,17 +37,31 @@ func machine(t testing.TB, name string) captured {
 	return captured{host.Collect(t.Context(), s), trial.Of(s)}
 }
 
-func machines(t testing.TB) map[string]captured {
-	t.Helper()
+// captures are read once: no test changes what it holds.
+var captures = sync.OnceValues(func() (map[string]captured, error) {
 	entries, err := os.ReadDir(machinesDir)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	all := map[string]captured{}
 	for _, e := range entries {
-		if e.IsDir() {
-			all[e.Name()] = machine(t, e.Name())
+		if !e.IsDir() {
+			continue
 		}
+		s, err := host.Load(filepath.Join(machinesDir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		all[e.Name()] = captured{host.Collect(context.Background(), s), trial.Of(s)}
+	}
+	return all, nil
+})
+
+func machines(t testing.TB) map[string]captured {
+	t.Helper()
+	all, err := captures()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return all
 }
