@@ -50,6 +50,10 @@ shellcheck:
 test: ## unit, integration and script tests with the race detector; no root needed
 	CGO_ENABLED=1 go test -race -timeout 5m ./...
 
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows it
+	test/fuzz/run.sh $(or $(FUZZTIME),2m) $(PACKAGES)
+
 .PHONY: e2e
 e2e: dist-here sample ## the tests in lab machines; needs root
 	go test -tags e2e -count=1 -timeout 25m ./test/e2e/...
