@@ -22,8 +22,9 @@ import (
 )
 
 func newDoctor(g *globals) *cobra.Command {
-	var root, code string
-	var try, all bool
+	var l look
+	var code string
+	var all bool
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is wrong with this machine, its cluster and the agent, and the way out; changes nothing",
@@ -35,7 +36,7 @@ the agent is not healthy, 10 or 12 if there is none and this machine would be re
 			if command.Flags().Changed("explain") {
 				return explain(g, command, code)
 			}
-			patient, err := examine(command, g, root, try)
+			patient, err := examine(command, g, l)
 			if err != nil {
 				return err
 			}
@@ -54,16 +55,15 @@ the agent is not healthy, 10 or 12 if there is none and this machine would be re
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&root, "root", "", "examine a captured machine in this folder instead of this one")
-	flags.BoolVar(&try, "trials", false, trialsFlag)
+	l.register(command)
 	flags.BoolVarP(&all, "verbose", "v", false, "leave nothing out")
 	registerExplain(command, &code)
 	return command
 }
 
 // examine collects all that can be seen of a machine; nothing is judged.
-func examine(command *cobra.Command, g *globals, root string, try bool) (doctor.Patient, error) {
-	system, err := openSystem(root)
+func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error) {
+	system, err := l.open()
 	if err != nil {
 		return doctor.Patient{}, err
 	}
@@ -77,7 +77,7 @@ func examine(command *cobra.Command, g *globals, root string, try bool) (doctor.
 		p.Settings = err
 	}
 	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes = c.Distro, c.Kubeconfig, c.K3sVersion
-	if try {
+	if l.try {
 		if p.Trials, err = trials(command.Context(), system); err != nil {
 			return p, err
 		}

@@ -14,8 +14,9 @@ import (
 
 func newPlan(g *globals) *cobra.Command {
 	var s settings
-	var root, code string
-	var all, try bool
+	var l look
+	var code string
+	var all bool
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what install would do on this machine, and why; changes nothing",
@@ -34,11 +35,11 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			if err != nil {
 				return err
 			}
-			if o.Host, err = openSystem(root); err != nil {
+			if o.Host, err = l.open(); err != nil {
 				return err
 			}
 			known := trial.Of(o.Host)
-			if try {
+			if l.try {
 				if known, err = trials(command.Context(), o.Host); err != nil {
 					return err
 				}
@@ -66,9 +67,8 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 	}
 	s.register(command)
 	flags := command.Flags()
-	flags.StringVar(&root, "root", "", "plan for a captured machine in this folder instead of this one")
+	l.register(command)
 	flags.BoolVarP(&all, "verbose", "v", false, "leave nothing out, and list the steps")
-	flags.BoolVar(&try, "trials", false, trialsFlag)
 	registerExplain(command, &code)
 	return command
 }

@@ -16,8 +16,9 @@ import (
 )
 
 func newProbe(g *globals) *cobra.Command {
-	var root, capture, code string
-	var all, try bool
+	var l look
+	var capture, code string
+	var all bool
 	command := &cobra.Command{
 		Use:   "probe",
 		Short: "Show what is true of this machine; changes nothing",
@@ -27,17 +28,20 @@ func newProbe(g *globals) *cobra.Command {
 				return explain(g, command, code)
 			}
 			if capture != "" {
-				if root != "" {
+				if l.root != "" {
 					return reason.Newf(reason.Usage, "--capture and --root exclude each other")
 				}
-				return captureMachine(command, capture, try)
+				if l.network { // what others say of this machine is not for a folder that is passed on
+					return reason.Newf(reason.Usage, "--capture and --network exclude each other")
+				}
+				return captureMachine(command, capture, l)
 			}
-			system, err := openSystem(root)
+			system, err := l.open()
 			if err != nil {
 				return err
 			}
 			facts := host.Collect(command.Context(), system)
-			if try {
+			if l.try {
 				return probeAndTry(command, g, system, facts, all)
 			}
 			return g.Print(command.OutOrStdout(), facts.Report(), func(w io.Writer) error {
@@ -45,10 +49,9 @@ func newProbe(g *globals) *cobra.Command {
 			})
 		},
 	}
-	command.Flags().StringVar(&root, "root", "", "look at a captured machine in this folder instead of this one")
+	l.register(command)
 	command.Flags().StringVar(&capture, "capture", "", "write what the probes read into this folder, without secrets")
 	command.Flags().BoolVar(&all, "all", false, "show every fact by its name")
-	command.Flags().BoolVar(&try, "trials", false, trialsFlag)
 	registerExplain(command, &code)
 	return command
 }
@@ -80,22 +83,10 @@ func probeAndTry(command *cobra.Command, g *globals, system *host.System, facts 
 	return errors.Join(undone, err)
 }
 
-// openSystem opens this machine, or a captured one.
-func openSystem(root string) (*host.System, error) {
-	if root == "" {
-		return host.Live(), nil
-	}
-	system, err := host.Load(root)
-	if err != nil {
-		return nil, reason.New(reason.Usage, "--root "+root, err)
-	}
-	return system, nil
-}
-
-func captureMachine(command *cobra.Command, dir string, try bool) error {
+func captureMachine(command *cobra.Command, dir string, l look) error {
 	var results trial.Results
 	var undone error
-	if try {
+	if l.try {
 		if results, undone = trials(command.Context(), host.Live()); results == nil {
 			return undone
 		}

@@ -12,9 +12,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
-// trialsFlag is what the flag --trials says of itself.
-const trialsFlag = "also try what this machine allows and undo it at once, within 8 s; needs root"
-
 // trials runs the trials on this machine, or takes those of a captured one. The results are complete if a trial could not
 // be undone, too.
 func trials(ctx context.Context, s *host.System) (trial.Results, error) {
