@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 // machine boots a pristine machine that is taken down with the test.
 func (w *world) machine(t *testing.T, opts lab.Options) *lab.Machine {
 	t.Helper()
-	name := "e2e-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
+	name := "e2e-" + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(t.Name(), "Test")), "/", "-")
 	m, err := w.Lab.Up(t.Context(), name[:min(len(name), 20)], opts)
 	if err != nil {
 		t.Fatal(err)
