@@ -32,7 +32,10 @@ func existing() Distribution {
 // adoptable wants exactly one running server that is not ours, or a kubeconfig. Whether its API answers and what it
 // allows is found out when it is adopted: that needs a connection, and this is a judgement.
 func adoptable(c Case) Finding {
-	if c.Request.Kubeconfig != "" {
+	switch given := c.Request.Kubeconfig; {
+	case given == k3sKubeconfig && ourK3s(c.Facts): // as an install has noted it
+		return unmet("the kubeconfig is that of the agent's own cluster", "a cluster that the agent did not install")
+	case given != "":
 		return met()
 	}
 	if c.Facts.Clusters == nil {

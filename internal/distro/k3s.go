@@ -70,6 +70,6 @@ func k3s() Distribution {
 			untested(),
 		},
 		Steps:      k3sSteps,
-		Kubeconfig: at("/etc/rancher/k3s/k3s.yaml"),
+		Kubeconfig: at(k3sKubeconfig),
 	}
 }

@@ -49,7 +49,11 @@ func cgroupAdvised() Requirement {
 		case v == "v2" || minor >= kubernetesRefusesCgroupV1:
 			return met()
 		}
-		return unmet(fmt.Sprintf("cgroup %s; Kubernetes 1.35 and later refuse it by default", v), "")
+		f := unmet("cgroup "+v, "")
+		if c.inside() {
+			return f.outside("boot the outer host with systemd.unified_cgroup_hierarchy=1")
+		}
+		return f
 	}}
 }
 

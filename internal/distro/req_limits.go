@@ -74,11 +74,8 @@ func sortedKeys(m map[string]int64) []string {
 // pidsLimit warns of a container, or a machine of a careful provider, that may have few processes.
 func pidsLimit() Requirement {
 	return Requirement{Name: "pids-limit", Code: reason.HostPIDs, Advice: true, Judge: func(c Case) Finding {
-		n, ok := c.Facts.Limits.PIDsLimit.Get()
-		switch {
-		case !ok:
-			return unknown()
-		case n < pidsLeast:
+		n, limited := c.Facts.Limits.PIDsLimit.Get()
+		if limited && n < pidsLeast {
 			return unmet(fmt.Sprintf("the cgroup of pid 1 allows %d processes and threads; a node with some pods has more than %d", n, pidsLeast), "")
 		}
 		return met()
@@ -90,7 +87,9 @@ func entropy() Requirement {
 	return Requirement{Name: "entropy", Code: reason.HostEntropy, Advice: true, Judge: func(c Case) Finding {
 		ready, ok := c.Facts.Entropy.Ready.Get()
 		switch {
-		case !ok || c.Facts.Kernel.AtLeast(5, 6).Or(true):
+		case c.Facts.Kernel.AtLeast(5, 6).Value:
+			return met()
+		case !ok || c.Facts.Kernel.Major == 0:
 			return unknown()
 		case !ready:
 			return unmet("the random numbers of kernel "+c.Facts.Kernel.Release+" are not ready: programs that need keys wait", "")
