@@ -20,8 +20,11 @@ var (
 	agentInitScript string
 )
 
-// OpenRC reports whether it is OpenRC that starts the services of this machine.
-func OpenRC(f host.Facts) bool { return f.Init.OpenRC.Value && !f.Init.Systemd.Value }
+// OpenRC reports whether services are OpenRC's: it is there, or the init of Alpine, which starts no other.
+func OpenRC(f host.Facts) bool {
+	alpine := f.OS.Family == "alpine" && (f.Init.Name == "init" || f.Init.Name == "")
+	return (f.Init.OpenRC.Value || alpine) && !f.Init.Systemd.Value
+}
 
 // enabling is the command that makes a unit start at boot.
 func enabling(openRC bool, unit string) []string {

@@ -78,7 +78,7 @@ func cgroupControllers() Requirement {
 		if _, inside := c.Facts.Virtualization.Container(); inside {
 			return f.outside("let the outer host delegate the controllers " + list + " to this container")
 		}
-		if openRC(c.Facts) && c.Facts.Cgroup.Version == "none" {
+		if OpenRC(c.Facts) && c.Facts.Cgroup.Version == "none" {
 			return f.cured(remedy(RemedyOpenRCCgroups, "the service cgroups mounts the control groups"))
 		}
 		if slices.Contains(missing, "memory") && strings.Contains(c.Facts.Hardware.Model, "Raspberry Pi") {
@@ -87,7 +87,7 @@ func cgroupControllers() Requirement {
 				cured(remedy(RemedyKernelCmdline, strings.Join(words, " ")+" is appended to "+file, append([]string{file}, words...)...).
 					costing(reason.CostReboot).risking("a mistake in that file keeps the machine from booting; the old one is kept in the ledger"))
 		}
-		if openRC(c.Facts) {
+		if OpenRC(c.Facts) {
 			return f.fixed("set rc_cgroup_mode=\"unified\" in /etc/rc.conf, rc-update add cgroups boot, then reboot")
 		}
 		return f
@@ -100,9 +100,4 @@ func cmdline(o host.OS) string {
 		return "/boot/cmdline.txt"
 	}
 	return "/boot/firmware/cmdline.txt"
-}
-
-// openRC reports whether services are OpenRC's: it is there, or Alpine, which has no other, and nothing else is seen.
-func openRC(f host.Facts) bool {
-	return f.Init.OpenRC.Value || f.OS.Family == "alpine" && !f.Init.Systemd.Value
 }

@@ -105,7 +105,7 @@ func initSystem() Requirement {
 	return Requirement{Name: "init", Code: reason.HostNoSystemd, Judge: func(c Case) Finding {
 		on, ok := c.Facts.Init.Systemd.Get()
 		switch {
-		case on, c.Facts.Init.OpenRC.Value:
+		case on, OpenRC(c.Facts):
 			return met()
 		case !ok:
 			return unknown()

@@ -58,7 +58,7 @@ func dockerProbe() Probe {
 				d.Outside = dockerOutside(s, names)
 			}
 			if !d.Desktop.OK {
-				d.Desktop = dockerDesktop(s)
+				d.Desktop = dockerDesktop(s, names)
 			}
 		}
 		return func(f *Facts) { f.Docker = d }, err
@@ -81,12 +81,16 @@ func dockerOutside(s *System, names []string) Known[bool] {
 	return Is(false)
 }
 
-// dockerDesktop looks for what Docker Desktop mounts into the systems of WSL.
-func dockerDesktop(s *System) Known[bool] {
+// dockerDesktop looks for what Docker Desktop mounts into the systems of WSL. An engine that answers there and is not the
+// system's own can only be that of Docker Desktop.
+func dockerDesktop(s *System, names []string) Known[bool] {
 	for _, p := range []string{"/mnt/wsl/docker-desktop", "/mnt/wsl/docker-desktop-bind-mounts", "/mnt/wsl/docker-desktop-data"} {
 		if s.has(p) {
 			return Is(true)
 		}
+	}
+	if readWSL(s).Value == 2 {
+		return Is(unitFile(s, "docker.service") == "" && !slices.Contains(names, dockerProcess))
 	}
 	if s.Live() {
 		return Is(runtime.GOOS == "darwin") // whatever engine is there, Linux is not
