@@ -1,18 +1,15 @@
 package arch
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
-	"os"
 	"strings"
 	"testing"
 
+	"github.com/pipeopshq/pipeops-agent/internal/golden"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestEveryReasonIsInTheCatalogue checks that a code which is declared or written out anywhere has its entry, and only one.
 func TestEveryReasonIsInTheCatalogue(t *testing.T) {
@@ -81,19 +78,7 @@ func isCode(e ast.Expr, pkg string) bool {
 // TestReasonsPage checks that docs/reasons.md is what the catalogue says. go test -run TestReasonsPage . -update writes it.
 func TestReasonsPage(t *testing.T) {
 	const path = "docs/reasons.md"
-	want := reasonsPage()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("%s is not what the catalogue renders; run: go test -run TestReasonsPage . -update", path)
-	}
+	golden.Check(t, path, reasonsPage())
 }
 
 func reasonsPage() string {

@@ -1,26 +1,22 @@
 package main
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/doctor"
+	"github.com/pipeopshq/pipeops-agent/internal/golden"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const machines = "../../internal/host/testdata/machines"
 
@@ -50,35 +46,15 @@ func TestViews(t *testing.T) {
 			plan := planOf(t, name)
 			p := &console.Page{Width: 80}
 			showPlan(p, plan)
-			goldenView(t, name+".plan.txt", p.String())
+			golden.Check(t, filepath.Join("testdata/views", name+".plan.txt"), p.String())
 			patient := doctor.Patient{Facts: plan.Facts, Request: distro.Request{Adopt: true}, Now: time.Unix(1_800_000_000, 0)}
 			p = &console.Page{Width: 80}
 			showReport(p, plan.Facts, doctor.Examine(patient))
-			goldenView(t, name+".doctor.txt", p.String())
+			golden.Check(t, filepath.Join("testdata/views", name+".doctor.txt"), p.String())
 			p = &console.Page{Width: 80}
 			plan.Facts.Show(p)
-			goldenView(t, name+".probe.txt", p.String())
+			golden.Check(t, filepath.Join("testdata/views", name+".probe.txt"), p.String())
 		})
-	}
-}
-
-func goldenView(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata/views", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got), -update writes it:\n%s", path, diff)
 	}
 }
 
@@ -127,7 +103,7 @@ func TestPlanWithEverything(t *testing.T) {
 	plan.Steps = append(plan.Steps, bootstrap.PlannedStep{ID: "package", Title: "Install packages", Changes: []string{"package iptables", "net.ipv4.ip_forward = 1"}, Bytes: 75 << 20})
 	p := &console.Page{Width: 80}
 	showPlan(p, plan)
-	goldenView(t, "everything.plan.txt", p.String())
+	golden.Check(t, filepath.Join("testdata/views", "everything.plan.txt"), p.String())
 	if n := strings.Count(p.String(), "\n"); n > 80 {
 		t.Errorf("%d lines", n)
 	}

@@ -1,11 +1,14 @@
 package bootstrap
 
 import (
+	"context"
 	"slices"
 	"testing"
 
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
 func TestRefusalAsksForConsent(t *testing.T) {
@@ -45,5 +48,38 @@ func TestWhatCannotBeInstalledIsRefused(t *testing.T) {
 	}
 	if available(distro.Decision{Chosen: "k9s"}) == nil {
 		t.Error("k9s can be installed")
+	}
+}
+
+// TestDecideAsksOnce: who agrees to what a machine needs gets a decision that counts on it, and it stays in the options.
+func TestDecideAsksOnce(t *testing.T) {
+	system, err := host.Load("../host/testdata/machines/pi4-no-memory-cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, trials := host.Collect(t.Context(), system), trial.Of(system)
+	for _, yes := range []bool{true, false} {
+		asked := 0
+		o := &Options{Agree: func(_ context.Context, needed []distro.Remedy) (bool, error) {
+			asked++
+			if len(needed) != 1 || needed[0].ID != distro.RemedyKernelCmdline {
+				t.Errorf("asked for %+v", needed)
+			}
+			return yes, nil
+		}}
+		d, err := o.decide(t.Context(), facts, trials)
+		if err != nil || asked != 1 {
+			t.Errorf("asked %d times, %v", asked, err)
+		}
+		if got := d.Chosen == distro.K3s && slices.Contains(o.Request.Consent, reason.CostReboot); got != yes {
+			t.Errorf("the answer is %v; chosen %q, consent %v", yes, d.Chosen, o.Request.Consent)
+		}
+		if !yes && reason.Exit(Refusal(d)) != reason.ExitWaiver {
+			t.Errorf("refused: %v", Refusal(d))
+		}
+	}
+	o := &Options{} // nobody to ask
+	if d, err := o.decide(t.Context(), facts, trials); err != nil || !reason.Is(Refusal(d), reason.ConsentNeeded) {
+		t.Errorf("%+v, %v", d, err)
 	}
 }

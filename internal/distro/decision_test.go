@@ -3,7 +3,6 @@ package distro
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,12 +12,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pipeopshq/pipeops-agent/internal/golden"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const machinesDir = "../host/testdata/machines"
 
@@ -71,8 +69,8 @@ func TestMachines(t *testing.T) {
 	for name, m := range machines(t) {
 		t.Run(name, func(t *testing.T) {
 			d := Decide(m.facts, m.trials, Request{})
-			golden(t, filepath.Join("testdata/decisions", name+".json"), document(t, d))
-			golden(t, filepath.Join("testdata/decisions", name+".txt"), d.Text())
+			golden.Check(t, filepath.Join("testdata/decisions", name+".json"), document(t, d))
+			golden.Check(t, filepath.Join("testdata/decisions", name+".txt"), d.Text())
 		})
 	}
 }
@@ -84,25 +82,6 @@ func document(t testing.TB, v any) string {
 		t.Fatal(err)
 	}
 	return string(b) + "\n"
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got), -update writes it:\n%s", path, diff)
-	}
 }
 
 // TestRequests says for what is asked on which machine what is chosen, or which error the user meets.

@@ -58,7 +58,7 @@ func applications() []application {
 
 // applyRemedies changes the configuration as the remedies say, and returns the steps that come before and after the download.
 func (k *k3sInstall) applyRemedies() (early, late []plan.Step, err error) {
-	wanted := mergeRemedies(k.Remedies)
+	wanted := merged(k.Remedies)
 	var steps [afterDownload + 1][]plan.Step
 	for _, a := range applications() {
 		i := slices.IndexFunc(wanted, func(r Remedy) bool { return r.ID == a.id })
@@ -87,25 +87,6 @@ func (k *k3sInstall) applyRemedies() (early, late []plan.Step, err error) {
 		steps[beforeBoot] = append(steps[beforeBoot], k.reboot())
 	}
 	return append(steps[beforeBoot], steps[atOnce]...), steps[afterDownload], nil
-}
-
-// mergeRemedies makes one of several remedies with the same id: several requirements may ask for the same sort of change.
-func mergeRemedies(all []Remedy) []Remedy {
-	var out []Remedy
-	for _, r := range all {
-		i := slices.IndexFunc(out, func(o Remedy) bool { return o.ID == r.ID })
-		if i < 0 {
-			r.Values = slices.Clone(r.Values)
-			out = append(out, r)
-			continue
-		}
-		for _, v := range r.Values {
-			if !slices.Contains(out[i].Values, v) {
-				out[i].Values = append(out[i].Values, v)
-			}
-		}
-	}
-	return out
 }
 
 // invalid tells of a value that a requirement has made wrongly, or that came out of a file of the machine.

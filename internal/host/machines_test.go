@@ -3,16 +3,15 @@ package host
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/pipeopshq/pipeops-agent/internal/golden"
+)
 
 // machines returns the folders of the captured machines by name.
 func machines(t testing.TB) map[string]string {
@@ -48,28 +47,9 @@ func TestMachines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, filepath.Join("testdata/facts", name+".json"), string(b)+"\n")
-			golden(t, filepath.Join("testdata/facts", name+".txt"), f.Text())
+			golden.Check(t, filepath.Join("testdata/facts", name+".json"), string(b)+"\n")
+			golden.Check(t, filepath.Join("testdata/facts", name+".txt"), f.Text())
 		})
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got), -update writes it:\n%s", path, diff)
 	}
 }
 
