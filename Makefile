@@ -62,6 +62,10 @@ e2e: dist-here sample ## the tests in lab machines; needs root
 bench-install: dist-here sample ## time our install and first page against k3s's own install.sh and kubectl apply; needs root
 	go run ./test/bench/install $(BENCH_FLAGS)
 
+.PHONY: bench-look
+bench-look: build ## time probe, plan of a captured machine, and the trials (as root)
+	go run ./test/bench/look $(BENCH_FLAGS)
+
 .PHONY: demo
 demo: ## from nothing to a deployed project, in a machine of the lab; needs root, sets up the rest itself
 	@if [[ $$EUID != 0 ]]; then echo "make demo boots a machine in a container and needs root: sudo make demo" >&2; exit 1; fi
