@@ -97,6 +97,9 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	facts := host.Collect(ctx, o.Host)
+	if err := seenEnough(facts); err != nil {
+		return 0, err
+	}
 	seen := event("facts", facts.Summary(), facts.Report())
 	o.Events(seen)
 	trials, err := trial.Run(ctx, trial.Env{})

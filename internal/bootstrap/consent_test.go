@@ -83,3 +83,19 @@ func TestDecideAsksOnce(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
+
+// TestUnseenMachineIsNotChanged: a cluster that nobody could look for may be there.
+func TestUnseenMachineIsNotChanged(t *testing.T) {
+	f := host.Facts{Clusters: []host.Cluster{}, Listening: []host.Listener{}}
+	if err := seenEnough(f); err != nil {
+		t.Error(err)
+	}
+	f.Clusters, f.Errors = nil, map[string]string{"clusters": "cannot finish in time"}
+	if err := seenEnough(f); !reason.Is(err, reason.HostUnseen) || reason.Exit(err) != reason.ExitBusy {
+		t.Errorf("err = %v", err)
+	}
+	f.Clusters, f.Listening = []host.Cluster{}, nil
+	if err := seenEnough(f); !reason.Is(err, reason.HostUnseen) {
+		t.Errorf("err = %v", err)
+	}
+}

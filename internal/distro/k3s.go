@@ -34,6 +34,7 @@ func k3s() Distribution {
 			desktop(),
 			// an install sees to these
 			lasting(overlay(), RemedySnapshotter, "snapshotter"),
+			modulesLoaded(),
 			oomScore(),
 			userNamespace(),
 			sharedRoot(),

@@ -50,6 +50,31 @@ func (c Case) lacking() string {
 // needed are the modules without which there are no pods, or none that reach a Service on their own node.
 func needed() []string { return []string{"overlay", "br_netfilter", "nf_conntrack"} }
 
+// modulesLoaded needs these modules to be there before the first pod is, at every boot. k3s loads them too, but then nobody
+// knows who did, and what an uninstall may take away.
+func modulesLoaded() Requirement {
+	return Requirement{Name: "modules", Code: reason.HostModulesIdle, Judge: func(c Case) Finding {
+		_, modprobe := c.Facts.Commands["modprobe"]
+		switch {
+		case c.inside(), c.Facts.Commands != nil && !modprobe:
+			return met()
+		case c.Facts.Modules.States == nil:
+			return unknown()
+		}
+		var idle []string
+		for _, n := range needed() {
+			if c.Facts.Modules.States[n] == "loadable" {
+				idle = append(idle, n)
+			}
+		}
+		if len(idle) == 0 {
+			return met()
+		}
+		return unmet(strings.Join(idle, ", ")+" are not loaded", "").
+			cured(remedy(RemedyModules, strings.Join(idle, ", ")+" are loaded, now and at every boot", idle...))
+	}}
+}
+
 // missing returns those of these modules that the kernel is known not to have and not to find.
 func (c Case) missing(names ...string) []string {
 	var all []string

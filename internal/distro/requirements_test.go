@@ -130,6 +130,10 @@ func TestRequirements(t *testing.T) {
 		"a kernel without modules": {change: func(m *captured) {
 			m.facts.Modules = host.Modules{Present: host.Is(false), States: map[string]string{"overlay": "builtin", "br_netfilter": "builtin", "nf_conntrack": "builtin"}}
 		}, want: sight{chosen: K3s}},
+		"modules that are not loaded": {change: func(m *captured) {
+			m.facts.Commands["modprobe"] = "/usr/sbin/modprobe"
+			m.facts.Modules = host.Modules{Present: host.Is(true), States: map[string]string{"overlay": "loaded", "br_netfilter": "loadable", "nf_conntrack": "loadable", "wireguard": "loadable"}}
+		}, want: sight{K3s, "", "", "modules br_netfilter nf_conntrack"}},
 		"zfs":          {change: tried(trial.Overlay, no("invalid argument")), want: sight{K3s, "", "", "snapshotter native"}},
 		"no oom score": {change: tried(trial.OOMScoreAdj, no("permission denied")), want: sight{K3s, "", "", "containerd-restrict-oom-score-adj"}},
 		"few watches":  {change: func(m *captured) { m.facts.Inotify.MaxInstances = host.Is(int64(128)) }, want: sight{K3s, "", "", "sysctl fs.inotify.max_user_instances=1024"}},

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// metadataTimeout bounds all questions together, and leaves a rest of [ProbeTimeout].
-	metadataTimeout = 280 * time.Millisecond
+	// metadataTimeout bounds all questions together.
+	metadataTimeout = 300 * time.Millisecond
 	// maxMetadata bounds an answer; the largest is a droplet's, with the keys of its users.
 	maxMetadata = 64 << 10
 	maxToken    = 1 << 10

@@ -34,7 +34,7 @@ const (
 	// maxDomain is the longest domain name (RFC 1035).
 	maxDomain = 253
 
-	// wildcardTimeout leaves a rest of [ProbeTimeout] for what the files told.
+	// wildcardTimeout bounds the look-ups in all search domains.
 	wildcardTimeout = 250 * time.Millisecond
 )
 

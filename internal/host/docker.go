@@ -38,8 +38,8 @@ const (
 	varDockerSocket = "/var/run/docker.sock" // the same, but on macOS
 	dockerProcess   = "dockerd"
 
-	// engineTimeout bounds the questions to the engine, and leaves a rest of [ProbeTimeout] for what the files told.
-	engineTimeout = 220 * time.Millisecond
+	// engineTimeout bounds the questions to the engine.
+	engineTimeout = 3 * time.Second
 
 	// maxDockerAnswer bounds the engine's answers: about 1 KiB for the version and 10 KiB for the rest.
 	maxDockerAnswer = 1 << 20

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// ProbeTimeout is the time that each probe gets. They run at once, so it bounds [Collect] too.
-const ProbeTimeout = 300 * time.Millisecond
+// ProbeTimeout is the time that each probe gets. They run at once, so it bounds [Collect] too. A machine takes some 30 ms
+// for all of them; the limit is for file systems that never answer, and must be generous to slow machines that are busy: what
+// is unknown refuses nothing, and a cluster that was not seen in time would not stop an install.
+const ProbeTimeout = 5 * time.Second
 
 // replayTimeout is the same for captured machines: nothing hangs there, and the facts must not depend on how busy the
 // machine is that replays them.

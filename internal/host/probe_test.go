@@ -21,6 +21,10 @@ func TestCollectIsPartial(t *testing.T) {
 			{Name: "half", Run: func(context.Context, *System) (Part, error) {
 				return func(f *Facts) { f.Arch.Name = "amd64" }, errors.New("cannot read the rest")
 			}},
+			{Name: "slow", Run: func(context.Context, *System) (Part, error) { // a busy Raspberry Pi, an emulated machine
+				time.Sleep(2 * time.Second)
+				return func(f *Facts) { f.Identity.Hostname = "slow" }, nil
+			}},
 			{Name: "whole", Run: func(context.Context, *System) (Part, error) {
 				return func(f *Facts) { f.Kernel.Release = "6.1" }, nil
 			}},
@@ -32,7 +36,7 @@ func TestCollectIsPartial(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if f.OS.ID != "" || f.Arch.Name != "amd64" || f.Kernel.Release != "6.1" {
+		if f.OS.ID != "" || f.Arch.Name != "amd64" || f.Kernel.Release != "6.1" || f.Identity.Hostname != "slow" {
 			t.Errorf("facts: %+v", f)
 		}
 		for name, want := range map[string]string{"hangs": "in time", "panics": "bad file", "half": "the rest", "whole": ""} {

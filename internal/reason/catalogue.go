@@ -4,6 +4,7 @@ package reason
 const (
 	Usage Code = "USAGE"
 
+	HostUnseen           Code = "HOST_UNSEEN"
 	HostNotRoot          Code = "HOST_NOT_ROOT"
 	HostOS               Code = "HOST_OS"
 	HostArch             Code = "HOST_ARCH"
@@ -21,6 +22,7 @@ const (
 	HostOpenVZ           Code = "HOST_OPENVZ"
 	HostOOMScore         Code = "HOST_OOM_SCORE"
 	HostNodeName         Code = "HOST_NODE_NAME"
+	HostModulesIdle      Code = "HOST_MODULES_IDLE"
 	HostRebootPending    Code = "HOST_REBOOT_PENDING"
 	HostNetfilter        Code = "HOST_NETFILTER"
 	HostVxlan            Code = "HOST_VXLAN"
@@ -111,6 +113,7 @@ func All() []Entry {
 	return []Entry{
 		{Usage, ExitUsage, "the command line is not understood", "see --help", Here, CostNone},
 
+		{HostUnseen, ExitBusy, "this machine could not be looked at", "run the command again; if it stays so, see pipeops-agent probe for what does not answer", Here, CostNone},
 		{HostNotRoot, ExitHostRefused, "root is needed", "run the command again with sudo", Here, CostNone},
 		{HostOS, ExitHostRefused, "this operating system is not supported", "use a Linux machine", Here, CostNone},
 		{HostArch, ExitHostRefused, "this architecture is not supported", "use an amd64 or arm64 machine with a 64-bit userland", Here, CostNone},
@@ -128,6 +131,7 @@ func All() []Entry {
 		{HostOpenVZ, ExitHostRefused, "OpenVZ containers cannot run Kubernetes", "move to a plan with full (KVM) virtualization", OuterHost, CostOuterHost},
 		{HostOOMScore, ExitHostRefused, "processes here may not lower their oom_score_adj", "containerd is configured with restrict_oom_score_adj", Here, CostNone},
 		{HostNodeName, ExitHostRefused, "the host name cannot name a Kubernetes node", "give the machine a host name of lower-case letters, digits and '-'", Here, CostNone},
+		{HostModulesIdle, ExitHostRefused, "kernel modules that pods need are not loaded", "they are loaded, now and at every boot", Here, CostNone},
 		{HostRebootPending, ExitHostRefused, "the modules of the running kernel are gone", "reboot, then run the command again", Here, CostReboot},
 		{HostNetfilter, ExitHostRefused, "the kernel lacks modules that the rules of Services are made of", "install the further modules of the running kernel", Here, CostPackage},
 		{HostVxlan, ExitHostRefused, "the kernel makes no vxlan links", "flannel is told to route directly (host-gw)", Here, CostNone},

@@ -3,6 +3,8 @@ package reason
 // explainHost explains what concerns the machine as a whole.
 func explainHost(code Code) string {
 	switch code {
+	case "HOST_UNSEEN":
+		return "It could not be seen whether a cluster is on this machine, or who listens on its ports, and nothing is installed over what was not seen. A file system that does not answer is the usual cause; each probe waits 5 s for it."
 	case "HOST_NOT_ROOT":
 		return "An install writes below /etc, /usr/local and /var and starts services, which only root may do. The effective user id of the command is looked at."
 	case "HOST_OS":

@@ -9,6 +9,8 @@ func explainKernel(code Code) string {
 		return "The machine counts resources by cgroup v1, which the kubelet refuses from version 1.35 on. The types of the mounts below /sys/fs/cgroup are read, for that the folder is there says nothing."
 	case "HOST_CGROUP_CONTROLLER":
 		return "The kubelet needs the controllers cpu, cpuset, memory and pids; Raspberry Pi OS, for one, boots with that of memory switched off. cgroup.controllers or /proc/cgroups names those that are there."
+	case "HOST_MODULES_IDLE":
+		return "overlay, br_netfilter and nf_conntrack are on the disk and not loaded. /proc/modules and the lists of the running kernel's modules are read; an install loads them and names them in /etc/modules-load.d."
 	case "HOST_NETFILTER":
 		return "kube-proxy and the pod network write packet filter rules; the kernel lacks what those rules need, such as the comment match that RHEL 10 keeps in a package of its own. A trial makes a table and a rule in a network namespace of its own and throws both away."
 	case "HOST_VXLAN":
