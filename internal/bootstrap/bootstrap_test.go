@@ -51,7 +51,7 @@ func TestPlans(t *testing.T) {
 		machine string
 		want    []string
 	}{
-		{"debian12-vm", concat(k3s, agent, proofs)},
+		{"debian12-vm", concat([]string{"modules"}, k3s, agent, proofs)},
 		{"debian12-no-oom", concat(k3s[:5], []string{"k3s-containerd", "k3s-unit"}, agent, proofs)},
 		{"kubeadm-running", concat(agent, proofs)},
 		{"vps-512mb", []string{}},

@@ -14,6 +14,7 @@ func corpusSystems() []expectation {
 	return []expectation{
 		{machine: "debian11", chosen: K3s, quiet: noFirewall, shows: "HOST_INOTIFY", remedies: RemedySysctl, with: "fs.inotify.max_user_instances", why: "1.6.4; 1.8 inotify: the default of 128 is too small"},
 		{machine: "debian12-vm", chosen: K3s, quiet: noFirewall, why: "1.6.4"},
+		{machine: "debian12-qemu", chosen: K3s, shows: "NET_IPV6_ONLY", quiet: "HOST_CONTAINER_NESTING NET_FIREWALL", remedies: RemedySysctl, why: "1.6.4; 1.8 IPv6-only"},
 		{machine: "debian12-no-oom", chosen: K3s, shows: "HOST_OOM_SCORE|HOST_OOM_SCORE_ADJ", remedies: RemedyOOMScore, why: "design 6: restrict_oom_score_adj"},
 		{machine: "debian13", chosen: K3s, quiet: noFirewall, shows: "HOST_INOTIFY", remedies: RemedySysctl, with: "fs.inotify.max_user_instances", why: "1.6.4; 1.8 inotify"},
 		{machine: "lmde6", chosen: K3s, quiet: noFirewall + " HOST_OS", why: "1.4 OS: LMDE says linuxmint but is Debian"},
