@@ -15,8 +15,14 @@ import (
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
-// The networks of pods and of services that k3s has if nothing else is said.
-const podNetworks = "10.42.0.0/16 10.43.0.0/16"
+// The networks of pods and of services that k3s has if nothing else is said, and those where a VPN has taken 10.0.0.0/8.
+const (
+	podNetworks     = "10.42.0.0/16 10.43.0.0/16"
+	besideVPN       = "172.28.0.0/16 172.29.0.0/16"
+	vpn             = "ip link add vpn0 type veth peer name vpn1 && ip address add 10.200.0.1/8 dev vpn0 && ip link set vpn1 up && ip link set vpn0 up"
+	withoutVPN      = "ip link delete vpn0"
+	serviceOfTheAPI = "k3s kubectl get service kubernetes -o jsonpath={.spec.clusterIP}"
+)
 
 // firewall is one that is on when a machine is installed.
 type firewall struct {
@@ -25,11 +31,17 @@ type firewall struct {
 	forget string // shell: removes what the remedy has added
 	show   string // shell: prints the rules
 	want   []string
+
+	networks string // of pods and services
+	before   string // shell: what else the machine has
+	later    string // shell: what has gone when it is installed again
+	check    func(t *testing.T, m *lab.Machine)
 }
 
 func TestRemedyUFW(t *testing.T) {
 	throughFirewall(t, firewall{
-		pkg: "ufw", on: "ufw --force enable", forget: "ufw --force reset && ufw --force enable", show: "ufw show added",
+		networks: podNetworks,
+		pkg:      "ufw", on: "ufw --force enable", forget: "ufw --force reset && ufw --force enable", show: "ufw show added",
 		want: []string{
 			"ufw allow from 10.42.0.0/16", "ufw route allow from 10.42.0.0/16", "ufw route allow to 10.42.0.0/16",
 			"ufw allow from 10.43.0.0/16", "ufw route allow from 10.43.0.0/16", "ufw route allow to 10.43.0.0/16",
@@ -37,12 +49,20 @@ func TestRemedyUFW(t *testing.T) {
 	})
 }
 
+// TestRemedyFirewalld has a VPN on the machine besides, so that the cluster gets other networks, and keeps them when the VPN
+// has gone.
 func TestRemedyFirewalld(t *testing.T) {
 	throughFirewall(t, firewall{
+		networks: besideVPN, before: vpn, later: withoutVPN,
+		check: func(t *testing.T, m *lab.Machine) {
+			if got := shell(t, m, serviceOfTheAPI); got != "172.29.0.1" {
+				t.Errorf("the address of the API service is %q", got)
+			}
+		},
 		pkg: "firewalld", on: "systemctl enable --now firewalld",
-		forget: "for n in " + podNetworks + "; do firewall-cmd -q --permanent --zone=trusted --remove-source=$n; firewall-cmd -q --zone=trusted --remove-source=$n; done",
+		forget: "for n in " + besideVPN + "; do firewall-cmd -q --permanent --zone=trusted --remove-source=$n; firewall-cmd -q --zone=trusted --remove-source=$n; done",
 		show:   "firewall-cmd --zone=trusted --list-sources | tr ' ' '\\n'; firewall-cmd --permanent --zone=trusted --list-sources | tr ' ' '\\n'",
-		want:   strings.Fields(podNetworks + " " + podNetworks),
+		want:   strings.Fields(besideVPN + " " + besideVPN),
 	})
 }
 
@@ -55,8 +75,8 @@ func throughFirewall(t *testing.T, f firewall) {
 	if err := w.PushSample(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	shell(t, m, f.on)
-	liveRemedy(t, m, f.pkg+" "+podNetworks)
+	shell(t, m, f.on+"\n"+f.before)
+	liveRemedy(t, m, f.pkg+" "+f.networks)
 	if asksFor(t, m, f.pkg) { // install must do it by itself
 		shell(t, m, f.forget)
 	} else {
@@ -81,7 +101,14 @@ func throughFirewall(t *testing.T, f firewall) {
 		rules = slices.Delete(rules, i, i+1)
 	}
 	w.deploy(t, m, "behind")
+	if f.check != nil {
+		f.check(t, m)
+	}
+	shell(t, m, f.later)
 	t.Run("second install", func(t *testing.T) { secondInstall(t, m, install) })
+	if f.check != nil {
+		f.check(t, m)
+	}
 }
 
 // TestRemedySteps applies the remedies that need no k3s to a real machine: rules that reject, as images of some clouds have
