@@ -68,15 +68,17 @@ func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error)
 		return doctor.Patient{}, err
 	}
 	p := doctor.Patient{Trials: trial.Of(system), Request: distro.Request{Adopt: true}, Now: time.Now()}
-	p.Facts = host.Collect(command.Context(), system)
 	if !system.Live() {
+		p.Facts = host.Collect(command.Context(), system)
 		return p, nil
 	}
 	c, err := g.load(os.Getenv)
 	if err != nil && !denied(g.config) {
 		p.Settings = err
 	}
-	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes = c.Distro, c.Kubeconfig, c.K3sVersion
+	system.DataDir = c.DataDir
+	p.Facts = host.Collect(command.Context(), system)
+	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes, p.Request.DataDir = c.Distro, c.Kubeconfig, c.K3sVersion, c.DataDir
 	if l.try {
 		if p.Trials, err = trials(command.Context(), system); err != nil {
 			return p, err

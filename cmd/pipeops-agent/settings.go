@@ -33,6 +33,7 @@ func (s *settings) register(command *cobra.Command) {
 	flags.StringVar(&s.Mirror, "mirror", "", "base URL of the k3s releases (default the releases on GitHub)")
 	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
 	flags.StringVar(&s.SumsDigest, "sums-digest", "", "SHA-256 that the release's list of digests must have")
+	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
 	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted (default "+strings.Join(defaultDisable(), ",")+")")
 	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server")
 	flags.StringSliceVar(&s.Consent, "consent", nil, "changes that may be made to this machine if it needs them: "+strings.Join(consentNames(), ", "))
@@ -56,6 +57,7 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		"mirror":      {&s.Mirror, &c.Mirror},
 		"k3s-version": {&s.K3sVersion, &c.K3sVersion},
 		"sums-digest": {&s.SumsDigest, &c.SumsDigest},
+		"data-dir":    {&s.DataDir, &c.DataDir},
 	} {
 		if given(name) {
 			*field[1] = *field[0]
@@ -139,6 +141,9 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, err
 	}
+	if err := distro.CheckDataDir(c.DataDir); err != nil {
+		return bootstrap.Options{}, err
+	}
 	version := version.String()
 	in := distro.Install{
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Mirror: c.Mirror, SumsDigest: c.SumsDigest,
@@ -155,7 +160,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Cluster: c.Cluster,
 		Request: distro.Request{
 			Distro: c.Distro, Adopt: s.adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
-			Consent: consent, Ingress: !slices.Contains(in.Disable, "traefik"),
+			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
 		},
 		Install: in,
 		Config: func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error) {

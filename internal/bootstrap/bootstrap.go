@@ -66,6 +66,7 @@ type PlannedStep struct {
 // MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are
 // results that are known already, such as those of a captured machine; nil means none.
 func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
+	o.Host.DataDir = o.Request.DataDir
 	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
@@ -96,6 +97,7 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
+	o.Host.DataDir = o.Request.DataDir
 	facts := host.Collect(ctx, o.Host)
 	if err := seenEnough(facts); err != nil {
 		return 0, err

@@ -28,6 +28,7 @@ type Config struct {
 	Mirror     string   `json:"mirror,omitempty"`      // base URL of the k3s releases
 	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
 	SumsDigest string   `json:"sums_digest,omitempty"` // SHA-256 that the release's list of digests must have
+	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
 	Disable    []string `json:"disable,omitempty"`     // parts of k3s that are not wanted
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
 	Consent    []string `json:"consent,omitempty"`     // costs of changes that the user agrees to: package, reboot
@@ -60,7 +61,7 @@ func Load(path string) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_K3S_VERSION, PIPEOPS_SUMS_DIGEST, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
+// PIPEOPS_K3S_VERSION, PIPEOPS_SUMS_DIGEST, PIPEOPS_DATA_DIR, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
 		"PIPEOPS_GATEWAY":     &c.Gateway,
@@ -69,6 +70,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_MIRROR":      &c.Mirror,
 		"PIPEOPS_K3S_VERSION": &c.K3sVersion,
 		"PIPEOPS_SUMS_DIGEST": &c.SumsDigest,
+		"PIPEOPS_DATA_DIR":    &c.DataDir,
 	} {
 		if value := getenv(name); value != "" {
 			*field = value

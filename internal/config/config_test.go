@@ -25,8 +25,8 @@ func TestFileThenEnvironment(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("after a round trip:", diff)
 	}
-	env := map[string]string{"PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb", "PIPEOPS_CONSENT": "package,reboot"}
-	want.Cluster, want.Disable, want.Consent = "two", []string{"traefik", "servicelb"}, []string{"package", "reboot"}
+	env := map[string]string{"PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb", "PIPEOPS_CONSENT": "package,reboot", "PIPEOPS_DATA_DIR": "/data/k3s"}
+	want.Cluster, want.Disable, want.Consent, want.DataDir = "two", []string{"traefik", "servicelb"}, []string{"package", "reboot"}, "/data/k3s"
 	if diff := cmp.Diff(want, got.Environ(func(name string) string { return env[name] })); diff != "" {
 		t.Error("with the environment:", diff)
 	}

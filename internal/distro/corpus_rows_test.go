@@ -136,6 +136,8 @@ func corpusHardware() []expectation {
 		{machine: "xfs-ftype0-overlay-fails", chosen: K3s, remedies: RemedySnapshotter + " " + RemedyBundledTools, shows: "HOST_OVERLAY", quiet: "HOST_DISK_TYPE", why: "1.4 overlay: XFS ftype=0; 1.3: or a fallback works"},
 		{machine: "tmpfs-root", exit: 10, refuses: "HOST_DISK_TYPE", why: "1.7 tmpfs root: refuse for the data"},
 		{machine: "nfs-data-dir", exit: 10, refuses: "HOST_DISK_TYPE", why: "1.7 NFS: refuse for the data"},
+		{machine: "data-disk", chosen: K3s, shows: "HOST_DISK_LOW", remedies: RemedyDataDir, with: "/data/pipeops-agent/k3s", why: "1.3: 4 GiB; issue 3, remedies: data dir"},
+		{machine: "nfs-root-data-disk", chosen: K3s, shows: "HOST_DISK_TYPE", quiet: "HOST_OVERLAY", remedies: RemedyDataDir, with: "/data/pipeops-agent/k3s", why: "1.4 disk: NFS cannot hold a cluster; issue 3, remedies: data dir"},
 		{machine: "nfs-root", exit: 10, refuses: "HOST_DISK_TYPE", why: "1.7 NFS root: refuse for the data"},
 		{machine: "pi4-overlayroot", exit: 10, refuses: "HOST_DISK_LOW|HOST_DISK_TYPE", quiet: "HOST_CONTAINER_NESTING", why: "1.4 virtualization: an overlay as root makes no container; 1.7 tmpfs root, and 1.8 GB free"},
 		{machine: "disk-full", exit: 10, refuses: "HOST_DISK_LOW", why: "1.3: 4 GiB"},

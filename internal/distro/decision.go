@@ -21,6 +21,7 @@ type Request struct {
 	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is K3sVersion
 
 	Consent []reason.Cost // costs that the user agrees to: CostPackage, CostReboot
+	DataDir string        // where the cluster shall keep its data; "" is its own place
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
 }
 

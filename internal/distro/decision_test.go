@@ -292,6 +292,9 @@ func TestUnknownRefusesNothing(t *testing.T) {
 			if name == "k3s-ours-running" && fields.Field(i).Name == "Clusters" {
 				continue // that the cluster is ours is what excuses the disk that it has filled
 			}
+			if fields.Field(i).Name == "Volumes" && Decide(m.facts, m.trials, Request{}).NeedsRemedy(RemedyDataDir) {
+				continue // that there is another disk is what excuses the one that does not do
+			}
 			f := m.facts
 			reflect.ValueOf(&f).Elem().Field(i).SetZero()
 			if d := Decide(f, m.trials, Request{}); d.Chosen != K3s {

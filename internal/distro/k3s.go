@@ -22,6 +22,7 @@ func k3s() Distribution {
 			cgroupControllers(),
 			cpus(k3sCPUs),
 			memory(k3sMemory),
+			dataPlace(),
 			diskType(),
 			diskFree(onMachine),
 			writable(),

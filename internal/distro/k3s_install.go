@@ -7,13 +7,14 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 )
 
 // Where k3s is put: its own conventional places, so that what its users know stays true.
 const (
 	k3sBinDir  = "/usr/local/bin"
-	k3sBinary  = k3sBinDir + "/k3s" // unless a remedy says otherwise
-	k3sImages  = "/var/lib/rancher/k3s/agent/images"
+	k3sBinary  = k3sBinDir + "/k3s"       // unless a remedy says otherwise
+	k3sDataDir = host.ClusterDir + "/k3s" // likewise
 	k3sEtc     = "/etc/rancher/k3s"
 	k3sUnit    = "/etc/systemd/system/k3s.service"
 	ownMarker  = "# Written by pipeops-agent"
@@ -31,6 +32,7 @@ type k3sInstall struct {
 
 	// what remedies change
 	binDir        string
+	dataDir       string
 	settings      map[string]any // of config.yaml: one value each
 	kubeProxyArgs []string
 	limits        []limit
@@ -47,7 +49,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	}
 	k := &k3sInstall{Install: in, fetcher: in.Fetcher, release: &artifact.Release{
 		Base: in.Mirror, Version: in.Version, Arch: in.Arch, SumsDigest: in.SumsDigest, Dir: in.artifacts(),
-	}, binDir: k3sBinDir, settings: map[string]any{}, limits: limits()}
+	}, binDir: k3sBinDir, dataDir: k3sDataDir, settings: map[string]any{}, limits: limits()}
 	if k.fetcher == nil {
 		k.fetcher = &artifact.Fetcher{}
 	}
@@ -93,6 +95,14 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 // binaryPath is where the binary is put.
 func (k *k3sInstall) binaryPath() string { return k.binDir + "/k3s" }
 
+// imagesDir is from where k3s imports images at its start.
+func (k *k3sInstall) imagesDir() string { return k.dataDir + "/agent/images" }
+
+// unitFile makes k3s wait for the disk of its data: without it, it would begin a new cluster in the empty mount point.
 func (k *k3sInstall) unitFile() string {
-	return strings.ReplaceAll(k3sUnitFile, k3sBinary, k.binaryPath())
+	text := strings.ReplaceAll(k3sUnitFile, k3sBinary, k.binaryPath())
+	if k.dataDir != k3sDataDir {
+		text = strings.Replace(text, "\n[Service]\n", "RequiresMountsFor="+k.dataDir+"\n\n[Service]\n", 1)
+	}
+	return text
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
+// Files of k3s's containerd, below its data directory.
 const (
-	containerdEtc      = "/var/lib/rancher/k3s/agent/etc/containerd"
+	containerdEtc      = "/agent/etc/containerd"
 	containerdDropIn   = containerdEtc + "/config-v3.toml.d/50-pipeops-agent.toml"
 	containerdTemplate = containerdEtc + "/config-v3.toml.tmpl"
 )
@@ -30,7 +31,7 @@ type textFile struct{ target, content string }
 // itself since its pull request 13680 (merged on 25 February 2026); for the releases before, a template adds the import,
 // and the later ones must not have it, for they would then import twice.
 func (k *k3sInstall) containerdFiles() ([]textFile, error) {
-	files := []textFile{{containerdDropIn, ownMarker + `: on this machine nobody may lower an oom_score_adj, which each pod otherwise asks for.
+	files := []textFile{{k.dataDir + containerdDropIn, ownMarker + `: on this machine nobody may lower an oom_score_adj, which each pod otherwise asks for.
 version = 3
 
 [plugins.'io.containerd.cri.v1.runtime']
@@ -50,8 +51,8 @@ version = 3
 	last := map[int]int{33: 8, 34: 4, 35: 1} // of each minor version, the last release before the pull request
 	before, known := last[minor]
 	if minor < 33 || known && patch <= before {
-		files = append(files, textFile{containerdTemplate, "{{- /* " + ownMarker[2:] + " */ -}}\n" +
-			`imports = ["` + containerdEtc + `/config-v3.toml.d/*.toml"]` + "\n" + `{{ template "base" . }}` + "\n"})
+		files = append(files, textFile{k.dataDir + containerdTemplate, "{{- /* " + ownMarker[2:] + " */ -}}\n" +
+			`imports = ["` + k.dataDir + containerdEtc + `/config-v3.toml.d/*.toml"]` + "\n" + `{{ template "base" . }}` + "\n"})
 	}
 	return files, nil
 }

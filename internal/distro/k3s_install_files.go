@@ -34,7 +34,7 @@ type k3sFile struct {
 func (k *k3sInstall) files() []k3sFile {
 	return []k3sFile{
 		{k.release.Binary(), k.binaryPath(), 0o755},
-		{k.release.Images(), filepath.Join(k3sImages, k.release.Images()), 0o644},
+		{k.release.Images(), filepath.Join(k.imagesDir(), k.release.Images()), 0o644},
 	}
 }
 

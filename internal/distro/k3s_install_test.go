@@ -331,12 +331,12 @@ func TestSomebodyElsesFilesStay(t *testing.T) {
 	b.must()
 
 	b = newBench(t)
-	b.write(containerdTemplate, "somebody's template")
+	b.write(k3sDataDir+containerdTemplate, "somebody's template")
 	_, err := b.run(nil)
-	if !reason.Is(err, reason.ClusterDebris) || b.read(containerdTemplate) != "somebody's template" {
+	if !reason.Is(err, reason.ClusterDebris) || b.read(k3sDataDir+containerdTemplate) != "somebody's template" {
 		t.Errorf("err = %v", err)
 	}
-	if _, err := os.Lstat(b.in.path(containerdDropIn)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(b.in.path(k3sDataDir + containerdDropIn)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the step is half undone: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ const (
 	RemedyResolvConf     = "resolv-conf"                       // addresses of name servers
 	RemedyNodeName       = "node-name"                         // the name
 	RemedyBinaryDir      = "binary-dir"                        // "/opt/bin"
+	RemedyDataDir        = "data-dir"                          // the folder
 	RemedyBundledTools   = "prefer-bundled-bin"                // none: the iptables that k3s brings comes before the machine's
 	RemedyDisable        = "disable"                           // parts of k3s that are left out
 	RemedySysctl         = "sysctl"                            // name=value, ...: raised, now and at every boot

@@ -43,6 +43,7 @@ func applications() []application {
 		{id: RemedyFirewalld, step: (*k3sInstall).firewalld, at: afterDownload},
 		{id: RemedyAcceptRules, step: (*k3sInstall).acceptRules, at: afterDownload},
 		{id: RemedyBinaryDir, set: (*k3sInstall).setBinaryDir},
+		{id: RemedyDataDir, set: (*k3sInstall).setDataDir},
 		{id: RemedyOOMScore, set: (*k3sInstall).setOOMScore},
 		{id: RemedyFlannelBackend, set: (*k3sInstall).setFlannelBackend},
 		{id: RemedyCIDR, set: (*k3sInstall).setCIDR},

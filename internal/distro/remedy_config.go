@@ -148,3 +148,16 @@ func (k *k3sInstall) setBinaryDir(r Remedy) error {
 	k.binDir = dir
 	return nil
 }
+
+// setDataDir makes k3s keep its data elsewhere.
+func (k *k3sInstall) setDataDir(r Remedy) error {
+	dir, err := r.one()
+	if err != nil {
+		return err
+	}
+	if !isDataDir(dir) {
+		return r.invalid(dir)
+	}
+	k.dataDir, k.settings["data-dir"] = dir, dir
+	return nil
+}

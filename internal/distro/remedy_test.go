@@ -274,6 +274,7 @@ func TestRemediesOfTheConfiguration(t *testing.T) {
 		{Remedy{ID: RemedySnapshotter, Values: []string{"native"}}, "snapshotter: native\n"},
 		{Remedy{ID: RemedyResolvConf, Values: []string{"192.0.2.53", "2001:db8::53"}}, "resolv-conf: /etc/rancher/k3s/resolv.pipeops.conf\n"},
 		{Remedy{ID: RemedyNodeName, Values: []string{"my-host"}}, "node-name: my-host\n"},
+		{Remedy{ID: RemedyDataDir, Values: []string{"/data/k3s"}}, "data-dir: /data/k3s\n"},
 		{Remedy{ID: RemedyBundledTools}, "prefer-bundled-bin: true\n"},
 		{Remedy{ID: RemedyDisable, Values: []string{"metrics-server", "traefik"}}, "disable:\n- traefik\n- metrics-server\n"},
 	} {
@@ -315,6 +316,31 @@ func TestBinaryDir(t *testing.T) {
 	}
 	if _, err := os.Stat(b.in.path("/usr/local")); err == nil {
 		t.Error("/usr/local was made")
+	}
+	b.must()
+}
+
+// TestDataDir: what k3s reads from its data directory lies in the other one, and k3s waits for the disk.
+func TestDataDir(t *testing.T) {
+	b := newBench(t)
+	b.in.Remedies = []Remedy{{ID: RemedyDataDir, Values: []string{"/data/k3s"}}, {ID: RemedyOOMScore}}
+	if _, err := b.run(nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.read("/data/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"); got != "the images of v1.33.2+k3s1" {
+		t.Error(got)
+	}
+	if got := b.read("/data/k3s" + containerdTemplate); !strings.Contains(got, `"/data/k3s/agent/etc/containerd/config-v3.toml.d/*.toml"`) {
+		t.Error(got)
+	}
+	if got := b.read("/data/k3s" + containerdDropIn); !strings.Contains(got, "restrict_oom_score_adj = true") {
+		t.Error(got)
+	}
+	if got := b.read(k3sUnit); !strings.Contains(got, "After=network-online.target\nRequiresMountsFor=/data/k3s\n\n[Service]\n") {
+		t.Error(got)
+	}
+	if _, err := os.Stat(b.in.path("/var/lib/rancher")); err == nil {
+		t.Error("/var/lib/rancher was made")
 	}
 	b.must()
 }
@@ -413,6 +439,10 @@ func TestRemediesThatMakeNoSenseAreErrors(t *testing.T) {
 		{ID: RemedyResolvConf},
 		{ID: RemedyNodeName, Values: []string{"My_Host"}},
 		{ID: RemedyBinaryDir, Values: []string{"/opt/../bin"}},
+		{ID: RemedyDataDir, Values: []string{"/data/../k3s"}},
+		{ID: RemedyDataDir, Values: []string{"/"}},
+		{ID: RemedyDataDir, Values: []string{"/data/a\"b"}},
+		{ID: RemedyDataDir, Values: []string{"/data/k3s", "/srv/k3s"}},
 		{ID: RemedyDisable, Values: []string{"a b"}},
 		{ID: RemedySysctl, Values: []string{"kernel.core_pattern=|/bin/sh"}},
 		{ID: RemedySysctl, Values: []string{"../../etc/passwd=1"}},

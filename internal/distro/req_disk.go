@@ -14,15 +14,16 @@ import (
 // in memory is gone after a reboot.
 func diskType() Requirement {
 	return Requirement{Name: "disk-type", Code: reason.HostDiskType, Judge: func(c Case) Finding {
-		d, ok := c.Facts.DiskOf(host.ClusterDir)
+		dir := c.dataDir()
+		d, ok := c.diskOf(dir)
 		if !ok || d.Type == "" {
 			return unknown()
 		}
 		switch d.Type {
 		case "nfs", "nfs4", "cifs", "smb3", "9p", "drvfs", "fuse.sshfs", "ecryptfs", "vfat", "ntfs", "ntfs3", "exfat":
-			return unmet(fmt.Sprintf("%s is on %s", host.ClusterDir, d.Type), "a local disk for "+host.ClusterDir)
+			return c.elsewhere(unmet(fmt.Sprintf("%s is on %s", dir, d.Type), "a local disk for "+dir))
 		case "tmpfs", "ramfs", "rootfs":
-			return unmet(fmt.Sprintf("%s is on %s, which is empty after a reboot", host.ClusterDir, d.Type), "a disk for "+host.ClusterDir)
+			return c.elsewhere(unmet(fmt.Sprintf("%s is on %s, which is empty after a reboot", dir, d.Type), "a disk for "+dir))
 		}
 		return met()
 	}}
@@ -53,6 +54,8 @@ func overlay() Requirement {
 			return unknown()
 		case ok, diskType().Judge(c).Verdict == Unmet, c.inside() && !overlayIsDisks(c): // in a container it is a matter of nesting
 			return met()
+		case c.moved() && !c.Facts.Virtualization.UserNamespace.Value: // there it is the kernel's fault
+			return unknown()
 		}
 		f := unmet("an overlay cannot be mounted"+detail(c, trial.Overlay), "a file system for "+host.ClusterDir+" that carries overlays, such as ext4")
 		if _, installed := c.Facts.Commands["fuse-overlayfs"]; installed && c.Facts.Devices.Fuse.Usable.Value {
@@ -75,33 +78,49 @@ func diskFree(rooms func(Case) []room) Requirement {
 		if ourK3s(c.Facts) {
 			return met()
 		}
-		known := false
+		f := unknown()
 		for _, need := range rooms(c) {
-			d, ok := c.Facts.DiskOf(need.dir)
+			d, ok := c.diskOf(need.dir)
 			if !ok || !d.Free.OK {
 				continue
 			}
-			known = true
-			if d.Free.Value < need.bytes {
-				return unmet(fmt.Sprintf("%s free on the file system of %s; needed: %s", host.Bytes(d.Free.Value), d.Place(), host.Bytes(need.bytes)),
-					fmt.Sprintf("%s more free space for %s", host.Bytes(need.bytes-d.Free.Value), d.Path))
+			low := lackOf(d, need.bytes)
+			if low.Verdict == Unmet && need.dir == host.ClusterDir {
+				low = c.elsewhere(low)
 			}
-			// btrfs and zfs make inodes as they need them, and some tell of none
-			if n, ok := d.FreeInodes.Get(); ok && n < freeInodes && d.Type != "btrfs" && d.Type != "zfs" {
-				return unmet(fmt.Sprintf("%d inodes free on the file system of %s; needed: %d", n, d.Place(), freeInodes),
-					fmt.Sprintf("%d free inodes for %s", freeInodes, d.Path))
+			if low.Verdict == Unmet && len(low.Remedies) == 0 {
+				return low
+			}
+			if f.Verdict != Unmet {
+				f = low
 			}
 		}
-		if !known {
-			return unknown()
-		}
-		return met()
+		return f
 	}}
+}
+
+// lackOf judges the room on one file system.
+func lackOf(d host.Disk, bytes uint64) Finding {
+	if d.Free.Value < bytes {
+		return unmet(fmt.Sprintf("%s free on the file system of %s; needed: %s", host.Bytes(d.Free.Value), d.Place(), host.Bytes(bytes)),
+			fmt.Sprintf("%s more free space for %s", host.Bytes(bytes-d.Free.Value), d.Path))
+	}
+	if n, ok := d.FreeInodes.Get(); ok && fewInodes(d) {
+		return unmet(fmt.Sprintf("%d inodes free on the file system of %s; needed: %d", n, d.Place(), freeInodes),
+			fmt.Sprintf("%d free inodes for %s", freeInodes, d.Path))
+	}
+	return met()
+}
+
+// fewInodes tells of too few: btrfs and zfs make inodes as they need them, and some tell of none.
+func fewInodes(d host.Disk) bool {
+	n, ok := d.FreeInodes.Get()
+	return ok && n < freeInodes && d.Type != "btrfs" && d.Type != "zfs"
 }
 
 // onMachine is the room for k3s on the machine itself.
 func onMachine(c Case) []room {
-	return []room{{host.ClusterDir, k3sDisk}, {host.StateDir, agentDisk}, {binaryDir(c), k3sBinaryDisk}}
+	return []room{{c.dataDir(), k3sDisk}, {host.StateDir, agentDisk}, {binaryDir(c), k3sBinaryDisk}}
 }
 
 // inEngine is the room for containers in the data directory of the engine, wherever that is.
@@ -126,10 +145,13 @@ func engineRoot(f host.Facts) string {
 func diskAdvised(rooms func(Case) []room) Requirement {
 	return Requirement{Name: "disk-advised", Code: reason.HostDiskLow, Advice: true, Judge: func(c Case) Finding {
 		all := rooms(c)
-		if len(all) == 0 {
+		switch {
+		case len(all) == 0:
 			return unknown()
+		case all[0].dir == host.ClusterDir && c.moved(): // there is as much as is advised
+			return met()
 		}
-		d, ok := c.Facts.DiskOf(all[0].dir)
+		d, ok := c.diskOf(all[0].dir)
 		if !ok || !d.Free.OK {
 			return unknown()
 		}
@@ -148,7 +170,7 @@ func diskAdvised(rooms func(Case) []room) Requirement {
 	}}
 }
 
-func onMachineAdvised(Case) []room { return []room{{host.ClusterDir, k3sDiskWarn}} }
+func onMachineAdvised(c Case) []room { return []room{{c.dataDir(), k3sDiskWarn}} }
 
 // diskSlow warns of disks on which the database waits: SQLite bears 10 ms, etcd 5 ms (documentation of k3s, "Resource
 // Profiling").
@@ -156,7 +178,7 @@ func diskSlow() Requirement {
 	return Requirement{Name: "disk-latency", Code: reason.HostDiskSlow, Advice: true, Judge: func(c Case) Finding {
 		p99, ok := c.Trials[trial.Fsync].Value.Get()
 		switch {
-		case !ok:
+		case !ok, c.moved():
 			return unknown()
 		case p99 > fsyncSlow:
 			return unmet(fmt.Sprintf("one write in a hundred takes %.0f ms to be on disk; %d ms are needed, 5 ms for several servers", p99, fsyncSlow), "")
@@ -177,19 +199,26 @@ func readOnly(c Case, dir string) bool {
 	if ro, ok := c.Facts.Roots.ReadOnly[dir]; ok {
 		return ro
 	}
-	d, _ := c.Facts.DiskOf(dir)
+	d, _ := c.diskOf(dir)
 	return d.ReadOnly.Value
 }
 
 func writable() Requirement {
 	return Requirement{Name: "writable", Code: reason.HostReadOnly, Judge: func(c Case) Finding {
-		known := false
-		for _, dir := range []string{binaryDir(c), host.ClusterDir, host.StateDir} {
-			d, _ := c.Facts.DiskOf(dir)
+		known, moved := false, Finding{}
+		for _, dir := range []string{binaryDir(c), c.dataDir(), host.StateDir} {
+			d, _ := c.diskOf(dir)
 			_, listed := c.Facts.Roots.ReadOnly[dir]
 			known = known || listed || d.ReadOnly.OK
 			if readOnly(c, dir) {
-				return unmet(dir+" is on a file system that is mounted read-only", dir+" writable")
+				f := unmet(dir+" is on a file system that is mounted read-only", dir+" writable")
+				if dir == host.ClusterDir {
+					f = c.elsewhere(f)
+				}
+				if len(f.Remedies) == 0 {
+					return f
+				}
+				moved = f
 			}
 		}
 		switch {
@@ -198,7 +227,9 @@ func writable() Requirement {
 		case binaryDir(c) != host.BinaryDir:
 			return unmet(host.BinaryDir+" is on a file system that is mounted read-only", host.BinaryDir+" writable").
 				cured(remedy(RemedyBinaryDir, "k3s goes to "+binaryDir(c), binaryDir(c)),
-					remedy(RemedyKubeletArg, "volume plugins go to "+volumePlugins, "volume-plugin-dir="+volumePlugins))
+					remedy(RemedyKubeletArg, "volume plugins go to "+volumePlugins, "volume-plugin-dir="+volumePlugins)).cured(moved.Remedies...)
+		case moved.Verdict == Unmet:
+			return moved
 		}
 		return met()
 	}}

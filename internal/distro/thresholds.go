@@ -21,6 +21,8 @@ const (
 	k3sDiskWarn   = 10 * gib
 	k3sBinaryDisk = 128 * mib // the binary is about 75 MB, and the old one stays until the new one is in place
 	agentDisk     = 500 * mib // artifacts and state of the agent
+	// nodeShare is what must be free where the kubelet keeps the folders of pods: below 5 % k3s has it evict them.
+	nodeShare = 0.10
 	// freeShareWarn is the share of a file system below which the kubelet begins to remove images (imageGCHighThreshold 85 %).
 	freeShareWarn = 0.15
 )

@@ -136,7 +136,7 @@ func snapshotOf(f Facts, r *recorder, trials map[string]TrialResult) Snapshot {
 	if n, ok := f.Inotify.UsedInstances.Get(); ok {
 		s.Numbers[numberInotify] = float64(n)
 	}
-	for _, d := range f.Disk {
+	for _, d := range slices.Concat(f.Disk, f.Volumes) {
 		s.Statfs[d.Path] = d.Statfs
 	}
 	s.NetworkSnapshot = networkSnapshotOf(f, r.containers)

@@ -45,6 +45,9 @@ func diskProbe() Probe {
 		if root := dockerRoot(s); root != "" && !slices.Contains(dirs, root) {
 			dirs = append(dirs, root)
 		}
+		if isDir(s.DataDir) && !slices.Contains(dirs, s.DataDir) {
+			dirs = append(dirs, s.DataDir)
+		}
 		for _, dir := range dirs {
 			d, err := measure(s, table, dir)
 			if err != nil {

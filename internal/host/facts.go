@@ -13,6 +13,7 @@ type Facts struct {
 	CPU            CPU               `json:"cpu"`
 	Memory         Memory            `json:"memory"`
 	Disk           []Disk            `json:"disk"`
+	Volumes        []Disk            `json:"volumes"` // others on which a cluster could keep its data; null: unknown
 	Cgroup         Cgroup            `json:"cgroup"`
 	Virtualization Virtualization    `json:"virtualization"`
 	Init           Init              `json:"init"`

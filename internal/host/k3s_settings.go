@@ -17,7 +17,7 @@ const maxK3sConfig = 64 << 10
 
 // lastingSettings are those that a cluster is made with: another value breaks it, or makes it another one.
 func lastingSettings() []string {
-	return []string{"cluster-cidr", "service-cidr", "flannel-backend", "snapshotter", "node-name"}
+	return []string{"cluster-cidr", "service-cidr", "flannel-backend", "snapshotter", "node-name", "data-dir"}
 }
 
 // readK3sSettings returns with what a k3s was configured; nil if that cannot be read.

@@ -16,6 +16,7 @@ type mount struct {
 	Type     string
 	Source   string
 	ReadOnly bool     // of the mount or of its file system
+	NoExec   bool     // no program is started from it
 	Shared   bool     // what is mounted below it shows in other namespaces
 	Super    []string // options of the file system
 }
@@ -45,6 +46,7 @@ func parseMountinfo(b []byte) mounts {
 			m.Super = strings.Split(fields[sep+3], ",")
 		}
 		m.Shared = slices.ContainsFunc(fields[6:sep], func(f string) bool { return strings.HasPrefix(f, "shared:") })
+		m.NoExec = slices.Contains(strings.Split(fields[5], ","), "noexec")
 		m.ReadOnly = slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(m.Super, "ro")
 		all = append(all, m)
 	}

@@ -36,6 +36,7 @@ func All() []Probe {
 		cpuProbe(),
 		memoryProbe(),
 		diskProbe(),
+		volumesProbe(),
 		cgroupProbe(),
 		virtualizationProbe(),
 		initProbe(),

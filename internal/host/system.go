@@ -28,6 +28,8 @@ type System struct {
 	// Network allows the probes of a live machine to ask others: its name servers and the metadata services of clouds.
 	// Without it no probe sends anything that leaves the machine.
 	Network bool
+	// DataDir is where the cluster shall keep its data, if not in [ClusterDir]: its file system is measured too.
+	DataDir string
 
 	snapshot *Snapshot // what is no file; nil when live
 	record   *recorder // nil when nothing is captured

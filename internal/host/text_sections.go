@@ -63,6 +63,13 @@ func (f Facts) sections(p *console.Page) []section {
 		disk.add("Free", d.text()+": "+strings.Join(paths, ", "))
 	}
 
+	for _, d := range f.Volumes {
+		same := func(other Disk) bool { return other.Statfs == d.Statfs && other.Device == d.Device }
+		if !slices.ContainsFunc(f.Disk, same) {
+			disk.add("Also free", d.text()+": "+d.Path)
+		}
+	}
+
 	most := func(n int) int { return p.Most(1<<20, n) }
 	clusters := section{title: "Containers and clusters"}
 	clusters.add("Clusters", f.clusters())
