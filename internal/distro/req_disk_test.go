@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -99,5 +100,39 @@ func TestCheckDataDir(t *testing.T) {
 		if err := CheckDataDir(dir); (err == nil) != ok || err != nil && !reason.Is(err, reason.Usage) {
 			t.Errorf("%q: %v", dir, err)
 		}
+	}
+}
+
+// TestDataDir: what k3s reads from its data directory lies in the other one, and k3s waits for the disk.
+func TestDataDir(t *testing.T) {
+	b := newBench(t)
+	b.in.Dir = b.in.path(host.StateDir)
+	b.in.Remedies = []Remedy{{ID: RemedyDataDir, Values: []string{"/data/k3s"}}, {ID: RemedyOOMScore}}
+	if _, err := b.run(nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.read("/data/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"); got != "the images of v1.33.2+k3s1" {
+		t.Error(got)
+	}
+	if got := b.read("/data/k3s" + containerdTemplate); !strings.Contains(got, `"/data/k3s/agent/etc/containerd/config-v3.toml.d/*.toml"`) {
+		t.Error(got)
+	}
+	if got := b.read("/data/k3s" + containerdDropIn); !strings.Contains(got, "restrict_oom_score_adj = true") {
+		t.Error(got)
+	}
+	if got := b.read(k3sUnit); !strings.Contains(got, "After=network-online.target\nRequiresMountsFor=/data/k3s\n\n[Service]\n") {
+		t.Error(got)
+	}
+	if _, err := os.Stat(b.in.path("/var/lib/rancher")); err == nil {
+		t.Error("/var/lib/rancher was made")
+	}
+	b.must()
+	b.write("/etc/rancher/k3s/k3s.yaml", "") // as k3s does
+	s, err := host.Load(b.in.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, ours := ourSettings(host.Collect(t.Context(), s)); !ours || made["data-dir"] != "/data/k3s" {
+		t.Errorf("the next install finds %v, %v", made, ours)
 	}
 }

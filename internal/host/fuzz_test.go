@@ -35,6 +35,9 @@ func FuzzParseMountinfo(f *testing.F) {
 		if m, ok := table.holding("/var/lib/rancher"); ok && !strings.HasPrefix("/var/lib/rancher", m.Point) {
 			t.Errorf("%q does not hold /var/lib/rancher", m.Point)
 		}
+		if n := len(table.volumes()); n > maxVolumes {
+			t.Errorf("%d volumes", n)
+		}
 		redactMounts(b)
 	})
 }
