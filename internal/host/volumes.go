@@ -53,13 +53,16 @@ func (ms mounts) volumes() []mount {
 	if strings.HasPrefix(root.Source, "/dev/") {
 		seen[root.Source] = true
 	}
+	top := map[string]string{} // devices of the topmost mounts by their points
+	for _, m := range ms {
+		top[m.Point] = m.Device
+	}
 	sorted := slices.Clone(ms)
 	slices.SortStableFunc(sorted, func(a, b mount) int { return cmp.Compare(a.Point, b.Point) })
 	var all []mount
 	for _, m := range sorted {
-		top, _ := ms.at(m.Point)
 		switch {
-		case len(all) == maxVolumes, m.Device != top.Device, m.ReadOnly, m.NoExec, !isDir(m.Point), seen[m.Device], seen[m.Source],
+		case len(all) == maxVolumes, m.Device != top[m.Point], m.ReadOnly, m.NoExec, !isDir(m.Point), seen[m.Device], seen[m.Source],
 			!slices.Contains([]string{"ext4", "xfs", "btrfs"}, m.Type), belongsToSystem(m.Point):
 			continue
 		}
