@@ -63,7 +63,7 @@ the agent is not healthy, 10 or 12 if there is none and this machine would be re
 
 // examine collects all that can be seen of a machine; nothing is judged.
 func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error) {
-	system, err := l.open()
+	system, err := l.open(g)
 	if err != nil {
 		return doctor.Patient{}, err
 	}

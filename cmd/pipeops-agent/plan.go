@@ -35,7 +35,7 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			if err != nil {
 				return err
 			}
-			if o.Host, err = l.open(); err != nil {
+			if o.Host, err = l.open(g); err != nil {
 				return err
 			}
 			known := trial.Of(o.Host)

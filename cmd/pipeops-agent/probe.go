@@ -36,7 +36,7 @@ func newProbe(g *globals) *cobra.Command {
 				}
 				return captureMachine(command, capture, l)
 			}
-			system, err := l.open()
+			system, err := l.open(g)
 			if err != nil {
 				return err
 			}

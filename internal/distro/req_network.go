@@ -278,42 +278,6 @@ func webPorts() Requirement {
 	}}
 }
 
-// families warns of machines without IPv4: GitHub has no IPv6 address (k3s issues 5921, 13846).
-func families() Requirement {
-	return Requirement{Name: "ipv4", Code: reason.NetIPv6Only, Advice: true, Judge: func(c Case) Finding {
-		v4, ok := c.Facts.Addresses.IPv4.Get()
-		switch {
-		case !ok || !c.Facts.Addresses.IPv6.OK:
-			return unknown()
-		case !v4 && c.Facts.Addresses.IPv6.Value:
-			return unmet("the machine has only IPv6, and the releases of k3s are on a host that has none", "")
-		}
-		return met()
-	}}
-}
-
-// mtu warns of links over which the packets of vxlan, 50 bytes larger, do not fit.
-func mtu() Requirement {
-	return Requirement{Name: "mtu", Code: reason.NetMTU, Advice: true, Judge: func(c Case) Finding {
-		var out string
-		for _, r := range c.Facts.Routes {
-			if to, err := netip.ParsePrefix(r.Destination); err == nil && to.Bits() == 0 {
-				out = r.Interface
-				break
-			}
-		}
-		for _, l := range c.Facts.Links {
-			if l.Name == out && l.MTU > 0 {
-				if l.MTU < minMTU {
-					return unmet(fmt.Sprintf("%s carries %d bytes; with less than %d IPv6 and large packets of pods get lost", l.Name, l.MTU, minMTU), "")
-				}
-				return met()
-			}
-		}
-		return unknown()
-	}}
-}
-
 // proxied says that a proxy was found, and what has to go past it.
 func proxied() Requirement {
 	return Requirement{Name: "proxy", Code: reason.NetProxy, Advice: true, Judge: func(c Case) Finding {

@@ -262,11 +262,14 @@ func packagesBusy() Requirement {
 func clock() Requirement {
 	return Requirement{Name: "clock", Code: reason.HostClock, Judge: func(c Case) Finding {
 		year, ok := c.Facts.Clock.Year.Get()
-		switch {
+		if ok && year < clockYear {
+			return unmet(fmt.Sprintf("the clock says %d", year), "a clock that is right")
+		}
+		switch seen := skewed(c.Facts); {
+		case seen != "":
+			return unmet(seen, "a clock that is right")
 		case !ok:
 			return unknown()
-		case year < clockYear:
-			return unmet(fmt.Sprintf("the clock says %d", year), "a clock that is right")
 		}
 		return met()
 	}}

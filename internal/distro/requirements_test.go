@@ -76,6 +76,12 @@ func TestRequirements(t *testing.T) {
 			}
 		}
 	}
+	skew := func(seconds float64) func(*captured) {
+		return func(m *captured) {
+			m.facts.Clock.Year = host.Known[int]{}
+			m.facts.Reach = []host.Endpoint{{Name: host.ReachReleases}, {Name: host.ReachGateway, Skew: host.Is(seconds)}}
+		}
+	}
 	rhel10 := func(m *captured) {
 		m.facts.OS = host.OS{Kind: "linux", ID: "rhel", Version: "10.1", Family: "rhel"}
 		m.facts.Kernel.Release = "6.12.0-124.el10.x86_64"
@@ -204,7 +210,14 @@ func TestRequirements(t *testing.T) {
 		"port taken, Docker": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Listening = append(m.facts.Listening, host.Listener{Proto: "tcp", Port: 10250, Owner: "x"})
 		}), want: sight{K3d, "NET_PORT_TAKEN", "", ""}},
-		"IPv6 only":       {change: func(m *captured) { m.facts.Addresses = host.Addresses{IPv4: host.Is(false), IPv6: host.Is(true)} }, want: sight{K3s, "", "NET_IPV6_ONLY", "cidr fd00:42::/56 fd00:43::/112"}},
+		"IPv6 only": {change: func(m *captured) { m.facts.Addresses = host.Addresses{IPv4: host.Is(false), IPv6: host.Is(true)} }, want: sight{K3s, "", "NET_IPV6_ONLY", "cidr fd00:42::/56 fd00:43::/112"}},
+		"IPv6 only, NAT64": {change: func(m *captured) {
+			m.facts.Addresses = host.Addresses{IPv4: host.Is(false), IPv6: host.Is(true)}
+			m.facts.Reach = []host.Endpoint{{Name: host.ReachReleases, IPv4: host.Is(false), IPv6: host.Is(true)}}
+		}, want: sight{K3s, "", "", "cidr fd00:42::/56 fd00:43::/112"}},
+		"clock ahead":     {change: skew(180), want: sight{"", "HOST_CLOCK", "", ""}},
+		"clock behind":    {change: skew(-61), want: sight{"", "HOST_CLOCK", "", ""}},
+		"clock a bit off": {change: skew(60), want: sight{chosen: K3s}},
 		"broken iptables": {change: func(m *captured) { m.facts.IPTables.Version = "1.8.2" }, want: sight{K3s, "", "", "prefer-bundled-bin"}},
 		"proxy": {change: func(m *captured) {
 			m.facts.Proxy = host.Proxy{HTTPS: "http://proxy:3128", NoProxy: "localhost", Source: "environment"}

@@ -76,8 +76,10 @@ const (
 	fsyncSlow      = 10    // milliseconds, 99th percentile, that SQLite in k3s bears; etcd wants 5
 	freeInodes     = 50000 // images of k3s unpack to some 10000 files; the kubelet evicts pods below 5 % (imagefs and nodefs)
 	pidsLeast      = 2048  // processes and threads: k3s has some 200, a pod of a language with threads as many
+	vxlanBytes     = 50    // that vxlan puts around a packet
 	minMTU         = 1330  // 1280, the least of IPv6, and the 50 bytes of vxlan
 	clockYear      = 2026  // this program was not there earlier
+	maxSkew        = 60    // seconds to the clocks of others: certificates of a clock that is ahead are not valid yet (k3s issue 5163); k0sctl allows 30
 	k3sDiskUse     = 1 * gib
 	volumePlugins  = "/var/lib/kubelet/volumeplugins"
 )

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -134,4 +136,26 @@ func liveSynchronized() Known[bool] {
 		return Known[bool]{}
 	}
 	return Is(t.Status&unix.STA_UNSYNC == 0)
+}
+
+// livePathMTU asks for the largest packet that the kernel sends over a connection, in bytes.
+func livePathMTU(conn net.Conn) Known[int] {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return Known[int]{}
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return Known[int]{}
+	}
+	var mtu Known[int]
+	err = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.Pmtu > 0 {
+			mtu = Is(int(info.Pmtu))
+		}
+	})
+	if err != nil {
+		return Known[int]{}
+	}
+	return mtu
 }

@@ -4,6 +4,7 @@ package host
 
 import (
 	"errors"
+	"net"
 	"os"
 	"runtime"
 )
@@ -22,3 +23,4 @@ func liveWritable(string) bool                       { return false }
 func liveInode(string) (lock, bool)                  { return lock{}, false }
 func liveHolds(int, string) Known[bool]              { return Known[bool]{} }
 func liveSynchronized() Known[bool]                  { return Known[bool]{} }
+func livePathMTU(net.Conn) Known[int]                { return Known[int]{} }

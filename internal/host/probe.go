@@ -70,6 +70,7 @@ func All() []Probe {
 		neighboursProbe(),
 		runtimesProbe(),
 		bootProbe(),
+		reachProbe(),
 	}
 }
 

@@ -39,7 +39,7 @@ func networkSnapshotOf(f Facts, containers []Container) NetworkSnapshot {
 // unrecorded is the same machine, of which nothing gets into a capture: for files that hold secrets. What a probe learns
 // from them goes into the snapshot.
 func (s *System) unrecorded() *System {
-	return &System{Root: s.Root, Network: s.Network, snapshot: s.snapshot}
+	return &System{Root: s.Root, Network: s.Network, Gateway: s.Gateway, snapshot: s.snapshot}
 }
 
 func (r *recorder) engine(containers []Container) {

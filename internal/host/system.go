@@ -25,11 +25,14 @@ const maxLine = 4096
 type System struct {
 	// Root is the folder of a captured machine. Empty means this machine.
 	Root string
-	// Network allows the probes of a live machine to ask others: its name servers and the metadata services of clouds.
+	// Network allows the probes of a live machine to ask others: its name servers, the metadata services of clouds, and
+	// the servers that an install needs.
 	// Without it no probe sends anything that leaves the machine.
 	Network bool
 	// DataDir is where the cluster shall keep its data, if not in [ClusterDir]: its file system is measured too.
 	DataDir string
+	// Gateway is the HOST:PORT of the gateway that Network allows to ask, too; "" is none.
+	Gateway string
 
 	snapshot *Snapshot // what is no file; nil when live
 	record   *recorder // nil when nothing is captured

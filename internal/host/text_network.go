@@ -13,6 +13,7 @@ func (f Facts) network(most func(int) int) section {
 	s.add("Links", f.links(most(maxShown)))
 	s.add("Routes", f.routes(most(maxShown)))
 	s.add("Names", f.DNS.text())
+	s.add("Reach", f.reach())
 	s.add("Firewall", f.Firewall.text())
 	s.add("Proxy", f.Proxy.text())
 	s.add("Ports", f.ports(most(maxOwnersShown)))
@@ -72,6 +73,41 @@ func (d DNS) text() string {
 	}
 	if len(d.Wildcard) > 0 {
 		s += "; every name exists in " + few(d.Wildcard, 3)
+	}
+	return s
+}
+
+// reach tells of each endpoint how it answers.
+func (f Facts) reach() string {
+	var all []string
+	for _, e := range f.Reach {
+		all = append(all, e.text())
+	}
+	return strings.Join(all, "; ")
+}
+
+func (e Endpoint) text() string {
+	s := e.Name
+	switch {
+	case e.IPv4.Value && e.IPv6.Value:
+		s += " over IPv4 and IPv6"
+	case e.IPv4.Value:
+		s += " over IPv4"
+	case e.IPv6.Value:
+		s += " over IPv6"
+	case e.IPv4.OK && e.IPv6.OK:
+		s += " not at all"
+	default:
+		s += " " + unknownText
+	}
+	if n, ok := e.PathMTU.Get(); ok {
+		s += fmt.Sprintf(", packets of %d bytes", n)
+	}
+	switch skew, ok := e.Skew.Get(); {
+	case ok && skew > 0:
+		s += fmt.Sprintf(", our clock is %.0f s ahead", skew)
+	case ok && skew < 0:
+		s += fmt.Sprintf(", our clock is %.0f s behind", -skew)
 	}
 	return s
 }

@@ -48,6 +48,7 @@ func full() Facts {
 		IPTables:   IPTables{Backend: "nft", Version: "1.8.9", Legacy: Is(true)},
 		Firewall:   Firewall{UFW: Is(true), Firewalld: Is(true), Rejects: many("iptables INPUT"), Forward: "drop"},
 		Cloud:      Cloud{Name: "hetzner"},
+		Reach:      []Endpoint{{Name: ReachReleases, IPv4: Is(true), IPv6: Is(false), PathMTU: Is(1400), Skew: Is(180.0)}, {Name: ReachImages}},
 		Boot:       Boot{RebootNeeded: Is(true)},
 		Errors:     map[string]string{"ports": "cannot read"},
 		Listening:  []Listener{},

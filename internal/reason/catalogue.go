@@ -162,7 +162,7 @@ func All() []Entry {
 		{NetFirewall, ExitHostRefused, "a firewall stops the packets of pods", "the networks of pods and services are let in", Here, CostNone},
 		{NetManager, ExitHostRefused, "a network service of the machine takes hold of what belongs to pods", "it is told to leave the interfaces of pods alone", Here, CostNone},
 		{NetWebPorts, ExitHostRefused, "a web server has the ports of the bundled ingress", "the bundled ingress is left out", Here, CostNone},
-		{NetIPv6Only, ExitHostRefused, "the machine has no IPv4", "give a mirror that has IPv6 by --mirror", Mirror, CostNone},
+		{NetIPv6Only, ExitHostRefused, "no IPv4 leads to the releases", "give a mirror that has IPv6 by --mirror", Mirror, CostNone},
 		{NetMTU, ExitHostRefused, "the network carries only small packets", "raise the MTU of the link, or let flannel use host-gw", Here, CostNone},
 		{NetProxy, ExitHostRefused, "a proxy is set, and not everything of the cluster goes past it", "add what is named to NO_PROXY", Here, CostNone},
 		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},

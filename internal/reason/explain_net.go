@@ -12,9 +12,9 @@ func explainNet(code Code) string {
 	case "NET_FIREWALL":
 		return "A firewall on this machine would drop what pods and services send each other: pods would start and hang. ufw, firewalld and rules that reject are looked for; only the networks of pods and services need to be let in."
 	case "NET_MTU":
-		return "The interfaces carry smaller packets than usual, or different ones each; the pod network takes 50 bytes of each packet for itself, and if the sizes do not fit, large answers hang while small ones pass. The MTU of each interface is read from /sys/class/net."
+		return "The interfaces carry smaller packets than usual, or different ones each; the pod network takes 50 bytes of each packet for itself, and if the sizes do not fit, large answers hang while small ones pass. The MTU of each interface is read from /sys/class/net; with --network the kernel is asked for that of the path to the servers that an install needs."
 	case "NET_IPV6_ONLY":
-		return "The machine has no way out by IPv4, so that pods and services need networks of IPv6 and registries that answer there. Addresses and default routes of both families are looked at."
+		return "The machine has no way out by IPv4, so that pods and services need networks of IPv6 and registries that answer there. Addresses and default routes of both families are looked at; with --network the servers that an install needs are asked over both. NAT64 will do."
 	case "NET_NO_ROUTE":
 		return "The machine has no default route: k3s does not find its own address without one, and nothing can be downloaded. The routing tables in /proc/net are read."
 	case "NET_PROXY":
