@@ -76,7 +76,7 @@ func TestDataDirIsChosen(t *testing.T) {
 		"ours, not configured":   {change: made(nil), request: Request{DataDir: "/data/k3s"}, want: sight{K3s, "", "", "data-dir /data/k3s"}},
 	} {
 		m := machine(t, "data-disk")
-		m.facts.Inotify, m.facts.Keyring = host.Inotify{}, host.Keyring{}
+		m.facts.Inotify, m.facts.Keyring, m.facts.Modules = host.Inotify{}, host.Keyring{}, host.Modules{}
 		if c.change != nil {
 			c.change(&m)
 		}
