@@ -38,7 +38,7 @@ func (l *look) open(g *globals) (*host.System, error) {
 	}
 	system, err := host.Load(l.root)
 	if err != nil {
-		return nil, reason.New(reason.Usage, "--root "+l.root, err)
+		return nil, reason.New(reason.Usage, "--root "+l.root, err).WithFix("name a folder that probe --capture has written")
 	}
 	return system, nil
 }

@@ -41,7 +41,11 @@ func (d Decision) Show(p *console.Page) {
 func (d Decision) ShowChoice(p *console.Page) {
 	dist, ok := Get(d.Chosen)
 	if ok {
-		row(p, "Fits", dist.Name+", "+strings.TrimPrefix(dist.Title, dist.Name+", "), console.Green)
+		text, style := dist.Name+", "+strings.TrimPrefix(dist.Title, dist.Name+", "), console.Green
+		if k, _ := d.Candidate(d.Chosen); 2*len(k.Unknown) > len(dist.Requirements) {
+			text, style = text+", for all that can be seen, which is little", console.Yellow
+		}
+		row(p, "Fits", text, style)
 	} else {
 		row(p, "Fits", "nothing", console.Red)
 	}

@@ -35,6 +35,7 @@ func TestFindAndNear(t *testing.T) {
 	tests := []struct{ typed, first string }{
 		{"HOST_MEMORY", "HOST_MEMORY_LOW"},
 		{"hots_memory_low", "HOST_MEMORY_LOW"},
+		{"HOST_MEMRY", "HOST_MEMORY_LOW"},
 		{"PORT_TAKEN", "NET_PORT_TAKEN"},
 		{"CLUSTER_FORIGN", "CLUSTER_FOREIGN"},
 		{"", ""},

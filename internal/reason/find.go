@@ -24,8 +24,8 @@ const (
 	maxTyped    = 64 // bytes; no code is nearly as long
 )
 
-// Near returns the codes that somebody who typed something else may have meant: those that begin with it, those that hold
-// it, and those that few edits make of it. The nearest come first.
+// Near returns the codes that somebody who typed something else may have meant: those that begin with it or nearly so, those that
+// hold it, and those that few edits make of it. The nearest come first.
 func Near(typed string) []string {
 	want := normal(typed)
 	if want == "" || len(want) > maxTyped {
@@ -45,6 +45,8 @@ func Near(typed string) []string {
 			d = maxDistance + 1
 		case len(want) > 2 && strings.Contains(code, want):
 			d = maxDistance + 2
+		case len(want) > 6 && len(code) > len(want) && distance(want, code[:len(want)+1]) <= 2: // its beginning, mistyped
+			d = maxDistance + 3
 		default:
 			continue
 		}
