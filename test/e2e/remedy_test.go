@@ -35,11 +35,18 @@ type firewall struct {
 	networks string // of pods and services
 	before   string // shell: what else the machine has
 	later    string // shell: what has gone when it is installed again
+	args     []string
 	check    func(t *testing.T, m *lab.Machine)
 }
 
+// TestRemedyUFW also puts the data of k3s where it was asked for.
 func TestRemedyUFW(t *testing.T) {
 	throughFirewall(t, firewall{
+		args:   []string{"--data-dir", "/srv/k3s"},
+		before: "mkdir -p /srv/k3s && mv /var/lib/rancher/k3s/agent /srv/k3s/", // the image of the sample
+		check: func(t *testing.T, m *lab.Machine) {
+			shell(t, m, "test -d /srv/k3s/server/db -a -d /srv/k3s/agent/images -a ! -e /var/lib/rancher/k3s/server -a ! -e /var/lib/rancher/k3s/agent")
+		},
 		networks: podNetworks,
 		pkg:      "ufw", on: "ufw --force enable", forget: "ufw --force reset && ufw --force enable", show: "ufw show added",
 		want: []string{
@@ -84,7 +91,7 @@ func throughFirewall(t *testing.T, f firewall) {
 	}
 
 	token(t, w.Gateway, m)
-	install := w.install("behind", "-o", "json")
+	install := w.install("behind", append([]string{"-o", "json"}, f.args...)...)
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
 		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
