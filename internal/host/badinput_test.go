@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 	"unicode/utf8"
 )
 
@@ -121,11 +120,7 @@ func replace(path string, content []byte) error {
 // checkReport collects the facts of a machine and looks at every text in them.
 func checkReport(t *testing.T, name string, s *System) {
 	t.Helper()
-	start := time.Now()
 	f := Collect(t.Context(), s)
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("%s: took %v", name, took)
-	}
 	for probe, err := range f.Errors {
 		if bytes.Contains([]byte(err), []byte("cannot read this machine")) || bytes.Contains([]byte(err), []byte("in time")) {
 			t.Errorf("%s: %s: %s", name, probe, err)
