@@ -144,7 +144,7 @@ func (d Distribution) judge(c Case) Candidate {
 	return k
 }
 
-// allows reports whether a cost may be incurred: what a reboot costs includes the packages before it.
+// allows reports whether a cost may be incurred: each that is more than a sysctl must have been agreed to by itself.
 func (r Request) allows(cost reason.Cost) bool {
 	return cost == reason.CostNone || cost == reason.CostSysctl || slices.Contains(r.Consent, cost)
 }

@@ -93,10 +93,13 @@ func netfilter() Requirement {
 		comment, tried := c.Trials.OK(trial.IPTablesComment).Get()
 		loads, loadTried := c.Trials.OK(trial.ModuleLoad).Get()
 		if c.inside() { // a container seldom sees the modules of its host, and may load none
-			if tried && !comment {
+			switch {
+			case !tried:
+				return unknown()
+			case !comment:
 				return c.lacksNetfilter("an iptables rule with a comment cannot be made" + detail(c, trial.IPTablesComment))
 			}
-			return Finding{Verdict: map[bool]Verdict{true: Met, false: Unknown}[tried]}
+			return met()
 		}
 		if c.modulesGone() { // that says it all
 			return unknown()
@@ -113,6 +116,7 @@ func netfilter() Requirement {
 		if len(gone) > 0 {
 			seen = append(seen, "the kernel has no "+strings.Join(gone, ", "))
 		}
+		// that of vxlan has a trial and a remedy of its own
 		if why := c.Trials[trial.ModuleLoad].Detail; !tried && loadTried && !loads && !strings.Contains(why, "vxlan") {
 			seen = append(seen, "a module cannot be loaded"+detail(c, trial.ModuleLoad))
 		}
@@ -251,6 +255,9 @@ func selinux() Requirement {
 func sharedRoot() Requirement {
 	return Requirement{Name: "shared-root", Code: reason.HostMounts, Judge: func(c Case) Finding {
 		shared, ok := c.Facts.Roots.Shared.Get()
+		if made, ours := ourSettings(c.Facts); ours && made[host.SharedRoot] != "" {
+			shared, ok = false, true // it is shared because we make it so
+		}
 		switch {
 		case !ok:
 			return unknown()

@@ -116,7 +116,11 @@ func TestRequirements(t *testing.T) {
 			m.facts.Docker.Outside = host.Is(true)
 		}), want: sight{K3d, "HOST_CONTAINER_NESTING HOST_NO_SYSTEMD", "", ""}},
 		"engine in a container that may not": {change: all(container("lxc"), tried(trial.CgroupCreate, no("read-only")), docker("28.2.2")), want: sight{"", "HOST_CONTAINER_NESTING", "", ""}},
-		"private root mount":                 {change: func(m *captured) { m.facts.Roots.Shared = host.Is(false) }, want: sight{K3s, "", "", "shared-root"}},
+		"root mount that we have made shared": {change: func(m *captured) {
+			m.facts.Roots.Shared = host.Is(true)
+			m.facts.Clusters = []host.Cluster{{Name: K3s, State: host.Running, Ours: host.Is(true), Settings: map[string]string{host.SharedRoot: "yes"}}}
+		}, want: sight{K3s, "", "", "shared-root"}},
+		"private root mount": {change: func(m *captured) { m.facts.Roots.Shared = host.Is(false) }, want: sight{K3s, "", "", "shared-root"}},
 		"Docker Desktop in WSL 2": {change: all(docker("28.2.2"), func(m *captured) {
 			m.facts.Virtualization.WSL, m.facts.Docker.Desktop = host.Is(2), host.Is(true)
 		}), want: sight{K3d, "HOST_WSL_DOCKER", "HOST_WSL_IDLE", ""}},

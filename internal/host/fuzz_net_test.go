@@ -2,6 +2,7 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -155,5 +156,18 @@ func FuzzParseKubeconfig(f *testing.F) {
 		if ok && (!again || x.port != y.port || (x.kind() == "local") != (y.kind() == "local")) {
 			t.Errorf("%+v is captured as %+v", x, y)
 		}
+	})
+}
+
+func FuzzParseK3sSettings(f *testing.F) {
+	f.Add([]byte("cluster-cidr: 10.142.0.0/16\nservice-cidr: 10.143.0.0/16\ntoken: secret\nnode-name: [a, b]\n"))
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for key, value := range ParseK3sSettings(b) {
+			if !slices.Contains(lastingSettings(), key) || value != clean(value) {
+				t.Errorf("%q: %q", key, value)
+			}
+		}
+		keepK3sSettings(b)
 	})
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"slices"
 
 	"sigs.k8s.io/yaml"
@@ -35,7 +36,20 @@ func readK3sSettings(s *System) map[string]string {
 			all[key] = value
 		}
 	}
+	if all != nil && sharesRoot(s) {
+		all[SharedRoot] = "yes"
+	}
 	return all
+}
+
+// SharedRoot is the setting of a k3s of ours that makes "/" a shared mount before it starts. Once it has started the mount
+// is shared, so that only this tells that it has to be made so at the next boot too.
+const SharedRoot = "shared-root"
+
+// sharesRoot looks for it where an install puts it: a drop-in of the unit, or the script of OpenRC.
+func sharesRoot(s *System) bool {
+	script, err := s.ReadFile("/etc/init.d/k3s")
+	return s.has("/etc/systemd/system/k3s.service.d/50-pipeops-shared-root.conf") || err == nil && bytes.Contains(script, []byte("\nshared_root=yes\n"))
 }
 
 // ParseK3sSettings returns of a configuration of k3s the settings that a cluster is made with. All others are left alone:
