@@ -126,6 +126,8 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 		return 0, err
 	}
 	defer closeUnits()
+	o.Install.Units = units
+	store.Undo = o.Install.Undo()
 	changes, err := o.changes(decision, units)
 	if err != nil {
 		return 0, err

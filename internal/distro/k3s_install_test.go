@@ -160,6 +160,7 @@ func (b *bench) runSteps(steps []plan.Step, onEvent func(plan.Event)) (plan.Resu
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	s.Undo = b.in.Undo()
 	defer s.Close()
 	return (&plan.Runner{Store: s, OnEvent: onEvent}).Run(b.t.Context(), plan.Plan{Name: "install", Steps: steps})
 }
@@ -367,8 +368,8 @@ func TestK3sThatDoesNotStart(t *testing.T) {
 	if !reason.Is(err, reason.StepFailed) || !strings.Contains(err.Error(), "no cgroups") {
 		t.Errorf("err = %v", err)
 	}
-	want := []string{"stop k3s.service", "disable k3s.service", "reset k3s.service"}
-	if got := b.units.since(); !slices.Equal(got[len(got)-3:], want) {
+	want := []string{"stop k3s.service", "reset k3s.service", "disable k3s.service", "reload"}
+	if got := b.units.since(); !slices.Equal(got[len(got)-4:], want) {
 		t.Errorf("systemd was told %v", got)
 	}
 	if _, err := os.Lstat(b.in.path(k3sUnit)); !errors.Is(err, fs.ErrNotExist) {
@@ -383,7 +384,8 @@ func TestK3sThatDoesNotStart(t *testing.T) {
 	if _, err := b.run(nil); !reason.Is(err, reason.StepFailed) {
 		t.Errorf("err = %v", err)
 	}
-	if got := b.units.since(); slices.Contains(got, "stop k3s.service") || slices.Contains(got, "disable k3s.service") {
+	got := b.units.since()
+	if slices.Contains(got, "stop k3s.service") || slices.Contains(got, "disable k3s.service") || got[len(got)-1] != "restart k3s.service" {
 		t.Errorf("systemd was told %v", got)
 	}
 }

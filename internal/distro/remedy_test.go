@@ -147,6 +147,7 @@ func (c remedyCase) run(t *testing.T, b *bench, p *programs, fails bool) (res pl
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Undo = b.in.Undo()
 	defer s.Close()
 	s.Run = p.run
 	defer func() {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -34,6 +33,7 @@ type service struct {
 	timeout   time.Duration          // until it is active
 
 	ready func(ctx context.Context) error // asks whether it is of use already, where being active does not say so
+	makes func(r *plan.Recorder) error    // records what the running service will make; nil means nothing
 }
 
 func (s service) step() plan.Step {
@@ -62,11 +62,11 @@ func (s service) step() plan.Step {
 			return s.do(ctx, r, state.File, state.Active)
 		},
 		Prove: s.prove,
-		Undo: func(ctx context.Context) error {
-			if running { // as an earlier run left it: a cluster that works is not taken down because it could not be changed
+		Revive: func(ctx context.Context) error {
+			if !running {
 				return nil
 			}
-			return s.takeDown(ctx)
+			return s.Units.RestartNoWait(ctx, s.name) // a cluster that works is not taken down because it could not be changed
 		},
 	}
 	for _, f := range slices.Backward(s.files()) {
@@ -103,6 +103,15 @@ func (s service) files() []serviceFile {
 }
 
 func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active string) error {
+	there, err := s.present()
+	if err != nil {
+		return err
+	}
+	if !there { // recorded before the files, so that an undo reloads after they are as before
+		if err := r.Note(unitsRead, s.name, "before", "after", func() error { return nil }); err != nil {
+			return err
+		}
+	}
 	for _, f := range s.files() {
 		if err := r.WriteFile(f.target, f.mode, f.content); err != nil {
 			return err
@@ -115,14 +124,19 @@ func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active strin
 	if err := s.Units.Reload(ctx); err != nil {
 		return err
 	}
-	err = r.Note("unit-enabled", s.name, enabled, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
+	err = r.Note(unitEnabled, s.name, enabled, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
 	if err != nil {
 		return err
+	}
+	if s.makes != nil {
+		if err := s.makes(r); err != nil {
+			return err
+		}
 	}
 	if err := s.Units.ResetFailed(ctx, s.name); err != nil {
 		return err
 	}
-	err = r.Note("unit-started", s.name, active, "active", func() error { return s.Units.RestartNoWait(ctx, s.name) })
+	err = r.Note(unitStarted, s.name, active, "active", func() error { return s.Units.RestartNoWait(ctx, s.name) })
 	if err != nil {
 		return err
 	}
@@ -154,10 +168,6 @@ func (s service) prove(ctx context.Context) error {
 	return err
 }
 
-func (s service) takeDown(ctx context.Context) error {
-	return errors.Join(s.Units.StopAll(ctx, s.name), s.Units.Disable(ctx, s.name), s.Units.ResetFailed(ctx, s.name), atomicfile.Remove(s.stamp()))
-}
-
 // present reports whether its files are as they should be.
 func (s service) present() (bool, error) {
 	for _, f := range s.files() {
@@ -169,7 +179,7 @@ func (s service) present() (bool, error) {
 }
 
 // stamp is the file that says what the unit was last started with.
-func (s service) stamp() string { return filepath.Join(s.Dir, s.name+".started") }
+func (s service) stamp() string { return s.Install.stamp(s.name) }
 
 func (s service) sameInputs() (bool, error) {
 	inputs, err := s.inputsDigest()

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,17 +16,9 @@ type crash struct{}
 // its end before that.
 func (h *fakeHost) dieAt(n int) (ended bool) {
 	h.t.Helper()
-	s := h.open(func() {
-		if n--; n == 0 {
-			panic(crash{})
-		}
-	})
+	s := h.open(countdown(n))
 	defer s.Close()
-	defer func() {
-		if p := recover(); p != nil && p != (crash{}) {
-			panic(p)
-		}
-	}()
+	defer caught()
 	r := &Runner{Store: s}
 	if _, err := r.Run(h.t.Context(), h.plan()); err != nil {
 		h.t.Fatal(err)
@@ -47,22 +38,48 @@ func (h *fakeHost) changes() []Record {
 	return all
 }
 
-// undoAll walks the whole ledger backwards, as an uninstall does, and returns the tree.
+// undoAll uninstalls and returns the tree.
 func (h *fakeHost) undoAll() string {
 	h.t.Helper()
 	s := h.open(nil)
 	defer s.Close()
-	all := s.Ledger.Changes()
-	for i := range len(all) / 2 {
-		all[i], all[len(all)-1-i] = all[len(all)-1-i], all[i]
-	}
-	if err := s.reverse(h.t.Context(), slog.New(slog.DiscardHandler), time.Now, all); err != nil {
+	reversed, err := (&Uninstaller{Store: s}).Run(h.t.Context())
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := os.WriteFile(h.path("/units/k3s"), []byte("absent"), 0o600); err != nil {
-		h.t.Fatal(err)
+	for _, r := range reversed {
+		if r.Op != Undone {
+			h.t.Errorf("%s is left: %q", r.Target, r.Left)
+		}
 	}
 	return h.tree()
+}
+
+// dieUndoingAt uninstalls and dies at the nth crash point. It reports whether it came to its end before that.
+func (h *fakeHost) dieUndoingAt(n int) (ended bool) {
+	h.t.Helper()
+	s := h.open(countdown(n))
+	defer s.Close()
+	defer caught()
+	if _, err := (&Uninstaller{Store: s}).Run(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	return true
+}
+
+// countdown dies when it is called for the nth time.
+func countdown(n int) func() {
+	return func() {
+		if n--; n == 0 {
+			panic(crash{})
+		}
+	}
+}
+
+func caught() {
+	if p := recover(); p != nil && p != (crash{}) {
+		panic(p)
+	}
 }
 
 func TestEveryCrashPointConverges(t *testing.T) {
@@ -101,6 +118,37 @@ func TestEveryCrashPointConverges(t *testing.T) {
 		}
 	}
 	if points < 60 {
+		t.Errorf("only %d crash points: are they still called?", points)
+	}
+}
+
+func TestEveryCrashPointOfAnUninstallConverges(t *testing.T) {
+	before := newHost(t).tree()
+	points := 0
+	for n := 1; ; n++ {
+		h := newHost(t)
+		if _, err := h.run(h.plan()); err != nil {
+			t.Fatal(err)
+		}
+		if h.dieUndoingAt(n) {
+			break
+		}
+		points++
+		s := h.open(nil)
+		if name, _, open := s.Journal.Open(); n > 2 && (!open || name != UninstallPlan) && len(s.Ledger.Changes()) > 0 {
+			t.Errorf("crash point %d: the journal says %s, open %v", n, name, open)
+		}
+		s.Close()
+		if got := h.undoAll(); got != before {
+			t.Errorf("crash point %d: undone is not as before:\n%s", n, cmp.Diff(before, got))
+		}
+		s = h.open(nil)
+		if _, _, open := s.Journal.Open(); open {
+			t.Errorf("crash point %d: the uninstall is still open", n)
+		}
+		s.Close()
+	}
+	if points < 20 {
 		t.Errorf("only %d crash points: are they still called?", points)
 	}
 }

@@ -29,6 +29,7 @@ func newHost(t *testing.T) *fakeHost {
 	h.write("/proc/sys/fs/inotify/max_user_watches", "8192\n", 0o644)
 	h.write("/etc/debris", "old", 0o600)
 	h.write("/units/k3s", "absent", 0o600)
+	h.write("/var/lib/kubelet/theirs", "somebody else's", 0o600)
 	if err := os.MkdirAll(h.path("/usr/local/bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,10 @@ func (h *fakeHost) plan() Plan {
 				_, err := os.Stat(artifact)
 				return err == nil || h.is("/usr/local/bin/k3s", elf), nil
 			},
-			Do: func(context.Context, *Recorder) error { return os.WriteFile(artifact, []byte(elf), 0o600) },
+			Prepare: func(_ context.Context, progress func(done, total int64)) error {
+				progress(int64(len(elf)), int64(len(elf)))
+				return os.WriteFile(artifact, []byte(elf), 0o600)
+			},
 		},
 		{
 			ID: "binary", Title: "Binary",
@@ -116,7 +120,13 @@ func (h *fakeHost) plan() Plan {
 			ID: "unit", Title: "Unit",
 			Done: func(context.Context) (bool, error) { return h.is("/units/k3s", "active"), nil },
 			Do: func(_ context.Context, r *Recorder) error {
+				if err := r.Own("/var/lib/kubelet"); err != nil {
+					return err
+				}
 				return r.Note("unit", "k3s.service", "absent", "active", func() error {
+					if err := h.serve(); err != nil {
+						return err
+					}
 					return os.WriteFile(h.path("/units/k3s"), []byte("active"), 0o600)
 				})
 			},
@@ -126,7 +136,12 @@ func (h *fakeHost) plan() Plan {
 				}
 				return nil
 			},
-			Undo: func(context.Context) error { return os.WriteFile(h.path("/units/k3s"), []byte("absent"), 0o600) },
+			Commit: func(context.Context) error {
+				if err := os.Remove(artifact); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				return nil
+			},
 		},
 		{ID: "ready", Title: "Ready", Prove: func(context.Context) error { return nil }},
 	}}
@@ -140,7 +155,27 @@ func (h *fakeHost) open(point func()) *Store {
 		h.t.Fatal(err)
 	}
 	s.Journal.lines.point, s.Ledger.lines.point = point, point
+	s.Undo = map[Kind]func(context.Context, Record) (Op, error){
+		"unit": func(context.Context, Record) (Op, error) {
+			return Undone, os.WriteFile(h.path("/units/k3s"), []byte("absent"), 0o600)
+		},
+	}
 	return s
+}
+
+// serve is what the unit does once it runs: it fills its folder.
+func (h *fakeHost) serve() error {
+	pod := h.path("/var/lib/kubelet/pods/a/volumes")
+	if err := os.MkdirAll(pod, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(pod, "data"), []byte("of a pod"), 0o600); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(pod, "link")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink("/etc", filepath.Join(pod, "link")) // out of the tree
 }
 
 func (h *fakeHost) run(p Plan) (Result, error) {

@@ -20,12 +20,14 @@ const maxValue = 4 << 10
 
 // Image is the state of a target at one moment.
 type Image struct {
-	Type   string      `json:"type"`             // absent, file, link, dir, value, note
+	Type   string      `json:"type"`             // absent, file, link, dir, value, tree, note
 	SHA256 string      `json:"sha256,omitempty"` // of a file, whose content is in blobs if it is a before-image
 	Mode   fs.FileMode `json:"mode,omitempty"`   // permission bits of a file or folder
 	UID    int         `json:"uid,omitempty"`
 	GID    int         `json:"gid,omitempty"`
 	Value  string      `json:"value,omitempty"` // where a link points, what a value says
+	Names  []string    `json:"names,omitempty"` // of a tree: what was in it, and is not ours
+	Mount  bool        `json:"mount,omitempty"` // of a tree: a file system was mounted on it
 }
 
 // same ignores the owner: a file that only changed hands is still ours.
@@ -117,15 +119,16 @@ func (s *Store) keep(path string, img Image) error {
 
 func (s *Store) blob(img Image) string { return filepath.Join(s.dir, "blobs", img.SHA256) }
 
+// notEmpty tells of a folder that cannot be removed because something is in it, or mounted on it.
+func notEmpty(err error) bool {
+	return errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY)
+}
+
 // restore makes the target what the image says.
 func (s *Store) restore(path string, img Image) error {
 	switch img.Type {
 	case "absent":
-		err := atomicfile.Remove(path)
-		if errors.Is(err, syscall.ENOTEMPTY) { // a folder that holds what is not ours
-			return nil
-		}
-		return err
+		return atomicfile.Remove(path)
 	case "link":
 		return atomicfile.Symlink(path, img.Value)
 	case "value":

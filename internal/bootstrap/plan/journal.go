@@ -61,6 +61,20 @@ func (j *Journal) last(plan, step string) State {
 	return ""
 }
 
+// Open returns the plan that was begun last, and the state that it has reached, if it is to go on: it has neither come to
+// its end, nor has a step failed and been rolled back, or got stuck.
+func (j *Journal) Open() (plan string, state State, open bool) {
+	if len(j.entries) == 0 {
+		return "", "", false
+	}
+	last := j.entries[len(j.entries)-1]
+	switch {
+	case last.State == RolledBack, last.State == Stuck, last.State == Done && last.Step == "":
+		return last.Plan, last.State, false
+	}
+	return last.Plan, last.State, true
+}
+
 // settled reports whether the step has been done since the entry of the given number.
 func (j *Journal) settled(step string, since int) bool {
 	for _, e := range j.entries[min(since, len(j.entries)):] {

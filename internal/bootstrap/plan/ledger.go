@@ -20,11 +20,13 @@ const (
 // Kind says what a target is.
 type Kind string
 
-// The kinds that the ledger can reverse by itself; any other is a note, which its Reversal undoes, or the step's own Undo.
+// The kinds that the ledger can reverse by itself; any other is a note, which its Reversal undoes, or [Store.Undo], or the
+// step's own Undo.
 const (
 	File  Kind = "file"  // a regular file, a symbolic link or nothing, at a path
 	Dir   Kind = "dir"   // a folder; reversed only while it is empty
 	Value Kind = "value" // a file of the kernel, written in place: a sysctl
+	Tree  Kind = "tree"  // a folder that a service of ours fills, with all that is in it but what was there before
 )
 
 // Record is a line of the ledger. ID counts the changes from 1; Made, Undone and Left repeat the ID of theirs.
@@ -33,6 +35,7 @@ type Record struct {
 	Op     Op        `json:"op"`
 	ID     int       `json:"id"`
 	Step   string    `json:"step,omitempty"`
+	Title  string    `json:"title,omitempty"` // of the step, for people
 	Since  int       `json:"since,omitempty"` // length of the journal when the step started
 	Kind   Kind      `json:"kind,omitempty"`
 	Target string    `json:"target,omitempty"`

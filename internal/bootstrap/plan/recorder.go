@@ -8,15 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
-
-// progressEvery is the least time between two events of progress: a terminal shows no more.
-const progressEvery = 100 * time.Millisecond
 
 // Recorder is what a step makes its changes with. A change that the target does not need is not made and not recorded;
 // any other is in the ledger, with the image before it, before it is made. Targets are absolute paths on the machine;
@@ -24,12 +20,10 @@ const progressEvery = 100 * time.Millisecond
 type Recorder struct {
 	store *Store
 	step  string
+	title string
 	since int // length of the journal when the step started
 	now   func() time.Time
-	emit  func(Event)
-
-	mu    sync.Mutex
-	shown time.Time
+	meter *meter
 }
 
 // WriteFile makes target a regular file with this content and mode.
@@ -101,8 +95,26 @@ func (r *Recorder) SetValue(target, value string) error {
 	return r.change(Value, target, Image{Type: "value", Value: value}, func(path string) error { return writeValue(path, value) })
 }
 
+// Own makes the folder at target part of the installation, with all that a service of ours will put into it from now on.
+// What is in it by now is not ours. The folder need not be there yet.
+func (r *Recorder) Own(target string) error {
+	for _, c := range r.store.Ledger.Changes() {
+		if c.Kind == Tree && c.Target == target { // since an earlier run; what came since then is ours
+			return nil
+		}
+	}
+	if !filepath.IsAbs(target) {
+		return fmt.Errorf("cannot own %s: not an absolute path", target)
+	}
+	before, err := lookTree(r.store.path(target))
+	if err != nil {
+		return fmt.Errorf("cannot own %s: %w", target, err)
+	}
+	return r.record(Record{Kind: Tree, Target: target, Before: &before, After: &Image{Type: "tree"}}, func() error { return nil })
+}
+
 // Note makes a change that has no file, such as the start of a unit, and records it unless it only brings about what was
-// there before. The ledger does not reverse it: the step's Undo does.
+// there before. [Store.Undo] reverses it if it knows the kind, or else the step's Undo.
 func (r *Recorder) Note(kind Kind, target, before, after string, do func() error) error {
 	if before == after {
 		return do()
@@ -112,18 +124,7 @@ func (r *Recorder) Note(kind Kind, target, before, after string, do func() error
 }
 
 // Progress tells how many bytes of a total, 0 if unknown, are done. It may be called often and by several goroutines.
-func (r *Recorder) Progress(done, total int64) {
-	r.mu.Lock()
-	now := r.now()
-	skip := now.Sub(r.shown) < progressEvery && (done != total || total == 0)
-	if !skip {
-		r.shown = now
-	}
-	r.mu.Unlock()
-	if !skip {
-		r.emit(Event{Step: r.step, State: Progress, Bytes: done, Total: total})
-	}
-}
+func (r *Recorder) Progress(done, total int64) { r.meter.progress(done, total) }
 
 func (r *Recorder) change(kind Kind, target string, after Image, do func(path string) error) error {
 	if !filepath.IsAbs(target) {
@@ -164,7 +165,7 @@ func (r *Recorder) record(c Record, do func() error) error {
 	}
 	if id == 0 {
 		id = len(r.store.Ledger.changes) + 1
-		c.Op, c.ID, c.Step, c.Since, c.Time = Change, id, r.step, r.since, r.now()
+		c.Op, c.ID, c.Step, c.Title, c.Since, c.Time = Change, id, r.step, r.title, r.since, r.now()
 		if err := r.store.Ledger.add(c); err != nil {
 			return err
 		}
@@ -181,5 +182,5 @@ func (c Record) covers(o Record) bool {
 	if c.Kind != o.Kind || c.Target != o.Target || !c.After.same(*o.After) {
 		return false
 	}
-	return c.Before.Type == "note" || c.Before.same(*o.Before)
+	return c.Before.Type == "note" || c.Kind == Tree || c.Before.same(*o.Before)
 }

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -23,8 +22,18 @@ func (r *run) fail(ctx context.Context, s Step, start time.Time, cause error) er
 	if s.Undo != nil {
 		err = s.Undo(ctx)
 	}
-	err = errors.Join(err, r.Store.reverse(ctx, r.log, r.now, r.Store.Ledger.open(r.Store.Journal, s.ID)))
+	for _, c := range r.Store.Ledger.open(r.Store.Journal, s.ID) {
+		reversed, undoErr := r.Store.reverse(ctx, r.now, c, nil)
+		err = errors.Join(err, undoErr)
+		for _, left := range reversed.Left {
+			r.log.Warn("left alone", "what", left, "step", s.ID)
+		}
+	}
+	if err == nil && s.Revive != nil {
+		err = s.Revive(ctx)
+	}
 	if err != nil {
+		r.remember(s, Stuck, start, err)
 		return reason.New(reason.StepNotRolledBack, s.where(), errors.Join(cause, err))
 	}
 	r.remember(s, RolledBack, start, nil)
@@ -43,6 +52,3 @@ func (r *run) remember(s Step, state State, start time.Time, cause error) {
 		r.log.Warn("the journal is behind", "step", s.ID, "state", state, "err", err)
 	}
 }
-
-// where names the step as evidence.
-func (s Step) where() string { return fmt.Sprintf("%s (%s)", s.Title, s.ID) }

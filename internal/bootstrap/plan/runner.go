@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"sync"
 	"time"
-
-	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // Runner runs plans on a store. The zero values of Log, Now and OnEvent work.
@@ -26,7 +24,7 @@ type Runner struct {
 type Result struct {
 	Changed   []string // were run
 	Unchanged []string // were so already
-	Proved    []string // change nothing, only prove
+	Proved    []string // change nothing, only prepare or prove
 }
 
 // Run runs the steps of the plan in order. A step that is already done is passed over; one that fails is rolled back and
@@ -50,7 +48,7 @@ func (r *Runner) Run(ctx context.Context, p Plan) (Result, error) {
 			return res, err
 		}
 	}
-	return res, nil
+	return res, run.end()
 }
 
 // check finds faults of the program, not of the machine.
@@ -80,102 +78,102 @@ func (r *run) step(ctx context.Context, s Step) error {
 		return fmt.Errorf("cannot start %s: %w", s.ID, err)
 	}
 	start := r.now()
-	limit := s.Timeout
-	if limit == 0 {
-		limit = DefaultTimeout
-	}
-	sctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))
-	defer cancel()
-
-	done, err := r.isDone(sctx, s)
+	done := false
+	err := phase(ctx, s, func(ctx context.Context) (err error) {
+		if s.Done == nil {
+			return nil
+		}
+		if done, err = s.Done(ctx); err != nil {
+			return fmt.Errorf("cannot look whether it is done: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
-		return r.explain(ctx, sctx, s, fmt.Errorf("cannot look whether it is done: %w", err))
+		return err
 	}
 	before := r.Store.Journal.last(r.plan.Name, s.ID)
-	stopped := before == Started || before == Failed // by a crash, in the middle of Do: what Done looks at may be only half of it
-	if done && !stopped && before != Applied {
+	half := before == Started || before == Failed || before == Stuck // stopped in the middle of Do: what Done looks at may be only half of it
+	if done && !half && before != Applied && before != Proved {
 		r.res.Unchanged = append(r.res.Unchanged, s.ID)
 		r.tell(s, Event{State: Unchanged, Duration: r.now().Sub(start)})
 		r.log.Debug("step unchanged", "step", s.ID, "duration", r.now().Sub(start))
 		return nil
 	}
-	if err := r.change(sctx, s, start, done && !stopped); err != nil {
-		err = r.explain(ctx, sctx, s, err)
-		if ctx.Err() != nil { // stopped from outside: what is done stays, and the next run goes on
-			r.log.Info("step interrupted", "step", s.ID, "duration", r.now().Sub(start))
-			return err
-		}
-		return r.fail(context.WithoutCancel(ctx), s, start, err)
-	}
-	return nil
-}
-
-// explain names the step, the end of the run or of the step's time, and makes of a cause without a code a
-// [reason.StepFailed].
-func (r *run) explain(ctx, sctx context.Context, s Step, cause error) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("cannot finish step %s: %w", s.ID, errors.Join(ctx.Err(), cause))
-	case sctx.Err() != nil:
-		cause = fmt.Errorf("%w: %w", context.Cause(sctx), cause)
-	}
-	if known := (*reason.Error)(nil); errors.As(cause, &known) {
-		return fmt.Errorf("cannot complete step %s: %w", s.ID, cause)
-	}
-	return reason.New(reason.StepFailed, s.where(), cause)
-}
-
-func (r *run) isDone(ctx context.Context, s Step) (bool, error) {
-	if s.Done == nil {
-		return false, nil
-	}
-	return s.Done(ctx)
-}
-
-// change runs the step; where it has been applied already, only its proof.
-func (r *run) change(ctx context.Context, s Step, start time.Time, applied bool) error {
 	r.tell(s, Event{State: Started})
 	r.log.Info("step started", "step", s.ID)
-	if s.Do == nil { // changes nothing: the journal needs not know
-		if s.Prove != nil {
-			if err := s.Prove(ctx); err != nil {
-				return err
-			}
+	err = r.phases(ctx, s, start, done && !half)
+	wait := (*Waiting)(nil)
+	switch {
+	case err == nil:
+		d := r.now().Sub(start)
+		r.tell(s, Event{State: Done, Duration: d})
+		r.log.Info("step finished", "step", s.ID, "duration", d)
+		return nil
+	case ctx.Err() != nil: // stopped from outside: what is done stays, and the next run goes on
+		r.log.Info("step interrupted", "step", s.ID, "duration", r.now().Sub(start))
+		return err
+	case errors.As(err, &wait):
+		r.tell(s, Event{State: wait.For, Duration: r.now().Sub(start), Err: err})
+		r.log.Info("step waits", "step", s.ID, "for", wait.For, "err", err)
+		return errors.Join(err, r.journal(s, wait.For, start, err))
+	}
+	return r.fail(context.WithoutCancel(ctx), s, start, err)
+}
+
+// phases runs the step; where it has been applied already, only what comes after Do. A step that changes nothing leaves
+// nothing in the journal.
+func (r *run) phases(ctx context.Context, s Step, start time.Time, applied bool) error {
+	if s.Prepare != nil && !applied {
+		err := phase(ctx, s, func(ctx context.Context) error {
+			return s.Prepare(ctx, newMeter(r.now, func(e Event) { r.tell(s, e) }).progress)
+		})
+		if err != nil {
+			return err
 		}
-		r.res.Proved = append(r.res.Proved, s.ID)
-		return r.finish(s, start)
 	}
 	since := len(r.Store.Journal.entries)
-	if err := r.journal(s, Started, start, nil); err != nil {
-		return err
+	if s.Do != nil {
+		if err := r.journal(s, Started, start, nil); err != nil {
+			return err
+		}
 	}
-	if !applied {
-		rec := &Recorder{store: r.Store, step: s.ID, since: since, now: r.now, emit: func(e Event) { r.tell(s, e) }}
-		if err := s.Do(ctx, rec); err != nil {
+	if s.Do != nil && !applied {
+		rec := &Recorder{store: r.Store, step: s.ID, title: s.Title, since: since, now: r.now, meter: newMeter(r.now, func(e Event) { r.tell(s, e) })}
+		if err := phase(ctx, s, func(ctx context.Context) error { return s.Do(ctx, rec) }); err != nil {
 			return err
 		}
 	}
 	if s.Prove != nil {
-		if err := r.journal(s, Applied, start, nil); err != nil {
+		if err := r.reached(s, Applied, start); err != nil {
 			return err
 		}
-		r.tell(s, Event{State: Applied, Duration: r.now().Sub(start)})
-		if err := s.Prove(ctx); err != nil {
+		if err := phase(ctx, s, s.Prove); err != nil {
 			return err
 		}
 	}
-	if err := r.journal(s, Done, start, nil); err != nil {
-		return err
+	if s.Commit != nil {
+		if err := r.reached(s, Proved, start); err != nil {
+			return err
+		}
+		if err := phase(ctx, s, s.Commit); err != nil {
+			return err
+		}
+	}
+	if s.Do == nil {
+		r.res.Proved = append(r.res.Proved, s.ID)
+		return nil
 	}
 	r.res.Changed = append(r.res.Changed, s.ID)
-	return r.finish(s, start)
+	return r.journal(s, Done, start, nil)
 }
 
-func (r *run) finish(s Step, start time.Time) error {
-	d := r.now().Sub(start)
-	r.tell(s, Event{State: Done, Duration: d})
-	r.log.Info("step finished", "step", s.ID, "duration", d)
-	return nil
+// reached tells and records that a step which changes something has come to a state.
+func (r *run) reached(s Step, state State, start time.Time) error {
+	if s.Do == nil {
+		return nil
+	}
+	r.tell(s, Event{State: state, Duration: r.now().Sub(start)})
+	return r.journal(s, state, start, nil)
 }
 
 func (r *run) journal(s Step, state State, start time.Time, cause error) error {
@@ -197,6 +195,14 @@ func (r *run) journal(s Step, state State, start time.Time, cause error) error {
 		e.Error = cause.Error()
 	}
 	return r.Store.Journal.add(e)
+}
+
+// end records that the plan has come to its end, where the journal knows that it has begun: so that it is not resumed.
+func (r *run) end() error {
+	if name, _, open := r.Store.Journal.Open(); !open || name != r.plan.Name {
+		return nil
+	}
+	return r.Store.Journal.add(Entry{Time: r.now(), Plan: r.plan.Name, State: Done})
 }
 
 func (r *run) tell(s Step, e Event) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +20,8 @@ type Store struct {
 
 	// Run runs the commands that undo changes; nil means [command.Run].
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
+	// Undo reverses changes of kinds that only the caller knows, such as the start of a unit.
+	Undo map[Kind]func(ctx context.Context, c Record) (Op, error)
 
 	dir  string
 	root string
@@ -82,47 +83,3 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) path(target string) string { return filepath.Join(s.root, target) }
-
-// reverse undoes the changes, given newest first. One that cannot be undone does not keep the others from it.
-func (s *Store) reverse(ctx context.Context, log *slog.Logger, now func() time.Time, changes []Record) error {
-	var errs []error
-	for _, c := range changes {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		op, err := s.reverseOne(ctx, c)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cannot undo the change of %s: %w", c.Target, err))
-			continue
-		}
-		if op == Left {
-			log.Warn("left alone, since somebody else has changed it or needs it", "target", c.Target, "step", c.Step)
-		}
-		if err := s.Ledger.add(Record{Time: now(), Op: op, ID: c.ID}); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Store) reverseOne(ctx context.Context, c Record) (Op, error) {
-	switch c.Kind {
-	case File, Dir, Value:
-	default:
-		if c.Reversal != nil {
-			return s.undo(ctx, *c.Reversal)
-		}
-		return Undone, nil // the step's Undo has seen to it
-	}
-	path := s.path(c.Target)
-	present, err := look(c.Kind, path)
-	switch {
-	case err != nil:
-		return "", err
-	case present.same(*c.Before):
-		return Undone, nil
-	case present.same(*c.After):
-		return Undone, s.restore(path, *c.Before)
-	}
-	return Left, nil
-}
