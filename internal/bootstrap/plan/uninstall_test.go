@@ -198,3 +198,50 @@ func TestPhasesComeInOrderEachWithItsTime(t *testing.T) {
 		t.Error(cmp.Diff(want, order))
 	}
 }
+
+// What ran before a change that failed runs again, with its files as they were.
+func TestReviveComesAfterTheFilesAreAsBefore(t *testing.T) {
+	h := newHost(t)
+	h.write("/etc/conf", "before", 0o600)
+	seen := ""
+	p := Plan{Name: "x", Steps: []Step{{
+		ID: "a",
+		Do: func(_ context.Context, r *Recorder) error {
+			return errors.Join(r.WriteFile("/etc/conf", 0o600, []byte("ours")), errors.New("no"))
+		},
+		Revive: func(context.Context) error {
+			content, err := os.ReadFile(h.path("/etc/conf"))
+			seen = string(content)
+			return err
+		},
+	}}}
+	if _, err := h.run(p); !reason.Is(err, reason.StepFailed) || seen != "before" {
+		t.Errorf("err = %v, revived with %q", err, seen)
+	}
+}
+
+// A tree is owned from the first run on: what the service has put into it since is ours for all later ones.
+func TestATreeIsOwnedOnce(t *testing.T) {
+	h := newHost(t)
+	version := 1
+	p := Plan{Name: "x", Steps: []Step{{ID: "a", Do: func(_ context.Context, r *Recorder) error {
+		if err := r.Own("/var/lib/kubelet"); err != nil {
+			return err
+		}
+		h.write("/var/lib/kubelet/ours", strings.Repeat("x", version), 0o600)
+		return nil
+	}}}}
+	for range 3 {
+		version++
+		if _, err := h.run(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.changes(); len(got) != 1 || !cmp.Equal(got[0].Before.Names, []string{"theirs"}) {
+		t.Errorf("%+v", got)
+	}
+	h.undoAll()
+	if h.is("/var/lib/kubelet/ours", "xxxx") || !h.is("/var/lib/kubelet/theirs", "somebody else's") {
+		t.Error(h.tree())
+	}
+}
