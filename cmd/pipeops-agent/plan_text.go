@@ -112,10 +112,14 @@ func kindOfChange(change string) (kind int, text string) {
 // showCosts tells what an install takes: bytes, reboots.
 func showCosts(p *console.Page, plan bootstrap.Plan) {
 	var bytes int64
+	about := ""
 	var from []string
 	var proofs []string
 	for _, s := range plan.Steps {
 		bytes += s.Bytes
+		if s.About {
+			about = "about "
+		}
 		for _, change := range s.Changes {
 			if source, ok := strings.CutPrefix(change, "downloads from "); ok {
 				from = append(from, source)
@@ -127,9 +131,9 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 	}
 	switch {
 	case bytes > 0 && len(from) > 0:
-		planRow(p, "Download", "about "+host.Bytes(uint64(bytes))+" from "+strings.Join(from, ", "), "")
+		planRow(p, "Download", about+host.Bytes(uint64(bytes))+" from "+strings.Join(from, ", "), "")
 	case bytes > 0:
-		planRow(p, "Download", "about "+host.Bytes(uint64(bytes)), "")
+		planRow(p, "Download", about+host.Bytes(uint64(bytes)), "")
 	case len(from) > 0:
 		planRow(p, "Download", "from "+strings.Join(from, ", "), "")
 	default:

@@ -60,7 +60,8 @@ type PlannedStep struct {
 	ID      string   `json:"id"`
 	Title   string   `json:"title"`
 	Changes []string `json:"changes"`
-	Bytes   int64    `json:"bytes,omitempty"` // to download, about
+	Bytes   int64    `json:"bytes,omitempty"` // to download
+	About   bool     `json:"about,omitempty"` // bytes is a guess
 }
 
 // MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are
@@ -82,7 +83,7 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 		return p, err
 	}
 	for _, s := range append(steps, o.proofs(p.Decision, true)...) {
-		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes})
+		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About})
 	}
 	return p, nil
 }

@@ -77,6 +77,20 @@ const (
 	DownloadDigest    Code = "DOWNLOAD_DIGEST"
 	DownloadNoSpace   Code = "DOWNLOAD_NO_SPACE"
 
+	ManifestUnsigned   Code = "MANIFEST_UNSIGNED"
+	ManifestTampered   Code = "MANIFEST_TAMPERED"
+	ManifestKeyUnknown Code = "MANIFEST_KEY_UNKNOWN"
+	ManifestKeyExpired Code = "MANIFEST_KEY_EXPIRED"
+	ManifestExpired    Code = "MANIFEST_EXPIRED"
+	ManifestOld        Code = "MANIFEST_OLD"
+	ManifestClock      Code = "MANIFEST_CLOCK"
+	ManifestFormat     Code = "MANIFEST_FORMAT"
+	ManifestAgentOld   Code = "MANIFEST_AGENT_OLD"
+	ManifestLacks      Code = "MANIFEST_LACKS"
+	TrustNone          Code = "TRUST_NONE"
+	TrustFile          Code = "TRUST_FILE"
+	TrustRotation      Code = "TRUST_ROTATION"
+
 	StepFailed        Code = "STEP_FAILED"
 	StepNotRolledBack Code = "STEP_NOT_ROLLED_BACK"
 	Busy              Code = "BUSY"
@@ -185,6 +199,20 @@ func All() []Entry {
 		{DownloadTruncated, ExitDownload, "a download was cut", "run the command again: it resumes where it was cut", Mirror, CostNone},
 		{DownloadDigest, ExitDownload, "a downloaded file is not the one that was released", "use another mirror; nothing of the file was kept", Mirror, CostNone},
 		{DownloadNoSpace, ExitDownload, "there is no space for a download", "free space on the file system that is named, then run the command again", Here, CostNone},
+
+		{ManifestUnsigned, ExitSignature, "the list of releases is not signed", "use another mirror, or none; behind a network that asks for a login, log in first", Mirror, CostNone},
+		{ManifestTampered, ExitSignature, "the list of releases is not what was signed", "use another mirror, or none: this one, or somebody before it, changes what it hands out", Mirror, CostNone},
+		{ManifestKeyUnknown, ExitSignature, "the list of releases is signed by nobody who is trusted here", "use another mirror; if you sign your own list, give your keys by --trust FILE; if the keys are newer than this program, install a newer pipeops-agent", Mirror, CostNone},
+		{ManifestKeyExpired, ExitSignature, "the list of releases is signed by a key whose time is over", "see that the clock of this machine is right; if it is, install a newer pipeops-agent, or use a mirror that is up to date", Mirror, CostNone},
+		{ManifestExpired, ExitSignature, "the list of releases is out of date", "see that the clock of this machine is right; if it is, use a mirror that is up to date", Mirror, CostNone},
+		{ManifestOld, ExitSignature, "the list of releases is older than one that was used before", "use a mirror that is up to date", Mirror, CostNone},
+		{ManifestClock, ExitSignature, "the clock of this machine is behind", "set it and let it be kept: timedatectl set-ntp true, or install chrony; then run the command again", Here, CostNone},
+		{ManifestFormat, ExitSignature, "the list of releases cannot be read", "install a newer pipeops-agent, or use another mirror", Mirror, CostNone},
+		{ManifestAgentOld, ExitSignature, "this pipeops-agent is too old for the list of releases", "install a newer pipeops-agent", Here, CostNone},
+		{ManifestLacks, ExitDownload, "the list of releases does not have what is asked for", "choose a version that it has, or use a mirror that is up to date", Mirror, CostNone},
+		{TrustNone, ExitSignature, "nobody is trusted to say what may be installed", "use a released pipeops-agent, or give the keys of your own list by --trust FILE", Here, CostNone},
+		{TrustFile, ExitSignature, "the file with the trusted keys cannot be used", "let it be a trust document that belongs to root and that nobody else may write: chown root, chmod 0644", Here, CostNone},
+		{TrustRotation, ExitSignature, "the trusted keys cannot be exchanged as the mirror says", "use another mirror, or install a newer pipeops-agent", Mirror, CostNone},
 
 		{StepFailed, ExitRolledBack, "a step failed and was rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{StepNotRolledBack, ExitNotRolledBack, "a step failed and could not be rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},

@@ -1,7 +1,10 @@
 // Package version knows the version of this build.
 package version
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"time"
+)
 
 // version is set by the linker: -X github.com/pipeopshq/pipeops-agent/internal/version.version=v1.2.3.
 var version string
@@ -15,4 +18,22 @@ func String() string {
 		return info.Main.Version
 	}
 	return "dev"
+}
+
+// Built returns when the sources of this build were committed, zero if that is not known: the clock of no machine that runs
+// it can be right and earlier.
+func Built() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			at, err := time.Parse(time.RFC3339, s.Value)
+			if err == nil {
+				return at
+			}
+		}
+	}
+	return time.Time{}
 }
