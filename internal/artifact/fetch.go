@@ -176,7 +176,7 @@ func (f *Fetcher) attempt(ctx context.Context, d Download, p *part, progress fun
 		return reason.Newf(reason.DownloadFailed, "%s has %d bytes, more than any release", d.URL, total)
 	}
 	if d.Bytes > 0 && total > 0 && total != d.Bytes { // not downloaded to be thrown away
-		return errors.Join(reason.Newf(reason.DownloadDigest, "%s has %d bytes, the release says %d", d.URL, total, d.Bytes), p.restart())
+		return errors.Join(reason.Newf(reason.DownloadDigest, "%s has %d bytes, the release says %d", d.URL, total, d.Bytes), atomicfile.Remove(d.part()))
 	}
 	if err := f.checkSpace(d, total-p.size, total); err != nil {
 		return err

@@ -37,6 +37,14 @@ func (m *Manifests) Ready() error {
 	return nil
 }
 
+// Trusted returns who is trusted by now, rotations included where what was kept of them can be read.
+func (m *Manifests) Trusted() manifest.Trust {
+	if a, err := m.state(); err == nil {
+		return m.trust(a)
+	}
+	return m.Trust
+}
+
 // Known returns the manifest that this run goes by: the one that was fetched, else the one that an earlier run kept. False if there is
 // none that may be used now. It uses no network.
 func (m *Manifests) Known() (manifest.Manifest, bool) {
