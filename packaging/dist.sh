@@ -41,6 +41,7 @@ else
 	# no manifest from before these sources is taken
 	"$manifest" trust --name "$name" --floor "$SOURCE_DATE_EPOCH" --out "$trust" "$key.pub"
 fi
+LDFLAGS+=" -X github.com/pipeopshq/pipeops-agent/internal/version.built=$SOURCE_DATE_EPOCH"
 LDFLAGS+=" -X github.com/pipeopshq/pipeops-agent/internal/artifact/manifest.compiled=$(base64 -w 0 <"$trust")"
 
 # completions come from the program as it runs here
