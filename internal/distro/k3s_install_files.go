@@ -147,19 +147,20 @@ func (k *k3sInstall) fetch(ctx context.Context, r *plan.Recorder, all []artifact
 		return nil
 	}
 	var mu sync.Mutex
-	done, total := make([]int64, len(all)), make([]int64, len(all))
+	var total int64
+	for _, d := range all {
+		total += d.Bytes
+	}
+	done := make([]int64, len(all))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, d := range all {
 		group.Go(func() error {
-			return k.fetcher.Fetch(ctx, d, func(n, of int64) {
+			return k.fetcher.Fetch(ctx, d, func(n, _ int64) {
 				mu.Lock()
-				done[i], total[i] = n, of
-				sumDone, sumTotal := sum(done), sum(total)
-				if min(total[0], total[len(total)-1]) == 0 { // the other's size is not known yet
-					sumTotal = 0
-				}
+				done[i] = n
+				sumDone := sum(done)
 				mu.Unlock()
-				r.Progress(sumDone, sumTotal)
+				r.Progress(sumDone, total)
 			})
 		})
 	}
