@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -89,6 +90,9 @@ func (m *Manifests) Fetch(ctx context.Context, f *Fetcher) (manifest.Manifest, e
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
+	if err := m.verifier(a).Clock(); err != nil { // before TLS fails for the same reason and says it worse
+		return manifest.Manifest{}, err
+	}
 	found, err := m.ask(ctx, f)
 	if err != nil {
 		return manifest.Manifest{}, err
@@ -151,7 +155,8 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
 			found[i].base = m.Mirrors[i]
 		}
 		all.Go(func() {
-			found[i].data, found[i].err = f.text(ctx, found[i].url(manifest.Path), manifest.MaxEnvelope)
+			data, err := f.text(ctx, found[i].url(manifest.Path), manifest.MaxEnvelope)
+			found[i].data, found[i].err = data, m.blameClock(err)
 		})
 	}
 	all.Wait()
@@ -216,11 +221,14 @@ func (m *Manifests) newest(f *Fetcher, a accepted, found []candidate) (best *can
 }
 
 func (m *Manifests) verifier(a accepted) manifest.Verifier {
-	now := time.Now
+	return manifest.Verifier{Trust: m.trust(a), Lowest: a.Serial, Now: m.now(), Built: m.Built, Agent: m.Agent}
+}
+
+func (m *Manifests) now() time.Time {
 	if m.Now != nil {
-		now = m.Now
+		return m.Now()
 	}
-	return manifest.Verifier{Trust: m.trust(a), Lowest: a.Serial, Now: now(), Built: m.Built, Agent: m.Agent}
+	return time.Now()
 }
 
 // URLs returns the addresses of a file, at every mirror in order.
@@ -249,6 +257,15 @@ func Lacks(m manifest.Manifest, product, version, arch, name string) error {
 		evidence += "; it has " + strings.Join(has, ", ")
 	}
 	return reason.New(reason.ManifestLacks, evidence, nil)
+}
+
+// blameClock names the clock where a certificate is out of its time: it is more often wrong than that of a mirror.
+func (m *Manifests) blameClock(err error) error {
+	e, c := (*reason.Error)(nil), x509.CertificateInvalidError{}
+	if !errors.As(err, &e) || !errors.As(err, &c) || c.Reason != x509.Expired {
+		return err
+	}
+	return e.WithFix("see that the clock of this machine is right, it says " + m.now().UTC().Format("2006-01-02 15:04 UTC") + "; if it is, use another mirror")
 }
 
 // at says of an error with a reason where it comes from.

@@ -3,7 +3,9 @@ package artifact
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -269,7 +271,29 @@ func TestClock(t *testing.T) {
 	s.refused(reason.DownloadFailed, "the list that was kept: the list of releases is out of date")
 	s.Now = nil
 	s.Built = time.Now().Add(24 * time.Hour)
-	s.refused(reason.DownloadFailed, "this program was made on")
+	asked := p.asked()
+	s.refused(reason.ManifestClock, "this program was made on")
+	if p.asked() != asked {
+		t.Error("somebody was asked")
+	}
+}
+
+func TestClockThatIsAheadOfACertificate(t *testing.T) {
+	k := newSigner(t)
+	srv := httptest.NewTLSServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	defer srv.Close()
+	s := newShelf(t, trustIn(1, k))
+	s.Mirrors = []string{srv.URL}
+	s.f.Client = srv.Client()
+	ahead := func() time.Time { return time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC) } // its certificate is good until 2084
+	s.f.Client.Transport.(*http.Transport).TLSClientConfig.Time = ahead
+	s.Now = ahead
+	_, err := s.Fetch(t.Context(), s.f)
+	e := (*reason.Error)(nil)
+	if !errors.As(err, &e) || e.Code != reason.DownloadFailed || !strings.Contains(e.Fix, "clock of this machine is right, it says 2099-01-01") {
+		t.Errorf("err = %v, %+v", err, e)
+	}
 }
 
 func TestKeysAreExchanged(t *testing.T) {

@@ -34,7 +34,8 @@ type Manifest struct {
 	Files   []File    `json:"files"`
 }
 
-// Minimum is what a manifest asks of what is older than itself.
+// Minimum is what a manifest asks of what is older than itself. A machine that has taken this manifest refuses every older
+// one anyway; who keeps no state, such as somebody who looks at an offline bundle, goes by Serial.
 type Minimum struct {
 	Serial int64  `json:"serial"`          // manifests below it are valid no longer
 	Agent  string `json:"agent,omitempty"` // the lowest version of pipeops-agent that may use it; "" means any

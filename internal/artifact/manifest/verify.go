@@ -153,15 +153,21 @@ func (v Verifier) signed(e Envelope, payload []byte) error {
 	return nearest
 }
 
-// created refuses a clock that is before what is known to have happened.
-func (v Verifier) created(at time.Time, what string) error {
-	switch {
-	case v.Now.Add(leeway).Before(at):
-		return reason.Newf(reason.ManifestClock, "the clock of this machine says %s, and %s on %s", day(v.Now), what, day(at))
-	case v.Now.Add(leeway).Before(v.Built):
+// Clock is [reason.ManifestClock] if the clock of this machine says a time before this program was made: no need to ask
+// anybody.
+func (v Verifier) Clock() error {
+	if v.Now.Add(leeway).Before(v.Built) {
 		return reason.Newf(reason.ManifestClock, "the clock of this machine says %s, and this program was made on %s", day(v.Now), day(v.Built))
 	}
 	return nil
+}
+
+// created refuses a clock that is before what is known to have happened.
+func (v Verifier) created(at time.Time, what string) error {
+	if v.Now.Add(leeway).Before(at) {
+		return reason.Newf(reason.ManifestClock, "the clock of this machine says %s, and %s on %s", day(v.Now), what, day(at))
+	}
+	return v.Clock()
 }
 
 func (t Trust) shorts() string {
