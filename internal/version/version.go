@@ -11,7 +11,7 @@ import (
 var version string
 
 // built is set likewise, to the seconds since 1970 at which the sources were committed.
-var built string
+var built string //nolint:gochecknoglobals // the linker sets it, nothing else does
 
 // String returns the version of this build: what the linker was told, else the module's version, else "dev".
 func String() string {

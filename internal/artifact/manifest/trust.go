@@ -110,7 +110,7 @@ func (t Trust) Check() error {
 
 // compiled is set by the linker: -X github.com/pipeopshq/pipeops-agent/internal/artifact/manifest.compiled=..., a trust
 // document in base64.
-var compiled string
+var compiled string //nolint:gochecknoglobals // the linker sets it, nothing else does
 
 // Compiled returns the trust that this program was built with, an empty one if it was built without.
 func Compiled() (Trust, error) {
