@@ -46,8 +46,8 @@ func (m *Manifests) Trusted() manifest.Trust {
 	return m.Trust
 }
 
-// Known returns the manifest that this run goes by: the one that was fetched, else the one that an earlier run kept. False if there is
-// none that may be used now. It uses no network.
+// Known returns the manifest that this run goes by: the one that was fetched, else the one that an earlier run kept. False if
+// there is none that may be used now. It uses no network.
 func (m *Manifests) Known() (manifest.Manifest, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -111,24 +111,27 @@ func (m *Manifests) Fetch(ctx context.Context, f *Fetcher) (manifest.Manifest, e
 		if failure != nil {
 			f.log().Warn("the manifest that was kept is used", "err", failure)
 		}
-		return m.use(kept), nil
+		return m.accept(a, kept)
 	}
-	// the envelope first: a kept manifest that is newer than the number beside it is fine, an older one is not
+	// the envelope first: killed between the two, the next run finds a manifest that is newer than the number, which is fine
 	if err := m.write(m.keptPath(), best.data); err != nil {
 		return manifest.Manifest{}, err
 	}
-	a.Serial = best.manifest.Serial
-	if err := m.save(a); err != nil {
-		return manifest.Manifest{}, err
-	}
-	return m.use(best.manifest), nil
+	return m.accept(a, best.manifest)
 }
 
-func (m *Manifests) use(best manifest.Manifest) manifest.Manifest {
+// accept makes a manifest the lowest that is ever taken here, and what this run goes by.
+func (m *Manifests) accept(a accepted, best manifest.Manifest) (manifest.Manifest, error) {
+	if a.Serial < best.Serial {
+		a.Serial = best.Serial
+		if err := m.save(a); err != nil {
+			return manifest.Manifest{}, err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known = &best
-	return best
+	return best, nil
 }
 
 // candidate is what one mirror handed out.

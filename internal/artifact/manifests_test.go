@@ -218,6 +218,21 @@ func TestOlderManifestIsReplayed(t *testing.T) {
 	s.refused(reason.ManifestOld, "number 5, and 6 is the lowest")
 }
 
+func TestKilledBetweenManifestAndItsNumber(t *testing.T) {
+	k, p := newSigner(t), newPage(t)
+	s := newShelf(t, trustIn(1, k), p)
+	p.put(manifest.Path, numbered(t, 5, k))
+	s.want(5)
+	if err := os.WriteFile(s.keptPath(), numbered(t, 9, k), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(9)
+	if err := os.Remove(s.keptPath()); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(reason.ManifestOld, "number 5, and 9")
+}
+
 func TestBadManifestDoesNotReplaceTheGoodOne(t *testing.T) {
 	k, p := newSigner(t), newPage(t)
 	tampered := []byte(strings.Replace(string(numbered(t, 6, k)), `"payload": "ey`, `"payload": "eY`, 1))
