@@ -82,7 +82,7 @@ func TestExamine(t *testing.T) {
 		}, Unwell, 40, "broken GATEWAY_UNREACHABLE"},
 		{"a node is not ready", "k3s-ours-running", func(p *Patient) {
 			p.Agent = agent(wire.Condition{Type: health.NodesReady, Status: health.False, Reason: "NotReady", Message: "0 of 1 nodes are ready"})
-		}, Degraded, 40, "attention CLUSTER_UNHEALTHY"},
+		}, Degraded, 40, "attention LAYER_NODE"},
 		{"what hangs on another is not told twice", "k3s-ours-running", func(p *Patient) {
 			p.Agent = agent(wire.Condition{Type: health.ClusterReachable, Status: health.False, Reason: "Unreachable"},
 				wire.Condition{Type: health.NodesReady, Status: health.Unknown, Reason: "Unreachable"})
