@@ -57,7 +57,11 @@ func (p Probe) ask(ctx context.Context, timeout time.Duration, ip string, port i
 		dial = (&net.Dialer{}).DialContext
 	}
 	// a connection of its own for each question, and no proxy: the packets are what is asked about
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: dial}}
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true,
+		// the transport's own context outlives the question, and with it the attempt to connect
+		DialContext: func(_ context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) },
+	}}
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, timely(err, began, 0)

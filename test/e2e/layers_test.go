@@ -34,7 +34,7 @@ func withProvisioner(t *testing.T, m *lab.Machine) {
 	}
 	program := filepath.Join(cache, strings.ReplaceAll(filepath.Base(provisionerModule), "@", "-"), "local-path-provisioner")
 	if _, err := os.Stat(program); err != nil {
-		build := exec.CommandContext(t.Context(), "go", "install", "-trimpath", "-ldflags", "-s -w", provisionerModule)
+		build := exec.CommandContext(t.Context(), "go", "install", "-ldflags", "-s -w", provisionerModule)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOBIN="+filepath.Dir(program))
 		build.Dir = t.TempDir() // outside of our module
 		output(t, build)
