@@ -34,9 +34,9 @@ type prover struct {
 
 	asked chan chan error // each gets the end of the round that was asked for
 
-	mu      sync.Mutex // held while the record is read or written
-	modTime time.Time
-	record  health.Record
+	mu     sync.Mutex  // held while the record is read or written
+	seen   os.FileInfo // of the file that was read last; a new content is a new file
+	record health.Record
 }
 
 func newProver(source *cluster.Source, tracker *health.Tracker, path string, adopted bool, log *slog.Logger) *prover {
@@ -204,10 +204,10 @@ func (p *prover) load() {
 // read must be called with the lock held.
 func (p *prover) read() {
 	info, err := os.Stat(p.path)
-	if err != nil || info.ModTime().Equal(p.modTime) {
+	if err != nil || p.seen != nil && os.SameFile(info, p.seen) && info.ModTime().Equal(p.seen.ModTime()) {
 		return
 	}
-	p.modTime = info.ModTime()
+	p.seen = info
 	record, err := health.LoadRecord(p.path)
 	if err != nil {
 		p.log.Warn("the record of health is not used", "err", err)

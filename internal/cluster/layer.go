@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/health"
@@ -116,5 +117,6 @@ func outcome(l Layer, evidence string, err error, now time.Time) Outcome {
 	default:
 		o.Status, o.Reason, o.Message, o.Err = health.Unknown, NotProved, err.Error(), err
 	}
+	o.Message = strings.Join(strings.Fields(o.Message), " ") // one line, whatever a program in a pod printed
 	return o
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// storageLayer writes to a volume of the default StorageClass and reads it back. The provisioner is a pod like others, and
-// made late: hence it stands behind the DNS.
+// storageLayer writes to a volume of the default StorageClass and reads it back. The claim is made early: the provisioner,
+// a pod like others, takes it up when it has come.
 func storageLayer(p Probe) Layer {
 	return Layer{
 		ID: LayerStorage, Title: "A volume can be written", Condition: health.Storage, Code: reason.LayerStorage,
-		After: []string{LayerPod}, Behind: []string{LayerDNS}, Probe: true, First: 3 * time.Minute, Again: 45 * time.Second,
+		After: []string{LayerPod}, Probe: true, First: 3 * time.Minute, Again: 45 * time.Second,
 		Check: p.checkStorage,
 	}
 }
@@ -92,6 +92,10 @@ func (c *Client) defaultClass(ctx context.Context) (name, provisioner string, er
 			provisioner, _, _ := unstructured.NestedString(list.Items[i].Object, "provisioner")
 			return list.Items[i].GetName(), provisioner, nil
 		}
+	}
+	// k3s makes its StorageClass right after the service of its DNS
+	if _, err := c.core("services").Namespace(proofNamespace).Get(ctx, "kube-dns", metav1.GetOptions{}); err != nil {
+		return "", "", fmt.Errorf("there is no storage class, and not even the DNS service is there yet: %w", err)
 	}
 	return "", "", &Unprovable{"NoStorageClass", fmt.Sprintf("none of %d storage classes is the default: nothing was written", len(list.Items))}
 }

@@ -229,6 +229,30 @@ func TestPodLayer(t *testing.T) {
 	}
 }
 
+// TestPodWaitsForTheNetwork: on a node that has just come, a pod comes after the first address.
+func TestPodWaitsForTheNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		age  time.Duration
+		ip   string
+		made bool
+	}{{10 * time.Second, "", false}, {10 * time.Second, dnsIP, true}, {2 * time.Minute, "", true}} {
+		s := newStage(t)
+		n := node("True", busybox)
+		n.SetCreationTimestamp(metav1.NewTime(time.Now().Add(-tt.age)))
+		if _, err := s.client.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"}).Update(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s.change("pods", "coredns", func(o map[string]any) { o["status"].(map[string]any)["podIP"] = tt.ip })
+		_, err := s.check(cluster.LayerPod)
+		if _, missing := s.objects("pods").Get(t.Context(), "proof", metav1.GetOptions{}); (missing == nil) != tt.made {
+			t.Errorf("a node of %v with address %q: %v", tt.age, tt.ip, err)
+		}
+		if _, missing := s.objects("services").Get(t.Context(), "proof", metav1.GetOptions{}); (missing == nil) != tt.made {
+			t.Errorf("a node of %v with address %q: the service", tt.age, tt.ip)
+		}
+	}
+}
+
 // TestPodOfAnotherProof: what a killed proof left is used, unless another version made it or it has ended.
 func TestPodOfAnotherProof(t *testing.T) {
 	s := newStage(t)
@@ -368,7 +392,11 @@ func TestNetworkWithoutDNS(t *testing.T) {
 
 func TestStorageLayer(t *testing.T) {
 	var u *cluster.Unprovable
-	if _, err := newStage(t).check(cluster.LayerStorage); !errors.As(err, &u) || u.Reason != "NoStorageClass" {
+	if _, err := newStage(t).check(cluster.LayerStorage); err == nil || errors.As(err, &u) {
+		t.Errorf("a cluster that is just coming up: %v", err)
+	}
+	dns := &object{Object: map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "kube-dns", "namespace": "kube-system"}}}
+	if _, err := newStage(t, dns).check(cluster.LayerStorage); !errors.As(err, &u) || u.Reason != "NoStorageClass" {
 		t.Errorf("without a class: %v", err)
 	}
 	class := &object{Object: map[string]any{"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "rancher.io/local-path",

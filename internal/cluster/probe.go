@@ -98,24 +98,54 @@ func (p Probe) makePod(ctx context.Context, c *Client) error {
 		return err
 	}
 	image, node := pick(held, "busybox:")
-	var pod *unstructured.Unstructured
-	switch {
-	case image != "" && !p.Adopted:
-		pod = serverPod(p.Name, image, node)
-		if err := p.makeService(ctx, c); err != nil {
-			return err
-		}
-	default:
+	serves := image != "" && !p.Adopted
+	if !serves {
 		if image, node = pick(held, "pause:"); image == "" {
 			return errors.New("no node has a pause image yet")
 		}
-		pod = pausePod(p.Name, image, node)
+	}
+	if err := c.networkUp(ctx, node); err != nil {
+		return err
+	}
+	pod := pausePod(p.Name, image, node)
+	if serves {
+		pod = serverPod(p.Name, image, node)
 	}
 	_, err = c.core("pods").Namespace(proofNamespace).Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("cannot create a pod: %w", err)
 	}
+	if serves {
+		if err := p.makeService(ctx, c); err != nil {
+			return err
+		}
+	}
 	return errors.New("the pod was created just now")
+}
+
+// youth is how long a node may still be without its pod network although it is ready. A pod that comes before flannel has
+// written its file is tried again by the kubelet only some 12 s later.
+const youth = time.Minute
+
+// networkUp returns an error while a young node has given no address to a pod of the DNS, the first pods that there are.
+func (c *Client) networkUp(ctx context.Context, node string) error {
+	object, err := c.core("nodes").Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot read the node: %w", err)
+	}
+	if time.Since(object.GetCreationTimestamp().Time) > youth {
+		return nil
+	}
+	list, err := c.core("pods").Namespace(proofNamespace).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
+	if err != nil {
+		return fmt.Errorf("cannot list the DNS pods: %w", err)
+	}
+	for i := range list.Items {
+		if ip, _, _ := unstructured.NestedString(list.Items[i].Object, "status", "podIP"); ip != "" {
+			return nil
+		}
+	}
+	return errors.New("the pod network of the node has given no address yet")
 }
 
 // service returns the address of the Service in front of the pod, which it makes if it is not there.

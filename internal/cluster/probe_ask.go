@@ -32,7 +32,7 @@ func (p Probe) fromPod(ctx context.Context, pod proofPod, program, ip string, po
 	if err != nil {
 		return fmt.Errorf("the pod could not be asked: %w", err)
 	}
-	if answer := strings.TrimSpace(string(got)); answer != "ok" {
+	if answer := strings.Join(strings.Fields(string(got)), " "); answer != "ok" {
 		return fmt.Errorf("%.300s", answer)
 	}
 	return nil

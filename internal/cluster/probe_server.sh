@@ -28,6 +28,6 @@ out=$(timeout 2 nslookup "$name" "$to" 2>&1) && echo ok || echo "no answer withi
 END
 program page <<'END'
 case $to in *:*) to="[$to]" ;; esac
-timeout 2 wget -q -O - "http://$to:$port/ok" 2>&1 || echo "no answer within 2 s"
+out=$(timeout 2 wget -q -O - "http://$to:$port/ok" 2>&1) && echo "$out" || echo "no answer within 2 s"
 END
 exec httpd -f -p "$port" -h /tmp/www

@@ -12,9 +12,14 @@ import (
 const (
 	pollEvery   = 200 * time.Millisecond
 	pollTimeout = 10 * time.Second
+	// A layer that is not there after pollSoon is asked less often, so that the API server is left to its work.
+	pollSoon   = 20 * time.Second
+	pollSeldom = time.Second
+	// cut is how near its end the time of a layer cuts an answer: that is no evidence.
+	cut = 100 * time.Millisecond
 	// settled is how long a layer must say that it cannot be proved until that is believed: the nodes of a young cluster tell
 	// their images, and k3s makes its StorageClass, a moment after the rest.
-	settled = 3 * time.Second
+	settled = 5 * time.Second
 )
 
 // Until asks a layer again and again until it works, is known not to be provable, or ctx ends. It returns what was seen, an
@@ -22,6 +27,10 @@ const (
 func Until(ctx context.Context, source *Source, layer Layer) (string, error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	began, end := time.Now(), time.Now().Add(time.Hour)
+	if deadline, ok := ctx.Deadline(); ok {
+		end = deadline
+	}
 	var last error
 	var since time.Time // of the first answer in a row that it cannot be proved
 	for {
@@ -40,8 +49,11 @@ func Until(ctx context.Context, source *Source, layer Layer) (string, error) {
 		default:
 			since = time.Time{}
 		}
-		if ctx.Err() == nil || last == nil { // not the answer that the end of the time has cut
+		if last == nil || ctx.Err() == nil && time.Until(end) > cut {
 			last = err
+		}
+		if time.Since(began) > pollSoon {
+			tick.Reset(pollSeldom)
 		}
 		select {
 		case <-ctx.Done():
