@@ -19,6 +19,7 @@ const (
 	proveBroken = 5 * time.Minute  // after a round that failed; twice as long after each further one
 	proveSlow   = 2 * time.Hour    // but no longer than this
 	proveCame   = 30 * time.Second // after the cluster has come back: its own pods come first
+	proveFirst  = 10 * time.Minute // where nothing was ever proved: an install is at it, or an older version has made the cluster
 	proveLook   = 5 * time.Second  // how often it is looked whether it is time
 )
 
@@ -105,6 +106,9 @@ func (p *prover) due(came time.Time, failed int) bool {
 		return false
 	}
 	last := p.last()
+	if !came.IsZero() && last.IsZero() {
+		return time.Since(came) >= proveFirst
+	}
 	if !came.IsZero() && last.Before(came) {
 		return time.Since(came) >= proveCame
 	}

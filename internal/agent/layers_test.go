@@ -155,9 +155,13 @@ func TestLayersAreProvedWhenAsked(t *testing.T) {
 func TestAnInstallProvesForTheAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newLayersBench(t, false)
+		b.tracker.Set(health.ClusterReachable, health.True, "Reachable", "")
 		b.start()
 		defer b.stop()
-		time.Sleep(time.Minute)
+		time.Sleep(5 * time.Minute)
+		if !b.checked().IsZero() {
+			t.Error("the agent proves while an install does")
+		}
 		var r health.Record
 		for _, c := range proved(health.True, time.Now()) {
 			r = r.With(c)
@@ -168,6 +172,9 @@ func TestAnInstallProvesForTheAgent(t *testing.T) {
 		b.prover.load() // as for the local socket
 		if !b.prover.well() {
 			t.Errorf("got %+v", b.tracker.Get(health.Storage))
+		}
+		if time.Sleep(time.Hour); b.tracker.Get(health.PodsRun).Status != health.True {
+			t.Error("what an install proved is proved again at once")
 		}
 	})
 }
