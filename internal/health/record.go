@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -18,7 +19,8 @@ const RecordFile = "health.json"
 const (
 	recordVersion = 1
 	maxRecord     = 64 << 10 // bytes; a record has about 2 KiB
-	maxText       = 2 << 10  // bytes of a reason or message that are kept
+	maxReason     = 64       // bytes of a reason that are kept
+	maxText       = 512      // bytes of a message that are kept; all of them in the longest escapes of JSON fit into a record
 )
 
 // Record is what was proved and is not looked at all the time: it outlives the process that proved it. The zero value is
@@ -66,12 +68,20 @@ func LoadRecord(path string) (Record, error) {
 
 // Save writes the record to path, for root only.
 func (r Record) Save(path string) error {
+	content, err := r.encode()
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, 0o600, content)
+}
+
+func (r Record) encode() ([]byte, error) {
 	r.Version = recordVersion
 	content, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("cannot encode the record of health: %w", err)
+		return nil, fmt.Errorf("cannot encode the record of health: %w", err)
 	}
-	return atomicfile.Write(path, 0o600, append(content, '\n'))
+	return append(content, '\n'), nil
 }
 
 // With returns a copy in which c stands for its type. Since stays where the status does.
@@ -80,7 +90,7 @@ func (r Record) With(c wire.Condition) Record {
 	if !declared || c.Checked.IsZero() || c.Status != True && c.Status != False && c.Status != Unknown {
 		return r
 	}
-	c.Reason, c.Message = shorten(c.Reason), shorten(c.Message)
+	c.Reason, c.Message = shorten(c.Reason, maxReason), shorten(c.Message, maxText)
 	if c.Since.IsZero() {
 		c.Since = c.Checked
 	}
@@ -106,9 +116,9 @@ func (r Record) Get(kind string) (c wire.Condition, ok bool) {
 	return r.Conditions[i], true
 }
 
-func shorten(text string) string {
-	if len(text) > maxText {
-		return text[:maxText]
+func shorten(text string, most int) string {
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
 	}
 	return text
 }

@@ -73,6 +73,21 @@ func TestRecordRefuses(t *testing.T) {
 	}
 }
 
+// TestLongestRecordFits: whatever the texts are, what was saved can be read.
+func TestLongestRecordFits(t *testing.T) {
+	var r Record
+	for _, c := range All() {
+		r = r.With(wire.Condition{Type: c.Type, Status: Unknown, Reason: strings.Repeat("\x01", 1000), Message: strings.Repeat("<", 1000), Checked: at(1)})
+	}
+	path := filepath.Join(t.TempDir(), RecordFile)
+	if err := r.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadRecord(path); err != nil || len(got.Conditions) != len(All()) {
+		t.Errorf("%d conditions, %v", len(got.Conditions), err)
+	}
+}
+
 func TestKeepTakesTheNewest(t *testing.T) {
 	var tracker Tracker
 	tracker.Keep(wire.Condition{Type: Storage, Status: True, Since: at(1), Checked: at(3)})
@@ -104,15 +119,15 @@ func FuzzParseRecord(f *testing.F) {
 			t.Fatalf("%d conditions", len(r.Conditions))
 		}
 		for _, c := range r.Conditions {
-			if len(c.Message) > maxText || len(c.Reason) > maxText || c.Checked.IsZero() || c.Status != True && c.Status != False && c.Status != Unknown {
+			if len(c.Message) > maxText || len(c.Reason) > maxReason || c.Checked.IsZero() || c.Status != True && c.Status != False && c.Status != Unknown {
 				t.Fatalf("kept %+v", c)
 			}
 		}
-		path := filepath.Join(t.TempDir(), RecordFile)
-		if err := r.Save(path); err != nil {
-			return // a time that JSON cannot hold
+		encoded, err := r.encode()
+		if err != nil {
+			t.Fatal(err)
 		}
-		again, err := LoadRecord(path)
+		again, err := ParseRecord(encoded)
 		if err != nil || len(again.Conditions) != len(r.Conditions) {
 			t.Fatalf("%+v comes back as %+v, %v", r, again, err)
 		}
