@@ -25,18 +25,18 @@ type Layer struct {
 	// First and Again are how long it may take: in an install, and on a cluster that has been up.
 	First, Again time.Duration
 
-	// Check returns what it saw when the layer works now. An [Unprovable] error says that it cannot be told here.
+	// Check returns what it saw when the layer works now. An [UnprovableError] error says that it cannot be told here.
 	Check func(ctx context.Context, c *Client) (evidence string, err error)
 }
 
-// Unprovable is the error of a layer that cannot be proved on this cluster, which is no failure of the cluster's.
-type Unprovable struct {
+// UnprovableError is the error of a layer that cannot be proved on this cluster, which is no failure of the cluster's.
+type UnprovableError struct {
 	Reason  string // in one word, such as "NoStorageClass"
 	Message string
 }
 
 // Error returns both parts.
-func (u *Unprovable) Error() string { return u.Reason + ": " + u.Message }
+func (u *UnprovableError) Error() string { return u.Reason + ": " + u.Message }
 
 // The ids of the layers.
 const (
@@ -107,7 +107,7 @@ func (o Outcome) Kept() wire.Condition {
 
 func outcome(l Layer, evidence string, err error, now time.Time) Outcome {
 	o := Outcome{Layer: l, Status: health.True, Reason: "Proved", Message: evidence, At: now}
-	u, e := (*Unprovable)(nil), (*reason.Error)(nil)
+	u, e := (*UnprovableError)(nil), (*reason.Error)(nil)
 	switch {
 	case err == nil:
 	case errors.As(err, &u):

@@ -81,7 +81,7 @@ func (p Probe) makeStorage(ctx context.Context, c *Client) error {
 	return errors.New("the claim was created just now")
 }
 
-// defaultClass returns the default StorageClass and its provisioner. That there is none is an [Unprovable].
+// defaultClass returns the default StorageClass and its provisioner. That there is none is an [UnprovableError].
 func (c *Client) defaultClass(ctx context.Context) (name, provisioner string, err error) {
 	list, err := c.resource("storage.k8s.io", "v1", "storageclasses").List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -97,21 +97,21 @@ func (c *Client) defaultClass(ctx context.Context) (name, provisioner string, er
 	if _, err := c.core("services").Namespace(proofNamespace).Get(ctx, "kube-dns", metav1.GetOptions{}); err != nil {
 		return "", "", fmt.Errorf("there is no storage class, and not even the DNS service is there yet: %w", err)
 	}
-	return "", "", &Unprovable{"NoStorageClass", fmt.Sprintf("none of %d storage classes is the default: nothing was written", len(list.Items))}
+	return "", "", &UnprovableError{"NoStorageClass", fmt.Sprintf("none of %d storage classes is the default: nothing was written", len(list.Items))}
 }
 
 // lastWord returns what the container left behind.
 func lastWord(pod *unstructured.Unstructured) string {
 	statuses, _, _ := unstructured.NestedSlice(pod.Object, "status", "containerStatuses")
-	for _, entry := range statuses {
-		status, _ := entry.(map[string]any)
-		message, _, _ := unstructured.NestedString(status, "state", "terminated", "message")
-		code, _, _ := unstructured.NestedInt64(status, "state", "terminated", "exitCode")
-		if message = strings.Join(strings.Fields(message), " "); message != "" {
-			return message
-		}
+	if len(statuses) == 0 {
+		message, _, _ := unstructured.NestedString(pod.Object, "status", "message")
+		return message
+	}
+	status, _ := statuses[0].(map[string]any)
+	message, _, _ := unstructured.NestedString(status, "state", "terminated", "message")
+	code, _, _ := unstructured.NestedInt64(status, "state", "terminated", "exitCode")
+	if message = strings.Join(strings.Fields(message), " "); message == "" {
 		return fmt.Sprintf("exit code %d", code)
 	}
-	message, _, _ := unstructured.NestedString(pod.Object, "status", "message")
 	return message
 }

@@ -312,13 +312,13 @@ func TestWithoutBusybox(t *testing.T) {
 		t.Error(seen, err)
 	}
 	for _, id := range []string{cluster.LayerNetwork, cluster.LayerService, cluster.LayerPacket, cluster.LayerStorage} {
-		var u *cluster.Unprovable
+		var u *cluster.UnprovableError
 		if _, err := s.check(id); !errors.As(err, &u) || u.Reason != "NoImage" {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
 	s.client = clustertest.New(node("True", another))
-	var u *cluster.Unprovable
+	var u *cluster.UnprovableError
 	if _, err := s.check(cluster.LayerPod); err == nil || errors.As(err, &u) {
 		t.Errorf("a node without any image: %v", err)
 	}
@@ -391,7 +391,7 @@ func TestNetworkWithoutDNS(t *testing.T) {
 }
 
 func TestStorageLayer(t *testing.T) {
-	var u *cluster.Unprovable
+	var u *cluster.UnprovableError
 	if _, err := newStage(t).check(cluster.LayerStorage); err == nil || errors.As(err, &u) {
 		t.Errorf("a cluster that is just coming up: %v", err)
 	}

@@ -17,9 +17,13 @@ import (
 // askTimeout is what a question to the pod gets. What the pod itself does for an answer ends after 2 s.
 const askTimeout = 3 * time.Second
 
+// answerTimeout is what the short page gets, which is a millisecond away. What is lost while kube-proxy still writes its rules is
+// soon asked again.
+const answerTimeout = time.Second
+
 // answers asks for the short page.
 func (p Probe) answers(ctx context.Context, ip string, port int) error {
-	got, err := p.ask(ctx, askTimeout, ip, port, "/ok", nil, maxAnswer)
+	got, err := p.ask(ctx, answerTimeout, ip, port, "/ok", nil, maxAnswer)
 	if err == nil && strings.TrimSpace(string(got)) != "ok" {
 		err = fmt.Errorf("somebody else answers there: %.60q", got)
 	}

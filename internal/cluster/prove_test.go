@@ -50,7 +50,7 @@ func TestUnprovableIsBelievedLate(t *testing.T) {
 		began := time.Now()
 		late := like("late", func(context.Context) (string, error) {
 			if time.Since(began) < 2*time.Second {
-				return "", &cluster.Unprovable{Reason: "NoStorageClass", Message: "none"}
+				return "", &cluster.UnprovableError{Reason: "NoStorageClass", Message: "none"}
 			}
 			return "", nil
 		})
@@ -58,7 +58,7 @@ func TestUnprovableIsBelievedLate(t *testing.T) {
 			t.Errorf("late: %v", err)
 		}
 		proof := cluster.Prove(t.Context(), source, []cluster.Layer{like("none", func(context.Context) (string, error) {
-			return "", &cluster.Unprovable{Reason: "NoStorageClass", Message: "none"}
+			return "", &cluster.UnprovableError{Reason: "NoStorageClass", Message: "none"}
 		})}, cluster.First)
 		o, err := proof.Wait(t.Context(), "none")
 		if err != nil || o.Status != health.Unknown || o.Reason != "NoStorageClass" || o.Message != "none" {

@@ -23,7 +23,7 @@ const (
 )
 
 // Until asks a layer again and again until it works, is known not to be provable, or ctx ends. It returns what was seen, an
-// [Unprovable], or an error of the layer's code with the last answer.
+// [UnprovableError], or an error of the layer's code with the last answer.
 func Until(ctx context.Context, source *Source, layer Layer) (string, error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -35,7 +35,7 @@ func Until(ctx context.Context, source *Source, layer Layer) (string, error) {
 	var since time.Time // of the first answer in a row that it cannot be proved
 	for {
 		evidence, err := ask(ctx, source, layer)
-		var unprovable *Unprovable
+		var unprovable *UnprovableError
 		switch {
 		case err == nil:
 			return evidence, nil
