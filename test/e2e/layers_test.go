@@ -162,7 +162,6 @@ func breaks(t *testing.T, m *lab.Machine, o outage) {
 		}
 		return onlyFalse(ctx, m, o.condition)
 	})
-	nothingLeft(t, m)
 	result, err := m.Exec(t.Context(), nil, "pipeops-agent", "doctor", "-o", "json")
 	if err != nil || result.Code != 40 {
 		t.Errorf("doctor: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
@@ -193,6 +192,7 @@ func breaks(t *testing.T, m *lab.Machine, o outage) {
 		}
 		return onlyFalse(ctx, m, "")
 	})
+	nothingLeft(t, m)
 }
 
 // onlyFalse returns an error unless the named condition is the only one that is False. Without a name, all must be True.
