@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -49,6 +50,9 @@ func (c *Client) DNS(ctx context.Context, onNode bool) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	if _, err := resolver.LookupHost(ctx, clusterName); err != nil {
+		if dns := (*net.DNSError)(nil); errors.As(err, &dns) { // its own text names the server of /etc/resolv.conf
+			err = errors.New(dns.Err)
+		}
 		return "", fmt.Errorf("the DNS service at %s does not resolve %s: %w", address, clusterName, err)
 	}
 	return "the DNS service at " + address + " resolves", nil
