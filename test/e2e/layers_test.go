@@ -166,7 +166,9 @@ func breaks(t *testing.T, m *lab.Machine, o outage) {
 	if err != nil || result.Code != 40 {
 		t.Errorf("doctor: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
 	}
-	var report struct{ Findings []struct{ Code, Evidence, Fix string } }
+	var report struct {
+		Findings []struct{ Code, Evidence, Fix string }
+	}
 	if err := json.NewDecoder(strings.NewReader(result.Stdout)).Decode(&report); err != nil {
 		t.Fatal(err)
 	}
