@@ -1,9 +1,10 @@
+# shellcheck shell=sh
 # Runs in a pod of busybox: sh -c SCRIPT sh PORT SIZES NAME. It serves a file of each size, and programs that act from inside
 # the pod. What they are given is an address and a port, "ADDRESS,PORT", and checked: whoever reaches the pod could ask.
 port=$1 sizes=$2 name=$3
 mkdir -p /tmp/www/cgi-bin && cd /tmp/www || exit 1
 echo ok >ok
-for n in $sizes; do yes 0123456789abcde | head -c "$n" >"$n"; done
+for n in $sizes; do yes 0123456789abcde | head -c "$n" >"./$n"; done
 
 program() { # program NAME: from standard input
 	{

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs in a pod of busybox with a volume at /data: writes 1 MiB, brings it to the disk, and compares what it reads. What
 # goes wrong is the last word of the container.
 {
