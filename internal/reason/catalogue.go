@@ -67,6 +67,14 @@ const (
 	ClusterNone        Code = "CLUSTER_NONE"
 	ClusterSeveral     Code = "CLUSTER_SEVERAL"
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
+	LayerAPI           Code = "LAYER_API"
+	LayerNode          Code = "LAYER_NODE"
+	LayerDNS           Code = "LAYER_DNS"
+	LayerPod           Code = "LAYER_POD"
+	LayerPodNetwork    Code = "LAYER_POD_NETWORK"
+	LayerService       Code = "LAYER_SERVICE"
+	LayerLargePacket   Code = "LAYER_LARGE_PACKET"
+	LayerStorage       Code = "LAYER_STORAGE"
 	DistroNotAvailable Code = "DISTRO_NOT_AVAILABLE"
 	DistroNoneFits     Code = "DISTRO_NONE_FITS"
 	ConsentNeeded      Code = "CONSENT_NEEDED"
@@ -190,6 +198,14 @@ func All() []Entry {
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
 		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
+		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
+		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},
+		{LayerDNS, ExitUnhealthy, "names do not resolve inside the cluster", "see the pods k8s-app=kube-dns in kube-system and their logs; a loop in /etc/resolv.conf or a firewall on the pod network is the usual cause", Here, CostNone},
+		{LayerPod, ExitUnhealthy, "a new pod does not run", "see the evidence and journalctl -u k3s; containerd or the kernel refuses what a container needs", Here, CostNone},
+		{LayerPodNetwork, ExitUnhealthy, "packets do not go between pods and this machine", "let the firewall accept what comes from and goes to the pod network (10.42.0.0/16 unless another was chosen), on the interface cni0", Here, CostNone},
+		{LayerService, ExitUnhealthy, "a service address does not lead to its pod", "let the firewall accept the service network (10.43.0.0/16 unless another was chosen), and see that nobody else flushes the nat rules of kube-proxy; restarting k3s writes them again", Here, CostNone},
+		{LayerLargePacket, ExitUnhealthy, "large packets do not pass the pod network", "give the pod network an MTU that the links below carry, and turn checksum offload of the vxlan link off: ethtool -K flannel.1 tx-checksum-ip-generic off", Here, CostNone},
+		{LayerStorage, ExitUnhealthy, "a volume cannot be written", "see the provisioner of the default StorageClass (k3s: local-path-provisioner in kube-system) and the disk below it", Here, CostNone},
 		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
 		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
