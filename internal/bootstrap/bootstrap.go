@@ -226,6 +226,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	in := o.Install
 	in.Remedies = d.Remedies
 	in.Units = units
+	in.Look = func(ctx context.Context) host.Facts { return host.Collect(ctx, o.Host) }
 	var steps []plan.Step
 	if chosen.Steps != nil {
 		var err error
@@ -242,7 +243,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, err
 	}
 	source := &cluster.Source{Path: d.Kubeconfig}
-	return append(append(steps, agent...), layerStep(source, cluster.API()), accessStep(source)), nil
+	return append(append(steps, agent...), layerStep(source, cluster.API(), o.diagnosis(d)), accessStep(source)), nil
 }
 
 // proofs lists the steps that change nothing: the further layers of the cluster, and the tunnel. Without a change before
@@ -252,7 +253,7 @@ func (o Options) proofs(d distro.Decision, changed bool) []plan.Step {
 	var steps []plan.Step
 	for _, layer := range cluster.Layers(d.Chosen != distro.Existing) {
 		if layer.ID != cluster.PodLayer || changed {
-			steps = append(steps, layerStep(source, layer))
+			steps = append(steps, layerStep(source, layer, o.diagnosis(d)))
 		}
 	}
 	return append(steps, o.connectedStep())

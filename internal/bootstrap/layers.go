@@ -2,11 +2,14 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -18,13 +21,29 @@ const (
 	connectedTimeout = time.Minute
 )
 
-// layerStep proves one layer of the cluster.
-func layerStep(source *cluster.Source, layer cluster.Layer) plan.Step {
+// layerStep proves one layer of the cluster. diagnose makes of an error one that tells its cause, if it finds that.
+func layerStep(source *cluster.Source, layer cluster.Layer, diagnose func(context.Context, error) error) plan.Step {
 	return plan.Step{
 		ID:      "layer-" + layer.ID,
 		Title:   layer.Title,
 		Timeout: layerTimeout,
-		Prove:   func(ctx context.Context) error { return cluster.Until(ctx, source, layer) },
+		Prove: func(ctx context.Context) error {
+			err := cluster.Until(ctx, source, layer)
+			if err == nil || errors.Is(ctx.Err(), context.Canceled) { // by the user, who waits
+				return err
+			}
+			return diagnose(context.WithoutCancel(ctx), err)
+		},
+	}
+}
+
+// diagnosis returns what looks for the cause of an error in the words of the cluster that was chosen.
+func (o Options) diagnosis(d distro.Decision) func(context.Context, error) error {
+	return func(ctx context.Context, err error) error {
+		if d.Chosen != distro.K3s {
+			return err
+		}
+		return distro.DiagnoseK3s(ctx, host.Collect(ctx, o.Host), err)
 	}
 }
 

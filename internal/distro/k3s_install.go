@@ -83,7 +83,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		inputs: func() (string, error) {
 			return k.release.Known(k.release.Binary()) + "\x00" + strings.Join(k.started, "\x00"), nil
 		},
-		timeout: k3sStartUp,
+		timeout: k3sStartUp, diagnose: k.diagnose,
 	}
 	if in.OpenRC {
 		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))
