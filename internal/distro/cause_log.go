@@ -134,7 +134,7 @@ const hidden = "${1}${3}${4}***${2}"
 
 // secrets are the forms in which k3s and its databases write passwords and tokens.
 func secrets() *regexp.Regexp {
-	return regexp.MustCompile(`(://[^/@\s:]*:)[^@\s]*(@)|(K10[0-9a-f]{8})[0-9a-f]+(?:::[^\s"',]*)?|((?i:token|password|secret)\\*["']?[=:]\s*\\*["']?)[^\s"'\\,]+`)
+	return regexp.MustCompile(`(://[^/@\s:]*:)\S*(@)|(K10[0-9a-f]{8})[0-9a-f]+(?:::[^\s"',]*)?|((?i:token|password|secret)["'\\]*[=:]\s*)(?:\\*"[^"]*"|'[^']*'|[^\s"'\\,]+)`)
 }
 
 // quote makes of a message what is worth showing: without secrets, around where the cause was found.
@@ -165,7 +165,7 @@ func messageOf(line string) string {
 		if err != nil { // it was cut
 			return unquoted(line[i+6:])
 		}
-		message := strings.TrimSpace(unquoted(quoted[1:len(quoted)-1]) + " " + unquoted(line[i+5+len(quoted):]))
+		message := unquoted(quoted[1:len(quoted)-1]) + unquoted(line[i+5+len(quoted):])
 		if strings.Contains(line[:i], "level=fatal") {
 			message = "fatal: " + message
 		}
