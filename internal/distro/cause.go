@@ -13,8 +13,8 @@ type Cause struct {
 	Name string // lower-kebab
 	// Says are lines that tell of it, each of them enough. " ... " stands for whatever lies between two parts.
 	Says []string
-	// When looks at the machine: the same line means different things on different ones. nil means always.
-	When func(host.Facts) bool
+	// When is on which machines it is this: the same line means different things on different ones. Zero means all.
+	When Circumstance
 	// Stuck marks what every start says in passing, and what is the cause only if the cluster still runs and is not ready.
 	Stuck bool
 
@@ -22,6 +22,12 @@ type Cause struct {
 	Fix  string // "" means that of the catalogue
 	// Adds names what the line does not: who holds the port. "" adds nothing, and so does nil.
 	Adds func(line string, f host.Facts) string
+}
+
+// Circumstance is something that is so on some machines.
+type Circumstance struct {
+	Title string // for people: "in LXC"
+	Holds func(host.Facts) bool
 }
 
 // Words is what the programs of a cluster have said, as it was read. It is the machine's, and not to be trusted.
@@ -62,7 +68,7 @@ func (s start) diagnose(f host.Facts) (Diagnosis, bool) {
 		return Diagnosis{}, false
 	}
 	for _, c := range K3sCauses() {
-		if c.Stuck && s.ended() || c.When != nil && !c.When(f) {
+		if c.Stuck && s.ended() || c.When.Holds != nil && !c.When.Holds(f) {
 			continue
 		}
 		for _, l := range s.lines {

@@ -24,7 +24,7 @@ func programCauses() []Cause {
 		{Name: "exec-format", Says: []string{"k3s.service: Failed to execute ... Exec format error", "Failed at step EXEC ... Exec format error", "exec format error"},
 			Code: reason.K3sPrograms, Fix: "the file is damaged or made for another architecture: remove /usr/local/bin/k3s and /var/lib/rancher/k3s/data, then run pipeops-agent install again",
 			Adds: func(_ string, f host.Facts) string { return said("this machine is ", f.Arch.Machine) }},
-		{Name: "program-denied", Says: []string{"k3s.service: Failed to execute ... Permission denied", "Failed at step EXEC ... Permission denied"}, When: enforcing,
+		{Name: "program-denied", Says: []string{"k3s.service: Failed to execute ... Permission denied", "Failed at step EXEC ... Permission denied"}, When: enforcing(),
 			Code: reason.HostSELinux, Fix: "restorecon -v /usr/local/bin/k3s; if it stays so, install k3s-selinux for this release of the system"},
 		{Name: "program-not-executable", Says: []string{"k3s.service: Failed to execute ... Permission denied", "Failed at step EXEC ... Permission denied"},
 			Code: reason.K3sNoExec, Fix: "mount /usr/local without noexec, and see that /usr/local/bin/k3s may be executed (chmod 755)"},
@@ -34,7 +34,7 @@ func programCauses() []Cause {
 			Fix: "the program of k3s is missing, damaged or made for another architecture: run pipeops-agent install again, which puts it back; if it stays so, see that its file system is not mounted noexec"},
 		{Name: "illegal-instruction", Says: []string{"status=4/ILL", "SIGILL: illegal instruction"},
 			Code: reason.HostCPULevel, Fix: "the CPU lacks an instruction that k3s was built with: let the hypervisor show all of its CPU (for QEMU: cpu type host), or use another build of k3s"},
-		{Name: "unpacked-denied", Says: []string{"fatal: exec ... /data/ ... permission denied", "fatal: permission denied", "fork/exec ... /data/ ... permission denied"}, When: enforcing,
+		{Name: "unpacked-denied", Says: []string{"fatal: exec ... /data/ ... permission denied", "fatal: permission denied", "fork/exec ... /data/ ... permission denied"}, When: enforcing(),
 			Code: reason.HostSELinux, Fix: "install k3s-selinux for this release of the system, then restorecon -R /var/lib/rancher; a folder given by --data-dir is none that its policy knows"},
 		{Name: "noexec", Says: []string{`fatal: ... exec: "k3s-server": executable file not found`, "fatal: exec ... /data/ ... permission denied", "fatal: permission denied", "fork/exec ... /data/ ... permission denied"},
 			Code: reason.K3sNoExec},
@@ -45,9 +45,9 @@ func programCauses() []Cause {
 		{Name: "oom-kill", Says: []string{"Failed with result 'oom-kill'", "has been killed by the OOM killer"},
 			Code: reason.HostMemoryLow, Fix: "give the machine more memory (k3s needs 1 GiB for itself), or take away what else uses it; a MemoryMax of the service may be too small",
 			Adds: memoryOf},
-		{Name: "killed", Says: []string{"code=killed, status=9/KILL"}, Code: reason.K3sKilled},
-		{Name: "start-timeout", Says: []string{"start operation timed out. Terminating", "Failed with result 'timeout'"},
+		{Name: "start-timeout", Says: []string{"start operation timed out. Terminating"},
 			Code: reason.K3sSlow, Fix: "let systemd wait: TimeoutStartSec=0 in a drop-in of k3s.service; then see what makes the start slow, most often the disk"},
+		{Name: "killed", Says: []string{"code=killed, status=9/KILL"}, Code: reason.K3sKilled},
 	}
 }
 
@@ -60,10 +60,7 @@ func diskCauses() []Cause {
 			Code: reason.HostInotify},
 		{Name: "cgroup-full", Says: []string{"/sys/fs/cgroup ... no space left on device"},
 			Code: reason.HostContainerNesting, Fix: "the kernel makes no more cgroups here: remove dying ones by a reboot, or raise cgroup.max.descendants on the host of this container"},
-		{Name: "inodes-gone", Says: noSpace(), When: func(f host.Facts) bool {
-			d, ok := dataDisk(f)
-			return ok && d.FreeInodes.OK && d.FreeInodes.Value < 1000
-		},
+		{Name: "inodes-gone", Says: noSpace(), When: Circumstance{"without free inodes", inodesGone},
 			Code: reason.HostDiskLow, Fix: "the file system has no inodes left: remove many small files (df -i names it), or make it anew with more of them", Adds: diskOf},
 		{Name: "disk-full", Says: noSpace(), Code: reason.HostDiskLow, Adds: diskOf},
 		{Name: "keyring", Says: []string{"unable to join session keyring: ... quota exceeded", "join session keyring: disk quota exceeded", "unable to create session key: disk quota exceeded"}, Code: reason.HostKeyring, Stuck: true},
@@ -74,7 +71,7 @@ func diskCauses() []Cause {
 			Code: reason.HostDiskType, Fix: "the disk fails: see journalctl -k, save what you can, and replace it"},
 		{Name: "cgroup-read-only", Says: []string{"/sys/fs/cgroup ... read-only file system"},
 			Code: reason.HostContainerNesting, Fix: "cgroups are read-only here: on the host allow nesting for this container (Proxmox: features: nesting=1,keyctl=1; LXC: lxc.mount.auto = cgroup:rw)"},
-		{Name: "proc-read-only", Says: []string{"/proc/sys ... read-only file system"}, When: contained,
+		{Name: "proc-read-only", Says: []string{"/proc/sys ... read-only file system"}, When: contained(),
 			Code: reason.HostContainerNesting, Fix: "/proc/sys is read-only in this container: on its host set lxc.mount.auto = proc:rw sys:rw, or nesting=1 in Proxmox"},
 		{Name: "proc-read-only-here", Says: []string{"/proc/sys ... read-only file system"},
 			Code: reason.HostReadOnly, Fix: "something has mounted /proc/sys read-only: mount -o remount,rw /proc/sys, and see ProtectKernelTunables= in a drop-in of k3s.service"},
@@ -95,7 +92,7 @@ func configCauses() []Cause {
 		{Name: "unknown-argument", Says: []string{"unknown flag: --", "unknown shorthand flag", "flag provided but not defined", "fatal: ... Incorrect Usage", "invalid argument ... for ", "unrecognized feature gate", "fatal: ... invalid value"},
 			Code: reason.K3sConfig, Fix: "take the argument that is named out of kubelet-arg, kube-apiserver-arg and their like in the configuration of k3s, or write it as this version knows it"},
 		{Name: "flannel-backend", Says: []string{"Cannot configure unknown flannel backend"}, Code: reason.K3sConfig, Fix: "set flannel-backend to vxlan, host-gw, wireguard-native or none in the configuration of k3s"},
-		{Name: "registries", Says: []string{"registries.yaml: ", "failed to ... registries.yaml", "fatal: ... mirrors"}, Code: reason.K3sConfig, Fix: "mend /etc/rancher/k3s/registries.yaml"},
+		{Name: "registries", Says: []string{"server is not ready: yaml: ", "fatal: ... registries.yaml"}, Code: reason.K3sConfig, Fix: "mend /etc/rancher/k3s/registries.yaml"},
 		{Name: "resolv-conf", Says: []string{"resolv.conf ... no such file or directory", "resolvConf", "Could not open resolv conf"},
 			Code: reason.K3sConfig, Fix: "let resolv-conf in the configuration of k3s name a file that is there, or take it out"},
 		{Name: "networks-mixed", Says: []string{"must share the same IP version"},
@@ -134,7 +131,7 @@ func port(line string, f host.Facts) string {
 // portCauses: somebody else listens where k3s wants to.
 func portCauses() []Cause {
 	return []Cause{
-		{Name: "port-of-own-leftover", Says: []string{"bind: address already in use"}, When: func(f host.Facts) bool { return listens(f, 6444, "k3s-server", "k3s") },
+		{Name: "port-of-own-leftover", Says: []string{"bind: address already in use"}, When: Circumstance{"where a k3s holds port 6444", anotherK3s},
 			Code: reason.NetPortTaken, Fix: "another k3s still runs on this machine: stop it (systemctl stop k3s, or the process that is named), then run pipeops-agent install again", Adds: port},
 		{Name: "port-taken", Says: []string{"bind: address already in use"}, Code: reason.NetPortTaken, Adds: port},
 		{Name: "address-missing", Says: []string{"bind: cannot assign requested address"}, Code: reason.K3sAddress},
@@ -142,10 +139,10 @@ func portCauses() []Cause {
 	}
 }
 
-// listens reports whether one of these programs holds a port.
-func listens(f host.Facts, port int, names ...string) bool {
-	l, ok := f.ListenerOn("tcp", port)
-	return ok.Value && slices.Contains(names, l.Owner)
+// anotherK3s reports whether a k3s holds the port on which its API server listens for itself.
+func anotherK3s(f host.Facts) bool {
+	l, ok := f.ListenerOn("tcp", 6444)
+	return ok.Value && slices.Contains([]string{"k3s-server", "k3s"}, l.Owner)
 }
 
 // said makes words of a fact that may be unknown.
@@ -156,9 +153,13 @@ func said(prefix, fact string) string {
 	return prefix + fact
 }
 
-func enforcing(f host.Facts) bool { return f.LSM.SELinux == "enforcing" }
+func enforcing() Circumstance {
+	return Circumstance{"with SELinux enforcing", func(f host.Facts) bool { return f.LSM.SELinux == "enforcing" }}
+}
 
-func contained(f host.Facts) bool { _, ok := f.Virtualization.Container(); return ok }
+func contained() Circumstance {
+	return Circumstance{"in a container", func(f host.Facts) bool { _, ok := f.Virtualization.Container(); return ok }}
+}
 
 // dataDisk is the file system that k3s keeps its data on: the one that was measured for a folder of its own, or the usual one.
 func dataDisk(f host.Facts) (host.Disk, bool) {
@@ -172,13 +173,21 @@ func dataDisk(f host.Facts) (host.Disk, bool) {
 	return f.DiskOf(host.ClusterDir)
 }
 
+// fewFreeInodes is a number of which nothing is left as soon as k3s unpacks its programs and images.
+const fewFreeInodes = 1000
+
+func inodesGone(f host.Facts) bool {
+	d, ok := dataDisk(f)
+	return ok && d.FreeInodes.OK && d.FreeInodes.Value < fewFreeInodes
+}
+
 func diskOf(_ string, f host.Facts) string {
 	d, ok := dataDisk(f)
 	if !ok || !d.Free.OK {
 		return ""
 	}
 	s := fmt.Sprintf("%s has %s free", d.Path, host.Bytes(d.Free.Value))
-	if d.FreeInodes.OK && d.FreeInodes.Value < 1000 {
+	if inodesGone(f) {
 		s += fmt.Sprintf(" and %d inodes", d.FreeInodes.Value)
 	}
 	return s

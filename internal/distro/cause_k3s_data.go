@@ -2,7 +2,6 @@ package distro
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -11,6 +10,8 @@ import (
 // dataCauses: what k3s kept of an earlier start does not go with this one.
 func dataCauses() []Cause {
 	return []Cause{
+		{Name: "another-server", Says: []string{"Failed to validate connection to cluster at https://127.0.0.1:6443: token CA hash does not match"}, Code: reason.NetPortTaken,
+			Fix: "another k3s of this machine answers on port 6443: see which (ss -ltnp, systemctl list-units 'k3s*'), and stop it"},
 		{Name: "token-changed", Says: []string{"encrypted with different token", "token CA hash does not match", "failed to normalize server token", "cipher: message authentication failed"},
 			Code: reason.K3sToken},
 		{Name: "token-malformed", Says: []string{"fatal: ... invalid token", "fatal: ... --token is required"}, Code: reason.K3sToken, Fix: "write the whole token, K10<hash>::server:<secret> or the secret alone, into the configuration of k3s"},
@@ -28,7 +29,7 @@ func dataCauses() []Cause {
 		{Name: "sqlite-damaged", Says: []string{"file is not a database", "database disk image is malformed", "SQLITE_CORRUPT", "SQLITE_NOTADB"}, Code: reason.K3sDatastore},
 		{Name: "sqlite-locked", Says: []string{"fatal: ... database is locked", "fatal: ... SQLITE_BUSY", "failed to ... database is locked", "database is locked"},
 			Code: reason.K3sDatastore, Fix: "another process has the database open (fuser -v /var/lib/rancher/k3s/server/db/state.db), or the disk is too slow: see which, then restart k3s"},
-		{Name: "etcd-damaged", Says: []string{"walpb: crc mismatch", "wal: crc mismatch", "failed to read WAL", "failed to find database snapshot file", "failed to recover v3 backend", "tocommit ... is out of range", "etcd ... corrupt"},
+		{Name: "etcd-damaged", Says: []string{"walpb: crc mismatch", "wal: crc mismatch", "failed to read WAL", "failed to find database snapshot file", "failed to recover v3 backend", "tocommit ... is out of range", ".wal.broken"},
 			Code: reason.K3sDatastore, Fix: "restore a snapshot of etcd: k3s server --cluster-reset --cluster-reset-restore-path=/var/lib/rancher/k3s/server/db/snapshots/NAME"},
 		{Name: "etcd-moved", Says: []string{"failed to find ... peer URL", "member ... has already been bootstrapped", "the member has been permanently removed", "this server is a not a member of the etcd cluster"},
 			Code: reason.K3sDatastore, Fix: "the address of this machine has changed, or it was removed from the cluster: on its only server k3s server --cluster-reset, then systemctl start k3s"},
@@ -41,7 +42,7 @@ func dataCauses() []Cause {
 		{Name: "datastore-silent", Says: []string{"failed to ping connection: ", "creating storage endpoint: ... connection refused", "creating storage endpoint: ... i/o timeout", "creating storage endpoint: ... no such host", "creating storage endpoint: "},
 			Code: reason.K3sDatastore, Fix: "see that the database that datastore-endpoint names runs and can be reached from this machine"},
 		{Name: "disk-slow", Says: []string{"apply request took too long", "slow fdatasync", "leader failed to send out heartbeat on time", "etcdserver: request timed out", "Slow SQL", "leaderelection lost"},
-			When: slowDisk, Code: reason.HostDiskSlow, Fix: "put the data directory on an SSD (--data-dir), or take away what else writes to this disk"},
+			When: slowDisk(), Code: reason.HostDiskSlow, Fix: "put the data directory on an SSD (--data-dir), or take away what else writes to this disk"},
 		{Name: "lease-lost", Says: []string{"fatal: leaderelection lost", "fatal: ... leaderelection lost", "etcdserver: request timed out"},
 			Code: reason.HostDiskSlow, Fix: "the disk or the CPU could not keep up: see what keeps them busy (iostat -x 1, top), and put the data directory on an SSD"},
 		{Name: "server-silent", Says: []string{"failed to get CA certs: ", "failed to validate token: ... /cacerts"},
@@ -49,10 +50,12 @@ func dataCauses() []Cause {
 	}
 }
 
-// slowDisk reports whether the data is on a disk of which one knows that it is slow.
-func slowDisk(f host.Facts) bool {
-	d, ok := dataDisk(f)
-	return ok && (d.Rotational.Value || d.Removable.Value) || strings.HasPrefix(f.Hardware.Model, "Raspberry Pi")
+// slowDisk: the data is on a disk of which one knows that it is slow.
+func slowDisk() Circumstance {
+	return Circumstance{"on a disk that turns, a card or a stick", func(f host.Facts) bool {
+		d, ok := dataDisk(f)
+		return ok && (d.Rotational.Value || d.Removable.Value) || isPi(f)
+	}}
 }
 
 func yearOf(_ string, f host.Facts) string {

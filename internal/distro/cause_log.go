@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strconv"
@@ -130,11 +131,14 @@ func ansi() *regexp.Regexp {
 }
 
 // hidden is what stands in the place of a secret.
-const hidden = "${1}${3}${4}***${2}"
+const hidden = "${1}${3}${4}${5}***${2}"
 
-// secrets are the forms in which k3s and its databases write passwords and tokens.
+// secrets are the forms in which k3s and its databases write passwords and tokens. What follows "token: " is a secret only
+// if it is quoted, or long: it may be a word of an error.
 func secrets() *regexp.Regexp {
-	return regexp.MustCompile(`(://[^/@\s:]*:)\S*(@)|(K10[0-9a-f]{8})[0-9a-f]+(?:::[^\s"',]*)?|((?i:token|password|secret)["'\\]*[=:]\s*)(?:\\*"[^"]*"|'[^']*'|[^\s"'\\,]+)`)
+	const name, quoted = `(?i:token|password|secret)["'\\]*`, `\\*"[^"]*"|'[^']*'`
+	return regexp.MustCompile(`(://[^/@\s:]*:)\S*(@)|(K10[0-9a-f]{8})[0-9a-f]+(?:::[^\s"',]*)?|(` +
+		name + `=)(?:` + quoted + `|[^\s"'\\,]+)|(` + name + `:\s*)(?:` + quoted + `|[^\s"'\\,]{16,})`)
 }
 
 // quote makes of a message what is worth showing: without secrets, around where the cause was found.
@@ -153,7 +157,7 @@ func quote(message string, at int) string {
 // maxBefore is how much is quoted, in bytes, of what stands before the telling part.
 const maxBefore = 80
 
-// messageOf returns the message of a line in the forms of logrus (time="..." level=... msg="...") and of klog
+// messageOf returns the message of a line in the forms of logrus (time="..." level=... msg="..."), zap (JSON) and klog
 // (E1126 01:48:09.123456 812 file.go:1] ...), as a person would write it. That of the last breath begins with "fatal: ".
 func messageOf(line string) string {
 	if strings.HasPrefix(line, "time=") {
@@ -170,6 +174,12 @@ func messageOf(line string) string {
 			message = "fatal: " + message
 		}
 		return message
+	}
+	if strings.HasPrefix(line, `{"level":`) { // of etcd
+		var e struct{ Msg, Path, Error string }
+		if json.Unmarshal([]byte(line), &e) == nil {
+			return unquoted(strings.TrimSpace(e.Msg + " " + e.Path + " " + e.Error))
+		}
 	}
 	if len(line) > 5 && strings.IndexByte("IWEF", line[0]) >= 0 && line[1] >= '0' && line[1] <= '9' {
 		if _, message, ok := strings.Cut(line, "] "); ok {

@@ -179,6 +179,8 @@ func TestQuote(t *testing.T) {
 		{"a password with a slash", `no space left on device: mysql://k3s:hun/ter@2@tcp(10.0.0.1)/k3s`, "no space left on device: mysql://k3s:***@tcp(10.0.0.1)/k3s"},
 		{"a token", `no space left on device K10abcdef0123456789abcdef0123456789::server:0123456789abcdef`, "no space left on device K10abcdef01***"},
 		{"a setting", `no space left on device --token=hunter2 password: "hunter 3"`, "no space left on device --token=*** password: ***"},
+		{"an error about a token", `no space left on device: invalid token: too short`, "no space left on device: invalid token: too short"},
+		{"a token as a value", `no space left on device: token: 0123456789abcdef`, "no space left on device: token: ***"},
 		{"klog", `E1126 01:55:55.282623    5792 a.go:719] "It failed" err="no space left on device"`, "'It failed' err='no space left on device'"},
 	}
 	for _, tt := range tests {
