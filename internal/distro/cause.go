@@ -56,7 +56,7 @@ func Diagnose(w Words, f host.Facts) (Diagnosis, bool) {
 		if d, ok := s.diagnose(f); ok {
 			return d, true
 		}
-		if s.ended() { // one that has only begun says nothing yet, and the one before it does
+		if s.ended() || s.up { // one that has only begun says nothing yet, and the one before it does
 			break
 		}
 	}

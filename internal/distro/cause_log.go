@@ -23,6 +23,7 @@ type start struct {
 	lines   []string  // messages, without what stands around them
 	began   time.Time // of the first line that has a time; zero is unknown
 	named   bool      // k3s has said its name
+	up      bool      // it called itself ready
 	failed  bool      // it ended by itself
 	stopped bool      // somebody stopped it in good order
 }
@@ -40,6 +41,8 @@ func (w Words) starts() []start {
 			last = &all[len(all)-1]
 		}
 		last.named = last.named || isName(line)
+		last.up = last.up || strings.HasPrefix(line, "Started k3s.service") || strings.HasPrefix(line, "Started Lightweight Kubernetes") ||
+			strings.Contains(line, `msg="k3s is up and running"`)
 		last.failed = last.failed || fails(line)
 		last.stopped = last.stopped || strings.Contains(line, ": Deactivated successfully.") || strings.Contains(line, ": Succeeded.")
 		if t, ok := timeOf(line); ok && last.began.IsZero() {

@@ -151,6 +151,7 @@ func TestNewestStart(t *testing.T) {
 		{"one", Words{Unit: full}, "disk-full"},
 		{"the newest counts", Words{Unit: full + port}, "port-taken"},
 		{"the newest has only begun", Words{Unit: full + begun}, "disk-full"},
+		{"the newest is up", Words{Unit: full + begun + "Started k3s.service - Lightweight Kubernetes.\n"}, ""},
 		{"the newest was stopped", Words{Unit: full + stopped}, ""},
 		{"not the third last", Words{Unit: full + stopped + begun}, ""},
 		{"OpenRC", Words{Unit: openrc + strings.ReplaceAll(openrc, "no space left on device", "yaml: line 3")}, "config-syntax"},
