@@ -44,7 +44,7 @@ func (w Words) starts() []start {
 		last.up = last.up || strings.HasPrefix(line, "Started k3s.service") || strings.HasPrefix(line, "Started Lightweight Kubernetes") ||
 			strings.Contains(line, `msg="k3s is up and running"`)
 		last.failed = last.failed || fails(line)
-		last.stopped = last.stopped || strings.Contains(line, ": Deactivated successfully.") || strings.Contains(line, ": Succeeded.")
+		last.stopped = last.stopped || strings.HasPrefix(line, "k3s.service: Deactivated successfully.") || strings.HasPrefix(line, "k3s.service: Succeeded.")
 		if t, ok := timeOf(line); ok && last.began.IsZero() {
 			last.began = t
 		}
