@@ -99,6 +99,9 @@ func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error)
 	} else {
 		p.Agent = &status
 	}
+	if p.Ails() {
+		p.Words = distro.ReadWords(command.Context(), p.Facts)
+	}
 	return p, nil
 }
 

@@ -82,7 +82,7 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 	if err != nil {
 		return p, err
 	}
-	for _, s := range append(steps, o.proofs(nil, layersOf(p.Decision), p.Facts)...) {
+	for _, s := range append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...) {
 		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About})
 	}
 	return p, nil
@@ -227,6 +227,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	in := o.Install
 	in.Remedies = d.Remedies
 	in.Units = units
+	in.Look = func(ctx context.Context) host.Facts { return host.Collect(ctx, o.Host) }
 	var steps []plan.Step
 	if chosen.Steps != nil {
 		var err error
@@ -243,7 +244,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, err
 	}
 	source := &cluster.Source{Path: d.Kubeconfig}
-	return append(append(steps, agent...), apiStep(source), accessStep(source)), nil
+	return append(append(steps, agent...), o.apiStep(source, d), accessStep(source)), nil
 }
 
 // event makes an event that is not a step. Detail is for programs.

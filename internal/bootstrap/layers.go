@@ -23,7 +23,7 @@ const (
 )
 
 // apiStep waits for the API server, without which nothing further can be changed.
-func apiStep(source *cluster.Source) plan.Step {
+func (o Options) apiStep(source *cluster.Source, d distro.Decision) plan.Step {
 	layer := cluster.API()
 	return plan.Step{
 		ID:      "layer-" + layer.ID,
@@ -31,13 +31,13 @@ func apiStep(source *cluster.Source) plan.Step {
 		Timeout: apiTimeout,
 		Prove: func(ctx context.Context) error {
 			_, err := cluster.Until(ctx, source, layer)
-			return err
+			return o.diagnose(ctx, d, err)
 		},
 	}
 }
 
 // layerStep waits for one layer of a proof that runs; nil where the step is only shown.
-func layerStep(proof *cluster.Proof, layer cluster.Layer, facts host.Facts) plan.Step {
+func (o Options) layerStep(proof *cluster.Proof, layer cluster.Layer, d distro.Decision, facts host.Facts) plan.Step {
 	return plan.Step{
 		ID:      "layer-" + layer.ID,
 		Title:   layer.Title,
@@ -46,11 +46,34 @@ func layerStep(proof *cluster.Proof, layer cluster.Layer, facts host.Facts) plan
 			_, err := proof.Wait(ctx, layer.ID)
 			var known *reason.Error
 			if errors.As(err, &known) {
-				return known.WithFix(distro.LayerFix(known.Code, facts))
+				err = known.WithFix(distro.LayerFix(known.Code, facts))
 			}
-			return err
+			return o.diagnose(ctx, d, err)
 		},
 	}
+}
+
+// diagnose adds to the error of a layer what k3s itself says of the cause, if it does, and the way out of that.
+func (o Options) diagnose(ctx context.Context, d distro.Decision, err error) error {
+	var known *reason.Error
+	if d.Chosen != distro.K3s || !errors.As(err, &known) || errors.Is(ctx.Err(), context.Canceled) { // by the user, who waits
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	facts := host.Collect(ctx, o.Host)
+	diagnosis, ok := distro.Diagnose(distro.ReadWords(ctx, facts), facts)
+	if !ok {
+		return err
+	}
+	return because(known, diagnosis)
+}
+
+// because keeps the code of the layer, and so its exit code: the cluster is there and was not rolled back.
+func because(layer *reason.Error, d distro.Diagnosis) error {
+	cause := d.Err(layer.Err)
+	told := layer.WithFix(cause.Fix)
+	told.Err = cause
+	return told
 }
 
 // adminsRights says for people what accessStep gives.

@@ -23,10 +23,10 @@ func probeOf(d distro.Decision) cluster.Probe {
 func layersOf(d distro.Decision) []cluster.Layer { return cluster.Layers(probeOf(d)) }
 
 // proofs lists the steps that change nothing on the machine: the layers of the cluster above its API, and the tunnel.
-func (o Options) proofs(proof *cluster.Proof, layers []cluster.Layer, facts host.Facts) []plan.Step {
+func (o Options) proofs(proof *cluster.Proof, layers []cluster.Layer, d distro.Decision, facts host.Facts) []plan.Step {
 	var steps []plan.Step
 	for _, layer := range layers {
-		steps = append(steps, layerStep(proof, layer, facts))
+		steps = append(steps, o.layerStep(proof, layer, d, facts))
 	}
 	return append(steps, o.connectedStep())
 }
@@ -46,7 +46,7 @@ func (o Options) prove(ctx context.Context, runner *plan.Runner, d distro.Decisi
 	source := &cluster.Source{Path: d.Kubeconfig}
 	answered := time.Now().UTC() // the step of the API is behind us
 	proof := cluster.Prove(ctx, source, layers, cluster.First)
-	_, failed := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(proof, layers, facts)})
+	_, failed := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(proof, layers, d, facts)})
 	outcomes := append(proof.Stop(), cluster.Outcome{Layer: cluster.API(), Status: health.True, Reason: "Proved", At: answered})
 	if probe.Adopted {
 		outcomes = append(outcomes, cluster.Unproved(answered)...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/command"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
@@ -37,6 +38,8 @@ type Install struct {
 	Units Units
 	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
+	// Look looks at the machine as it is now, for a diagnosis; nil means that nothing is known of it.
+	Look func(ctx context.Context) host.Facts
 	// Run runs a program to its end and returns its output; nil means command.Run.
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }

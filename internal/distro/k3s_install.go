@@ -92,7 +92,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 			binary, _ := k.known(k.files()[0])
 			return binary.SHA256 + "\x00" + strings.Join(k.started, "\x00"), nil
 		},
-		timeout: k3sStartUp,
+		timeout: k3sStartUp, diagnose: k.diagnose,
 	}
 	if in.OpenRC {
 		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))

@@ -90,8 +90,8 @@ func agentScript(binary string) (string, error) {
 	return strings.Replace(agentInitScript, "command=/usr/bin/pipeops-agent\n", "command="+binary+"\n", 1), nil
 }
 
-// maxLogTail bounds what is read of the end of a log, in bytes: as many lines as are asked of the journal.
-const maxLogTail = 64 << 10
+// maxLogTail bounds what is read of the end of a log, in bytes: about as many lines as are asked of the journal.
+const maxLogTail = 1 << 20
 
 // logTail returns the end of a log, "" where there is none.
 func logTail(path string) string {

@@ -34,6 +34,8 @@ type service struct {
 
 	ready func(ctx context.Context) error // asks whether it is of use already, where being active does not say so
 	makes func(r *plan.Recorder) error    // records what the running service will make; nil means nothing
+	// diagnose finds the cause in what was said, where the causes are known; nil where they are not.
+	diagnose func(ctx context.Context, words Words) (Diagnosis, bool)
 }
 
 func (s service) step() plan.Step {
@@ -152,18 +154,19 @@ func (s service) prove(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	words := s.LastWords
-	switch {
-	case words != nil:
-	case s.log != "":
-		words = func(context.Context, string) string { return telling(logTail(s.path(s.log))) }
-	default:
-		words = lastWords
+	if errors.Is(ctx.Err(), context.Canceled) { // by the user, who waits
+		return err
 	}
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordsTimeout)
 	defer cancel()
-	if said := words(wctx, s.name); said != "" {
-		err = fmt.Errorf("%w; its last words: %s", err, said)
+	said := s.words(wctx, s.name, s.log)
+	if s.diagnose != nil {
+		if d, ok := s.diagnose(wctx, said); ok {
+			return d.Err(err)
+		}
+	}
+	if last := telling(said.Unit); last != "" {
+		err = fmt.Errorf("%w; its last words: %s", err, last)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package distro
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,15 +16,32 @@ const (
 	maxWords = 400
 	// maxWordLines bounds the lines of it.
 	maxWordLines = 3
+	// journalLines is how many lines of a journal are read: a k3s that does not get ready says some 700 in a minute, and
+	// most of them are told in the first one.
+	journalLines = "4000"
 )
 
-// lastWords returns the last lines of a unit's journal that tell of an error, "" where there is no journal.
-func lastWords(ctx context.Context, name string) string {
-	out, err := command.Run(ctx, lastWordsTimeout, "journalctl", "--unit="+name, "--lines=200", "--no-pager", "--output=cat", "--boot")
+// words returns what a unit logged last, the newest at the end; log is the file that it logs to, "" means the journal.
+func (in Install) words(ctx context.Context, unit, log string) Words {
+	switch {
+	case in.LastWords != nil:
+		return Words{Unit: in.LastWords(ctx, unit)}
+	case log != "":
+		return Words{Unit: logTail(in.path(log))}
+	}
+	return Words{Unit: journal(ctx, unit)}
+}
+
+// journal returns the end of a unit's journal since the boot, "" where there is none. The newest come first from
+// journalctl, for of what is too long command.Run keeps the beginning.
+func journal(ctx context.Context, unit string) string {
+	out, err := command.Run(ctx, lastWordsTimeout, "journalctl", "--unit="+unit, "--lines="+journalLines, "--reverse", "--no-pager", "--output=cat", "--boot", "--quiet")
 	if err != nil {
 		return ""
 	}
-	return telling(string(out))
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	slices.Reverse(lines)
+	return strings.Join(lines, "\n")
 }
 
 // telling picks from a log the last lines that speak of errors, or its last lines where none does.
@@ -38,7 +56,10 @@ func telling(log string) string {
 	if len(errors) > 0 {
 		lines = errors
 	}
-	lines = lines[max(0, len(lines)-maxWordLines):]
+	lines = slices.Clone(lines[max(0, len(lines)-maxWordLines):])
+	for i, line := range lines {
+		lines[i] = secrets().ReplaceAllString(fit(line), hidden)
+	}
 	said := strings.Join(lines, "; ")
 	if over := len(said) - maxWords; over > 0 {
 		said = "..." + strings.ToValidUTF8(said[over:], "")

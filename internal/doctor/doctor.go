@@ -28,6 +28,7 @@ type Patient struct {
 	Expires  time.Time        // when the certificate of that identity ends; zero is unknown
 	Agent    *localapi.Status // nil: it did not answer, or was not asked
 	Silence  error            // why it did not answer; nil if it was not asked
+	Words    distro.Words     // what a k3s that is not well said last; see [Patient.Ails]
 	Now      time.Time
 }
 
@@ -86,6 +87,7 @@ func Examine(p Patient) Report {
 		r.Conditions = append(r.Conditions, p.Agent.Conditions...)
 	}
 	if installed {
+		r.add(p.diagnosis()...) // first, for the rest are its consequences
 		r.add(p.agentFindings()...)
 		r.add(p.clusterFindings()...)
 	} else {

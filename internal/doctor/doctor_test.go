@@ -97,6 +97,18 @@ func TestExamine(t *testing.T) {
 			stopped(p)
 			p.Facts.Listening = []host.Listener{{Proto: "tcp", Port: 6443, Owner: "nginx", PID: 812}}
 		}, Unwell, 40, "broken CLUSTER_UNHEALTHY, broken NET_PORT_TAKEN"},
+		{"stopped, and its words tell why", "k3s-ours-running", func(p *Patient) {
+			stopped(p)
+			p.Words.Unit = "time=\"2026-11-26T01:50:07Z\" level=fatal msg=\"bootstrap data already found and encrypted with different token\"\n"
+		}, Unwell, 40, "broken K3S_TOKEN, broken CLUSTER_UNHEALTHY"},
+		{"it runs and is not ready, and its words tell why", "k3s-ours-running", func(p *Patient) {
+			p.Agent = agent(wire.Condition{Type: health.NodesReady, Status: health.False, Reason: "NotReady", Message: "0 of 1 nodes are ready"})
+			p.Words.Unit = "E1126 01:55:55.282623    5792 x.go:1] \"NetworkReady=false\" err=\"cni plugin not initialized\"\n"
+		}, Unwell, 40, "broken K3S_CNI, attention CLUSTER_UNHEALTHY"},
+		{"what it said in passing says nothing once it is well", "k3s-ours-running", func(p *Patient) {
+			p.Agent = agent()
+			p.Words.Unit = "E1126 01:55:55.282623    5792 x.go:1] \"NetworkReady=false\" err=\"cni plugin not initialized\"\n"
+		}, Healthy, 0, "attention HOST_DISK_LOW"},
 		{"gone", "debian12-vm", func(p *Patient) { p.Enrolled, p.Request.Distro, p.Silence = true, "k3s", silent }, Unwell, 40,
 			"broken AGENT_NOT_RUNNING, broken CLUSTER_NONE"},
 		{"the certificate has expired", "k3s-ours-running", func(p *Patient) {

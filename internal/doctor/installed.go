@@ -129,6 +129,32 @@ func codeOf(c wire.Condition) reason.Code {
 	return reason.ClusterUnhealthy
 }
 
+// Ails reports whether a k3s that pipeops-agent installed is not as it should be, so that what it said is worth reading.
+func (p Patient) Ails() bool {
+	if p.distribution() != distro.K3s || !slices.ContainsFunc(p.Facts.Clusters, ours) {
+		return false
+	}
+	if p.Agent == nil {
+		return !p.runs()
+	}
+	return slices.ContainsFunc([]string{health.ClusterReachable, health.NodesReady}, func(kind string) bool {
+		_, bad := condition(health.Condition{Type: kind, Vital: true}, p.Agent.Conditions)
+		return bad
+	})
+}
+
+// diagnosis names the root cause, where the words of the cluster tell it.
+func (p Patient) diagnosis() []Finding {
+	if !p.Ails() {
+		return nil
+	}
+	d, ok := distro.Diagnose(p.Words, p.Facts)
+	if !ok {
+		return nil
+	}
+	return []Finding{found(Broken, d.Cause.Code, d.Evidence(), d.Cause.Fix)}
+}
+
 // clusterFindings looks for contradictions between what was installed and what is there.
 func (p Patient) clusterFindings() []Finding {
 	var all []Finding

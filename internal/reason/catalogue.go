@@ -98,6 +98,25 @@ const (
 	TrustNone          Code = "TRUST_NONE"
 	TrustFile          Code = "TRUST_FILE"
 	TrustRotation      Code = "TRUST_ROTATION"
+	K3sConfig          Code = "K3S_CONFIG"
+	K3sToken           Code = "K3S_TOKEN"
+	K3sCertificate     Code = "K3S_CERTIFICATE"
+	K3sDatastore       Code = "K3S_DATASTORE"
+	K3sNodePassword    Code = "K3S_NODE_PASSWORD"
+	K3sPrograms        Code = "K3S_PROGRAMS"
+	K3sNoExec          Code = "K3S_NOEXEC"
+	K3sContainerd      Code = "K3S_CONTAINERD"
+	K3sCNI             Code = "K3S_CNI"
+	K3sImages          Code = "K3S_IMAGES"
+	K3sAddress         Code = "K3S_ADDRESS"
+	K3sNetworks        Code = "K3S_NETWORKS"
+	K3sFiles           Code = "K3S_FILES"
+	K3sKilled          Code = "K3S_KILLED"
+	K3sSwap            Code = "K3S_SWAP"
+	K3sSysctl          Code = "K3S_SYSCTL"
+	K3sDenied          Code = "K3S_DENIED"
+	K3sSlow            Code = "K3S_SLOW"
+	K3sCrashed         Code = "K3S_CRASHED"
 
 	StepFailed        Code = "STEP_FAILED"
 	StepNotRolledBack Code = "STEP_NOT_ROLLED_BACK"
@@ -229,6 +248,25 @@ func All() []Entry {
 		{TrustNone, ExitSignature, "nobody is trusted to say what may be installed", "use a released pipeops-agent, or give the keys of your own list by --trust FILE", Here, CostNone},
 		{TrustFile, ExitSignature, "the file with the trusted keys cannot be used", "let it be a trust document that belongs to root and that nobody else may write: chown root, chmod 0644", Here, CostNone},
 		{TrustRotation, ExitSignature, "the trusted keys cannot be exchanged as the mirror says", "use another mirror, or install a newer pipeops-agent", Mirror, CostNone},
+		{K3sConfig, ExitRolledBack, "k3s does not accept its configuration", "mend what is named in /etc/rancher/k3s/config.yaml, in a file of config.yaml.d, or in the environment of its service", Here, CostNone},
+		{K3sToken, ExitRolledBack, "the token of k3s is not the one that its data was made with", "take the token setting out, or set it to the one that was used first; a cluster of which nothing is needed can be removed instead", Here, CostNone},
+		{K3sCertificate, ExitRolledBack, "the certificates of k3s cannot be used", "set the clock right; then restore /var/lib/rancher/k3s/server/tls from a copy, or take away the file that is named: k3s makes it anew from its datastore", Here, CostNone},
+		{K3sDatastore, ExitRolledBack, "the datastore of k3s is damaged or does not answer", "restore /var/lib/rancher/k3s/server/db from a copy; a cluster of which nothing is needed can be removed instead", Here, CostNone},
+		{K3sNodePassword, ExitRolledBack, "the cluster knows another machine by the name of this node", "give this node a name of its own (node-name), or delete the Secret NAME.node-password.k3s in kube-system", Here, CostNone},
+		{K3sPrograms, ExitRolledBack, "a program of k3s is missing, damaged or made for another machine", "remove /var/lib/rancher/k3s/data, then run pipeops-agent install again: k3s unpacks its programs anew", Here, CostNone},
+		{K3sNoExec, ExitRolledBack, "no program may be run where k3s keeps its own", "mount that file system without noexec (mount -o remount,exec, and in /etc/fstab), or choose another folder with --data-dir", Here, CostNone},
+		{K3sContainerd, ExitRolledBack, "containerd, which k3s brings, does not run", "see the end of /var/lib/rancher/k3s/agent/containerd/containerd.log", Here, CostNone},
+		{K3sCNI, ExitRolledBack, "the network of pods cannot be set up", "restart k3s; if it stays so, remove /var/lib/rancher/k3s/data and run pipeops-agent install again", Here, CostNone},
+		{K3sImages, ExitRolledBack, "an image cannot be imported or pulled", "see that the registry can be reached from this machine, or put the images into /var/lib/rancher/k3s/agent/images", Here, CostNone},
+		{K3sAddress, ExitRolledBack, "an address or interface that k3s is to use is not on this machine", "correct node-ip, bind-address, advertise-address or flannel-iface in the configuration of k3s", Here, CostNone},
+		{K3sNetworks, ExitRolledBack, "the networks of pods and services do not go with this machine", "give cluster-cidr and service-cidr of the same families (IPv4, IPv6 or both) as the addresses of this machine", Here, CostNone},
+		{K3sFiles, ExitRolledBack, "k3s may open too few files", "raise LimitNOFILE of its service (1048576), or fs.file-max", Here, CostNone},
+		{K3sKilled, ExitRolledBack, "k3s was killed", "see who killed it: journalctl -k, and what watches processes on this machine", Here, CostNone},
+		{K3sSwap, ExitRolledBack, "the kubelet does not run while there is swap", "swapoff -a and take the swap out of /etc/fstab, or give the kubelet fail-swap-on=false", Here, CostNone},
+		{K3sSysctl, ExitRolledBack, "settings of the kernel are not those that the kubelet needs", "set what is named, or let k3s do it: take protect-kernel-defaults out of its configuration", Here, CostSysctl},
+		{K3sDenied, ExitRolledBack, "k3s was denied something that it needs", "see what forbids it: SELinux or AppArmor (journalctl -k), the owner of the file, or the limits of the container that this machine is", Here, CostNone},
+		{K3sSlow, ExitRolledBack, "a part of k3s did not get ready in time", "see what keeps the machine busy; a slow disk is the most frequent reason", Here, CostNone},
+		{K3sCrashed, ExitRolledBack, "k3s has crashed", "try another version with --k3s-version; the lines that begin with panic: in journalctl -u k3s are worth a report to the authors of k3s", Here, CostNone},
 
 		{StepFailed, ExitRolledBack, "a step failed and was rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{StepNotRolledBack, ExitNotRolledBack, "a step failed and could not be rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},

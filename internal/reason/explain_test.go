@@ -10,7 +10,7 @@ import (
 func TestExplanations(t *testing.T) {
 	for _, e := range All() {
 		code, text := e.Code, Explain(e.Code)
-		must := slices.ContainsFunc([]string{"HOST_", "NET_", "DOCKER_", "CLUSTER_"}, func(prefix string) bool { return strings.HasPrefix(string(code), prefix) })
+		must := slices.ContainsFunc([]string{"HOST_", "NET_", "DOCKER_", "CLUSTER_", "K3S_"}, func(prefix string) bool { return strings.HasPrefix(string(code), prefix) })
 		switch n := strings.Count(text+" ", ". "); {
 		case text == "" && must:
 			t.Errorf("%s is not explained", code)
