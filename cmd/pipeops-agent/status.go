@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -23,10 +24,13 @@ func newStatus(g *globals) *cobra.Command {
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			status, err := localapi.Fetch(command.Context(), g.socket)
+			report, err := statusWith(g, status, err)
 			if err != nil {
 				return err
 			}
-			err = g.Print(command.OutOrStdout(), status, func(w io.Writer) error { return printStatus(w, status, time.Now()) })
+			err = g.Print(command.OutOrStdout(), report, func(w io.Writer) error {
+				return errors.Join(report.printBegun(w), printStatus(w, status, time.Now()))
+			})
 			if err != nil {
 				return err
 			}

@@ -19,6 +19,8 @@ func explainInstall(code Code) string {
 		return "A step failed, and something that it had changed could not be put back. The ledger below /var/lib/pipeops-agent names each change with what was there before."
 	case "INTERRUPTED":
 		return "A signal ended the command. The journal says where it was; the next run goes on there."
+	case "NOT_RESUMED":
+		return "An install that was killed, or cut off by a reboot, is gone on with by pipeops-agent-resume.service. It has given up: the last attempts, which are counted over reboots, came no further than those before, or the note of what was to be done (resume.json in the agent's state folder) cannot be used. The journal of that unit and the log of the cluster say why."
 	case "BUSY":
 		return "Another install or uninstall holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended."
 	case "AGENT_NOT_RUNNING":
