@@ -109,7 +109,7 @@ func Held(dir string) Holder {
 	defer f.Close()
 	h := readHolder(f)
 	st, err := f.Stat()
-	if err != nil || h.PID < 1 || !hasOpen(h.PID, st) {
+	if err != nil || h.PID < 1 || !holds(h.PID, st) {
 		return Holder{} // what one that is gone has left
 	}
 	return h
@@ -118,9 +118,13 @@ func Held(dir string) Holder {
 // maxDescriptors bounds what is looked at of a process: ours have some ten.
 const maxDescriptors = 4096
 
-// hasOpen reports whether the process has the file open.
-func hasOpen(pid int, file os.FileInfo) bool {
-	dir, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+// maxInfo bounds what the kernel says of an open file, in bytes.
+const maxInfo = 4 << 10
+
+// holds reports whether the process has a lock on the file.
+func holds(pid int, file os.FileInfo) bool {
+	process := filepath.Join("/proc", strconv.Itoa(pid))
+	dir, err := os.Open(filepath.Join(process, "fd"))
 	if err != nil {
 		return false
 	}
@@ -130,11 +134,26 @@ func hasOpen(pid int, file os.FileInfo) bool {
 		return false
 	}
 	for _, name := range names {
-		if st, err := os.Stat(filepath.Join(dir.Name(), name)); err == nil && os.SameFile(st, file) {
+		st, err := os.Stat(filepath.Join(dir.Name(), name))
+		if err != nil || !os.SameFile(st, file) {
+			continue
+		}
+		if locked(filepath.Join(process, "fdinfo", name)) {
 			return true
 		}
 	}
 	return false
+}
+
+// locked looks for a line such as "lock:	1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF", which Linux has since 4.2.
+func locked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := io.ReadAll(io.LimitReader(f, maxInfo))
+	return err == nil && strings.Contains(string(info), "FLOCK")
 }
 
 // sign writes who holds the lock, for people and for those who want it. A full disk is met soon enough elsewhere.
