@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // Runner runs plans on a store. The zero values of Log, Now and OnEvent work.
@@ -131,7 +133,11 @@ func (r *run) begin(s Step) error {
 		return nil
 	}
 	r.begun = true
-	return r.Begin()
+	err := r.Begin()
+	if known := (*reason.Error)(nil); err == nil || errors.As(err, &known) {
+		return err
+	}
+	return reason.New(reason.StepFailed, s.where(), err)
 }
 
 // phases runs the step; where it has been applied already, only what comes after Do. A step that changes nothing leaves
