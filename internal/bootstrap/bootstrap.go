@@ -94,12 +94,14 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 // Install makes the machine what the options say, or goes on where an earlier call was stopped; what goes on by itself
 // yields to it. It returns how many steps changed something.
 func Install(ctx context.Context, o Options) (changed int, err error) {
-	store, err := o.takeOver(ctx)
+	store, took, err := o.takeOver(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return o.install(ctx, newGuard(store, o.StateDir, installCommand))
+	guard := newGuard(store, o.StateDir, installCommand)
+	guard.took = took
+	return o.install(ctx, guard)
 }
 
 // install is one run of an install, below its guard.
@@ -149,7 +151,7 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	o.Events(event("facts", facts.Summary(), facts.Report()))
 	trials, err := trial.Run(ctx, trial.Env{})
 	if err != nil {
-		return 0, fmt.Errorf("cannot undo a trial: %w", err)
+		return 0, reason.New(reason.HostUnseen, "a trial was not undone in time", err)
 	}
 	decision, err := o.decide(ctx, facts, trials)
 	if err != nil {

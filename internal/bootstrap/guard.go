@@ -33,6 +33,7 @@ type Guard struct {
 	Log      *slog.Logger               // nil: none
 
 	alone bool        // it was started by the unit that resumes
+	took  bool        // that one was at it, and has yielded
 	found *Unfinished // what was there before
 	note  *Unfinished // what is there now
 	again error       // of the attempt before this one, in the same process
@@ -212,6 +213,8 @@ func (g *Guard) resumed() wire.Event {
 	boot := Boot(g.Root)
 	why := "its process was killed"
 	switch {
+	case g.took:
+		detail.Cause, why = Asked, "it was going on by itself, and somebody runs it again"
 	case g.again != nil:
 		detail.Cause, why = Failed, "the last attempt failed: "+evidence(g.again)
 	case u.Waits == plan.WaitingReboot && u.WaitBoot != boot:
@@ -247,7 +250,7 @@ const (
 	Restarted = "restarted" // the machine went down: power cut, crash or reboot
 	Rebooted  = "rebooted"  // it was waiting for that
 	Failed    = "failed"    // for a reason that may be gone by now
-	Asked     = "asked"     // it waits, and a user runs it again
+	Asked     = "asked"     // it waits, or goes on by itself, and a user runs it again
 )
 
 func (g *Guard) now() time.Time {

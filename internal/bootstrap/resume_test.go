@@ -244,7 +244,9 @@ func TestRefusedBeforeItBegan(t *testing.T) {
 }
 
 func TestWaitingForAReboot(t *testing.T) {
-	wait := func(why string) error { return plan.Wait(plan.WaitingReboot, reason.Newf(reason.RebootNeeded, "%s", why)) }
+	wait := func(why string) error {
+		return plan.Wait(plan.WaitingReboot, reason.Newf(reason.RebootNeeded, "%s", why))
+	}
 	m := newMachine(t)
 	err := m.user(t.Context(), true, wait("no cgroup_memory=1"))
 	if !reason.Is(err, reason.RebootNeeded) || reason.Exit(err) != reason.ExitReboot || !Repeats(err) || m.begun() != AwaitsReboot {

@@ -20,17 +20,17 @@ const installCommand = "install"
 const yieldLimit = 5 * time.Minute
 
 // takeOver opens the store. What goes on by itself yields; another install that a user has started is [reason.Busy].
-func (o Options) takeOver(ctx context.Context) (*plan.Store, error) {
+func (o Options) takeOver(ctx context.Context) (store *plan.Store, took bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, yieldLimit)
 	defer cancel()
-	store, took, err := plan.TakeOver(limited, o.StateDir, "")
+	store, took, err = plan.TakeOver(limited, o.StateDir, "")
 	if took && err != nil && ctx.Err() == nil && limited.Err() != nil {
 		err = reason.New(reason.Busy, "what goes on by itself does not yield", err)
 	}
 	if took && err == nil {
 		o.Events(event("yielded", "What was going on by itself has stopped for this install", nil))
 	}
-	return store, err
+	return store, took, err
 }
 
 // protect gives the guard what it needs to begin.

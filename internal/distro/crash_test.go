@@ -2,6 +2,7 @@ package distro
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
@@ -211,4 +213,32 @@ func must(content []byte, err error) []byte {
 		panic(err)
 	}
 	return content
+}
+
+// TestTheRebootIsWaitedFor wants a step that waits to stay in the journal as what it is, and to be passed once the machine was
+// started with the words.
+func TestTheRebootIsWaitedFor(t *testing.T) {
+	b := crashBench(t, false)
+	b.write("/proc/cmdline", "console=tty1 cgroup_enable=memory\n")
+	for range 2 {
+		_, err := b.runSteps(b.whole(false), nil)
+		wait := (*plan.Waiting)(nil)
+		if !errors.As(err, &wait) || wait.For != plan.WaitingReboot || !reason.Is(err, reason.RebootNeeded) {
+			t.Fatalf("err = %v", err)
+		}
+		j, err := plan.ReadJournal(b.in.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, state, open := j.Open(); name != "install" || state != plan.WaitingReboot || !open {
+			t.Errorf("the journal says %s %s, open %v", name, state, open)
+		}
+	}
+	if got := b.read("/boot/cmdline.txt"); got != "console=tty1 cgroup_enable=memory cgroup_memory=1\n" {
+		t.Errorf("what waits was undone: %q", got)
+	}
+	b.write("/proc/cmdline", b.read("/boot/cmdline.txt"))
+	if _, err := b.runSteps(b.whole(true), nil); err != nil {
+		t.Error(err)
+	}
 }
