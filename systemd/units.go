@@ -12,17 +12,24 @@ import (
 // Names of the units.
 const (
 	Agent   = "pipeops-agent.service"
+	Resume  = "pipeops-agent-resume.service"
 	Gateway = "pipeops-gateway.service"
 )
 
 //go:embed pipeops-agent.service
 var agent string
 
+//go:embed pipeops-agent-resume.service
+var resume string
+
 //go:embed pipeops-gateway.service
 var gateway string
 
 // AgentUnit returns the agent's unit for a binary at the given path; packages have it at /usr/bin/pipeops-agent.
 func AgentUnit(binary string) ([]byte, error) { return unit(agent, "/usr/bin/pipeops-agent", binary) }
+
+// ResumeUnit returns the unit that goes on with an interrupted install, for a binary at the given path, likewise.
+func ResumeUnit(binary string) ([]byte, error) { return unit(resume, "/usr/bin/pipeops-agent", binary) }
 
 // GatewayUnit returns the gateway's unit for a binary at the given path; packages have it at /usr/bin/pipeops-gateway.
 func GatewayUnit(binary string) ([]byte, error) {

@@ -12,6 +12,7 @@ func TestUnits(t *testing.T) {
 		make                  func(string) ([]byte, error)
 	}{
 		{Agent, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", AgentUnit},
+		{Resume, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", ResumeUnit},
 		{Gateway, "/usr/bin/pipeops-gateway", "/usr/local/bin/pipeops-gateway", GatewayUnit},
 	} {
 		file, err := os.ReadFile(tt.file)

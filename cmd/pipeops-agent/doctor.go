@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
@@ -83,6 +84,12 @@ func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error)
 		if p.Trials, err = trials(command.Context(), system); err != nil {
 			return p, err
 		}
+	}
+	begun, err := bootstrap.LookBegun(g.state, "")
+	if err != nil {
+		p.Begun = err
+	} else if begun != nil {
+		p.Begun, p.UnderWay = begun.Err(), begun.State == bootstrap.Running
 	}
 	id, err := identity.Load(filepath.Join(g.state, "identity"))
 	switch {

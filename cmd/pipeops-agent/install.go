@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 
@@ -23,14 +24,16 @@ func newInstall(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "install",
 		Short: "Make this machine a Kubernetes server and join it to a gateway",
-		Long: `Make this machine a Kubernetes server and join it to a gateway. Stopped anywhere, it goes on where it was when it is
-run again; run on a machine that is as it should be, it changes nothing.
+		Long: `Make this machine a Kubernetes server and join it to a gateway. Killed, or cut off by a reboot, it goes on by itself
+where it was; stopped with Ctrl-C, it goes on when it is run again. Run on a machine that is as it should be, it changes
+nothing.
 
 The join token is read from --token-file, PIPEOPS_TOKEN_FILE, the systemd credential pipeops-token, or PIPEOPS_TOKEN.
 Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>.
 
 Packages are installed, and a reboot is asked for, only if the machine cannot do without and you agree: on a terminal you
-are asked, elsewhere --consent says so. Exit code 13 if your consent is missing, 11 if the machine must be rebooted now.`,
+are asked, elsewhere --consent says so. Exit code 13 if your consent is missing, 11 if the machine must be rebooted now:
+the install goes on by itself after it. --reboot has the machine rebooted as soon as that is needed.`,
 		Example: `  pipeops-agent install --gateway gateway.example.com:8443 --token-file token --cluster shop
   pipeops-gateway token create | ssh root@machine pipeops-agent install --gateway gateway.example.com:8443 --token-file -`,
 		Args: cli.Arguments(),
@@ -40,13 +43,18 @@ are asked, elsewhere --consent says so. Exit code 13 if your consent is missing,
 				return err
 			}
 			o.Token = func() (wire.Token, error) { return readToken(tokenFile, command.InOrStdin(), os.Getenv) }
-			return runInstall(command, g, o)
+			err = runInstall(command, g, o)
+			if s.reboot && bootstrap.Repeats(err) {
+				return errors.Join(err, bootstrap.Reboot(command.Context()))
+			}
+			return err
 		},
 	}
 	s.register(command)
 	flags := command.Flags()
 	flags.StringVar(&s.Gateway, "gateway", "", "address of the gateway, HOST:PORT")
 	flags.StringVar(&s.Cluster, "cluster", "", "name of the cluster at the gateway (default the name of this machine)")
+	flags.BoolVar(&s.reboot, "reboot", false, "reboot as soon as the install needs it, and go on after it; needs --consent reboot")
 	flags.StringVar(&tokenFile, "token-file", "", "file with the join token; - is standard input")
 	return command
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,8 @@ import (
 // settings are the flags of install and plan. Those that were given lie over the environment and the file.
 type settings struct {
 	config.Config
-	adopt bool
+	adopt  bool
+	reboot bool // by install itself, where it is needed
 }
 
 func (s *settings) register(command *cobra.Command) {
@@ -172,6 +174,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 			kept.Distro, kept.Kubeconfig, kept.Consent = distribution, kubeconfig, costNames(consent)
 			return kept.Encode()
 		},
+		Remember:   func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent, os.Getenv) },
 		ConfigPath: g.config,
 		StateDir:   g.state,
 		Socket:     g.socket,

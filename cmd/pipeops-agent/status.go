@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -31,10 +32,13 @@ the install, and are proved again when the cluster has come back, and twice a da
 				ask = localapi.Prove
 			}
 			status, err := ask(command.Context(), g.socket)
+			report, err := statusWith(g, status, err)
 			if err != nil {
 				return err
 			}
-			err = g.Print(command.OutOrStdout(), status, func(w io.Writer) error { return printStatus(w, status, time.Now()) })
+			err = g.Print(command.OutOrStdout(), report, func(w io.Writer) error {
+				return errors.Join(report.printBegun(w), printStatus(w, status, time.Now()))
+			})
 			if err != nil {
 				return err
 			}

@@ -32,6 +32,8 @@ type Options struct {
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
 	// Config encodes the agent's configuration with what was chosen and agreed to.
 	Config func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error)
+	// Remember encodes what a later run needs to go on by itself, with what was agreed to; nil: nothing goes on by itself.
+	Remember func(consent []reason.Cost) (json.RawMessage, error)
 	// Agree asks the user for consent to what these remedies cost; nil means that nobody can be asked.
 	Agree func(context.Context, []distro.Remedy) (bool, error)
 
@@ -44,6 +46,8 @@ type Options struct {
 	Host   *host.System
 	Events func(wire.Event)
 	Log    *slog.Logger
+
+	alone bool // it was started by the unit that resumes
 }
 
 // Plan is what an install would do.
@@ -88,33 +92,73 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 	return p, nil
 }
 
-// Install makes the machine what the options say, or goes on where an earlier call was stopped. It returns how many steps
-// changed something.
+// Install makes the machine what the options say, or goes on where an earlier call was stopped; what goes on by itself
+// yields to it. It returns how many steps changed something.
 func Install(ctx context.Context, o Options) (changed int, err error) {
-	began := time.Now()
-	store, err := plan.Open(o.StateDir, "")
+	store, took, err := o.takeOver(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	guard := newGuard(store, o.StateDir, installCommand)
+	guard.took = took
+	return o.install(ctx, guard)
+}
+
+// install is one run of an install, below its guard.
+func (o Options) install(ctx context.Context, guard *Guard) (changed int, err error) {
+	began := time.Now()
+	o.protect(guard)
+	var report *tunnel.Reporter
+	defer func() {
+		err = guard.End(ctx, err)
+		if report != nil {
+			o.closeReport(ctx, report, err)
+		}
+	}()
+	store := guard.Store
+	var id *identity.Identity
+	var told []wire.Event // what came before there was anybody to tell
+	show := o.Events
+	o.Events = func(e wire.Event) { show(e); told = append(told, e) }
+	connected := func() error {
+		if report != nil {
+			return nil
+		}
+		if id, err = o.enroll(ctx); err != nil {
+			return err
+		}
+		report = tunnel.NewReporter(id, o.Log)
+		for _, e := range told {
+			report.Send(e)
+		}
+		o.Events = func(e wire.Event) { show(e); report.Send(e) }
+		return nil
+	}
+	if guard.Resumes() {
+		o.Events(guard.resumed())
+		if guard.alone { // it was enrolled before, and may be refused before it comes to that again
+			if err := connected(); err != nil {
+				return 0, err
+			}
+		}
+	}
 
 	o.Host.DataDir = o.Request.DataDir
 	facts := host.Collect(ctx, o.Host)
 	if err := seenEnough(facts); err != nil {
 		return 0, err
 	}
-	seen := event("facts", facts.Summary(), facts.Report())
-	o.Events(seen)
+	o.Events(event("facts", facts.Summary(), facts.Report()))
 	trials, err := trial.Run(ctx, trial.Env{})
 	if err != nil {
-		return 0, fmt.Errorf("cannot undo a trial: %w", err)
+		return 0, reason.New(reason.HostUnseen, "a trial was not undone in time", err)
 	}
 	decision, err := o.decide(ctx, facts, trials)
 	if err != nil {
 		return 0, err
 	}
-	decided := event("decision", decision.Text(), decision)
-	o.Events(decided)
+	o.Events(event("decision", decision.Text(), decision))
 	if err := Refusal(decision); err != nil {
 		return 0, err
 	}
@@ -133,25 +177,20 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	id, err := o.enroll(ctx)
-	if err != nil {
+	if err := connected(); err != nil {
 		return 0, err
 	}
-	report := tunnel.NewReporter(id, o.Log)
-	defer func() { o.closeReport(ctx, report, err) }()
-	report.Send(seen) // what came before there was anybody to tell
-	report.Send(decided)
-	show := o.Events
-	o.Events = func(e wire.Event) { show(e); report.Send(e) }
 	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
 
-	runner := &plan.Runner{Store: store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) }}
-	result, err := runner.Run(ctx, plan.Plan{Name: "install", Steps: changes})
+	runner := &plan.Runner{Store: store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) },
+		Begin: func() error { return guard.Begin(ctx) }}
+	result, err := runner.Run(ctx, plan.Plan{Name: installCommand, Steps: changes})
 	changed = len(result.Changed)
 	if err != nil {
 		return changed, err
 	}
-	if err := o.prove(ctx, runner, decision, facts, changed > 0); err != nil {
+	runner.Begin = nil
+	if err := o.prove(ctx, runner, decision, facts, changed > 0 || guard.Resumes()); err != nil {
 		return changed, err
 	}
 	done := event("done", summary(changed, decision, id), nil)
@@ -235,6 +274,11 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 			return nil, err
 		}
 	}
+	resume, err := distro.ResumeService(in, o.Program, !o.alone)
+	if err != nil {
+		return nil, err
+	}
+	steps = append([]plan.Step{resume}, steps...)
 	config, err := o.Config(d.Chosen, d.Kubeconfig, o.Request.Consent)
 	if err != nil {
 		return nil, err

@@ -47,14 +47,15 @@ func TestPlans(t *testing.T) {
 	adopted := []string{"layer-node", "layer-dns", "layer-pod", "connected"}
 	proofs := concat(adopted[:3], []string{"layer-pod-network", "layer-service", "layer-large-packet", "layer-storage", "connected"})
 	agent := []string{"agent-config", "agent-unit", "layer-api", "access"}
+	resume := []string{"resume-unit"}
 	k3s := []string{"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit"}
 	tests := []struct {
 		machine string
 		want    []string
 	}{
-		{"debian12-vm", concat([]string{"modules"}, k3s, agent, proofs)},
-		{"debian12-no-oom", concat(k3s[:5], []string{"k3s-containerd", "k3s-unit"}, agent, proofs)},
-		{"kubeadm-running", concat(agent, adopted)},
+		{"debian12-vm", concat(resume, []string{"modules"}, k3s, agent, proofs)},
+		{"debian12-no-oom", concat(resume, k3s[:5], []string{"k3s-containerd", "k3s-unit"}, agent, proofs)},
+		{"kubeadm-running", concat(resume, agent, adopted)},
 		{"vps-512mb", []string{}},
 	}
 	for _, tt := range tests {

@@ -98,6 +98,8 @@ func line(e wire.Event) string {
 		return fmt.Sprintf("FAILED  %s (%s)", e.Title, took)
 	case e.State == "rolled-back":
 		return fmt.Sprintf("undone  %s", e.Title)
+	case e.State == "waiting-reboot", e.State == "waiting-user":
+		return fmt.Sprintf("WAITS  %s: %s", e.Title, e.Message)
 	}
 	return ""
 }
@@ -170,6 +172,9 @@ func (t *terminal) event(e wire.Event) {
 	case e.State == "failed":
 		t.running = nil
 		_, _ = fmt.Fprintf(t.w, "  \x1b[31m✗\x1b[0m %-44s %8s\n", e.Title, duration(e.DurationMS))
+	case e.State == "waiting-reboot", e.State == "waiting-user":
+		t.running = nil
+		_, _ = fmt.Fprintf(t.w, "  \x1b[33m…\x1b[0m %-44s   waits\n", e.Title)
 	case e.State == "rolled-back":
 		_, _ = fmt.Fprintf(t.w, "  \x1b[33m↶\x1b[0m %-44s   undone\n", e.Title)
 	}

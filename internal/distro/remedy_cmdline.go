@@ -83,7 +83,7 @@ func appendWords(text string, words []string) (string, error) {
 func (k *k3sInstall) reboot() plan.Step {
 	return plan.Step{
 		ID: "reboot", Title: "Wait for the reboot that the changes need",
-		Changes: []string{"none by itself: reboot when it says so, then run install again"},
+		Changes: []string{"none by itself: reboot when it says so; the install goes on after it"},
 		Done: func(context.Context) (bool, error) {
 			why, err := k.rebootWanted()
 			return why == "", err
@@ -93,7 +93,7 @@ func (k *k3sInstall) reboot() plan.Step {
 			if err != nil || why == "" {
 				return err
 			}
-			return reason.Newf(reason.RebootNeeded, "%s", why)
+			return plan.Wait(plan.WaitingReboot, reason.Newf(reason.RebootNeeded, "%s", why))
 		},
 	}
 }

@@ -22,6 +22,8 @@ type Patient struct {
 	Trials  trial.Results
 	Request distro.Request // its Distro is that of the settings
 
+	Begun    error            // what has begun and not come to its end, as an entry of the catalogue; nil: nothing
+	UnderWay bool             // and a process is at it
 	Settings error            // why the settings cannot be used; nil if they can
 	Enrolled bool             // the machine has an identity at a gateway
 	Identity error            // why that identity cannot be used; nil if it can, or there is none
@@ -92,6 +94,9 @@ func Examine(p Patient) Report {
 		r.add(p.clusterFindings()...)
 	} else {
 		r.refusal = d.Err()
+	}
+	if p.Begun != nil {
+		r.add(p.begun())
 	}
 	if p.Settings != nil {
 		r.add(ofError(reason.Usage, p.Settings))

@@ -122,6 +122,7 @@ const (
 	StepNotRolledBack Code = "STEP_NOT_ROLLED_BACK"
 	Busy              Code = "BUSY"
 	Interrupted       Code = "INTERRUPTED"
+	NotResumed        Code = "NOT_RESUMED"
 
 	GatewayUnreachable  Code = "GATEWAY_UNREACHABLE"
 	GatewayUntrusted    Code = "GATEWAY_UNTRUSTED"
@@ -228,7 +229,7 @@ func All() []Entry {
 		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
 		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
-		{RebootNeeded, ExitReboot, "the machine must be rebooted", "reboot now, then run the command again: it resumes", Here, CostReboot},
+		{RebootNeeded, ExitReboot, "the machine must be rebooted", "reboot now: the install goes on by itself when the machine is up again", Here, CostReboot},
 
 		{DownloadFailed, ExitDownload, "a download failed", "check the network and the mirror, then run the command again: it resumes", Mirror, CostNone},
 		{DownloadTruncated, ExitDownload, "a download was cut", "run the command again: it resumes where it was cut", Mirror, CostNone},
@@ -271,6 +272,7 @@ func All() []Entry {
 		{StepFailed, ExitRolledBack, "a step failed and was rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{StepNotRolledBack, ExitNotRolledBack, "a step failed and could not be rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{Interrupted, ExitBusy, "the command was stopped before its end", "run it again: it goes on where it was", Here, CostNone},
+		{NotResumed, ExitNotRolledBack, "an unfinished install does not go on by itself", "mend what is named, then run the command again: it goes on where it was", Here, CostNone},
 		{Busy, ExitBusy, "another pipeops-agent is changing this machine", "wait for it to end, then run the command again", Here, CostNone},
 
 		{GatewayUnreachable, ExitTunnel, "the gateway does not answer", "check the address, the network and that pipeops-gateway serve is running", Gateway, CostNone},

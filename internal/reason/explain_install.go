@@ -18,9 +18,11 @@ func explainInstall(code Code) string {
 	case "STEP_NOT_ROLLED_BACK":
 		return "A step failed, and something that it had changed could not be put back. The ledger below /var/lib/pipeops-agent names each change with what was there before."
 	case "INTERRUPTED":
-		return "A signal ended the command. The journal says where it was; the next run goes on there."
+		return "A signal ended the command: somebody stopped it, or an install by hand took over from the one that was going on by itself. The journal says where it was; the next run goes on there."
+	case "NOT_RESUMED":
+		return "An install that was killed, or cut off by a reboot, is gone on with by pipeops-agent-resume.service. It has given up: the last attempts, which are counted over reboots, came no further than those before, or the note of what was to be done (resume.json in the agent's state folder) cannot be used. The journal of that unit and the log of the cluster say why."
 	case "BUSY":
-		return "Another install or uninstall holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended."
+		return "Another install or uninstall, which somebody has started, holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended."
 	case "AGENT_NOT_RUNNING":
 		return "Nobody answers at the agent's local socket: its service is stopped or fails at its start. journalctl -u pipeops-agent says why."
 	}

@@ -45,6 +45,15 @@ func (m *Manager) Reload(ctx context.Context) error {
 	return nil
 }
 
+// Stopping reports whether systemd is taking the machine down.
+func (m *Manager) Stopping(ctx context.Context) (bool, error) {
+	state, err := m.conn.SystemStateContext(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cannot ask systemd for its state: %w", err)
+	}
+	return state.Value.Value() == "stopping", nil
+}
+
 // Enable makes the unit start at boot.
 func (m *Manager) Enable(ctx context.Context, name string) error {
 	if _, _, err := m.conn.EnableUnitFilesContext(ctx, []string{name}, false, false); err != nil {

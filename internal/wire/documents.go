@@ -65,10 +65,10 @@ type Heartbeat struct {
 // Event is one line of the progress of an install, as it is shown on the machine.
 type Event struct {
 	Time  time.Time `json:"time"`
-	Kind  string    `json:"kind"` // "facts", "decision", "enrolled", "step", "layer", "done", "error"
+	Kind  string    `json:"kind"` // "facts", "decision", "enrolled", "step", "layer", "resumed", "yielded", "done", "error"
 	Step  string    `json:"step,omitempty"`
 	Title string    `json:"title,omitempty"`
-	// State is started, progress, done, unchanged, failed, rolled-back.
+	// State is started, progress, applied, proved, done, unchanged, failed, rolled-back, waiting-reboot, waiting-user.
 	State      string          `json:"state,omitempty"`
 	Bytes      int64           `json:"bytes,omitempty"`
 	Total      int64           `json:"total,omitempty"`

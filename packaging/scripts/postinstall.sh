@@ -17,7 +17,7 @@ esac
 if running; then systemctl daemon-reload || true; fi
 if [ "$first" = yes ]; then
 	# only a link for the next boot; an administrator's later "disable" is kept by upgrades
-	if command -v systemctl >/dev/null; then systemctl enable --quiet "$unit" || true; fi
+	if command -v systemctl >/dev/null; then systemctl enable --quiet "$unit" pipeops-agent-resume.service || true; fi
 	echo "pipeops-agent is here. Next: pipeops-agent plan, then pipeops-agent install --gateway HOST:PORT --token-file FILE"
 elif running; then
 	systemctl try-restart "$unit" || true

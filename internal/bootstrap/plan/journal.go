@@ -25,19 +25,23 @@ type Journal struct {
 
 func openJournal(path string) (*Journal, error) {
 	j := &Journal{}
-	l, err := openLines(path, "pipeops-journal", func(line []byte) error {
-		var e Entry
-		if err := json.Unmarshal(line, &e); err != nil {
-			return err
-		}
-		j.entries = append(j.entries, e)
-		return nil
-	})
+	l, err := openLines(path, journalFormat, j.take)
 	if err != nil {
 		return nil, err
 	}
 	j.lines = l
 	return j, nil
+}
+
+const journalFormat = "pipeops-journal"
+
+func (j *Journal) take(line []byte) error {
+	var e Entry
+	if err := json.Unmarshal(line, &e); err != nil {
+		return err
+	}
+	j.entries = append(j.entries, e)
+	return nil
 }
 
 // Entries returns the journal from its beginning.
@@ -73,6 +77,11 @@ func (j *Journal) Open() (plan string, state State, open bool) {
 		return last.Plan, last.State, false
 	}
 	return last.Plan, last.State, true
+}
+
+// ended reports whether the last that happened is that a plan came to its end.
+func (j *Journal) ended() bool {
+	return len(j.entries) > 0 && j.entries[len(j.entries)-1].Step == "" && j.entries[len(j.entries)-1].State == Done
 }
 
 // settled reports whether the step has been done since the entry of the given number.

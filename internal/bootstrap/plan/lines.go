@@ -52,14 +52,35 @@ func openLines(path, format string, each func([]byte) error) (*lines, error) {
 }
 
 func (l *lines) load(format string, each func([]byte) error) error {
-	data, err := io.ReadAll(io.LimitReader(l.file, maxLines+1))
+	data, err := readLines(l.file)
 	if err != nil {
 		return err
 	}
-	if len(data) > maxLines {
-		return fmt.Errorf("it is larger than %d bytes", maxLines)
+	whole, err := parseLines(data, format, each)
+	if err != nil {
+		return err
 	}
-	whole := 0 // length of the part that is sound
+	if l.size = int64(whole); whole < len(data) {
+		if err := l.file.Truncate(l.size); err != nil {
+			return err
+		}
+	}
+	if whole == 0 {
+		return l.append(header{Format: format, Version: formatVersion}, true)
+	}
+	return nil
+}
+
+func readLines(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxLines+1))
+	if err == nil && len(data) > maxLines {
+		err = fmt.Errorf("it is larger than %d bytes", maxLines)
+	}
+	return data, err
+}
+
+// parseLines calls each for every line after the header, and returns how many bytes are sound.
+func parseLines(data []byte, format string, each func([]byte) error) (whole int, err error) {
 	for n := 1; whole < len(data); n++ {
 		line, _, ended := bytes.Cut(data[whole:], []byte("\n"))
 		last := whole+len(line)+1 >= len(data)
@@ -72,19 +93,11 @@ func (l *lines) load(format string, each func([]byte) error) error {
 			err = each(line)
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return 0, fmt.Errorf("line %d: %w", n, err)
 		}
 		whole += len(line) + 1
 	}
-	if l.size = int64(whole); whole < len(data) {
-		if err := l.file.Truncate(l.size); err != nil {
-			return err
-		}
-	}
-	if whole == 0 {
-		return l.append(header{Format: format, Version: formatVersion}, true)
-	}
-	return nil
+	return whole, nil
 }
 
 func checkHeader(line []byte, format string) error {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // Runner runs plans on a store. The zero values of Log, Now and OnEvent work.
@@ -16,6 +18,8 @@ type Runner struct {
 	Log     *slog.Logger     // nil: none
 	Now     func() time.Time // nil: time.Now
 	OnEvent func(Event)      // called one at a time; must not block for long
+	// Begin is called once in each Run, before the first step that prepares or changes something; nil does nothing.
+	Begin func() error
 
 	mu sync.Mutex
 }
@@ -71,6 +75,7 @@ type run struct {
 	now     func() time.Time
 	res     *Result
 	planned bool
+	begun   bool
 }
 
 func (r *run) step(ctx context.Context, s Step) error {
@@ -99,6 +104,9 @@ func (r *run) step(ctx context.Context, s Step) error {
 		r.log.Debug("step unchanged", "step", s.ID, "duration", r.now().Sub(start))
 		return nil
 	}
+	if err := r.begin(s); err != nil {
+		return err
+	}
 	r.tell(s, Event{State: Started})
 	r.log.Info("step started", "step", s.ID)
 	err = r.phases(ctx, s, start, done && !half)
@@ -118,6 +126,18 @@ func (r *run) step(ctx context.Context, s Step) error {
 		return errors.Join(err, r.journal(s, wait.For, start, err))
 	}
 	return r.fail(context.WithoutCancel(ctx), s, start, err)
+}
+
+func (r *run) begin(s Step) error {
+	if r.Begin == nil || r.begun || s.Prepare == nil && s.Do == nil {
+		return nil
+	}
+	r.begun = true
+	err := r.Begin()
+	if known := (*reason.Error)(nil); err == nil || errors.As(err, &known) {
+		return err
+	}
+	return reason.New(reason.StepFailed, s.where(), err)
 }
 
 // phases runs the step; where it has been applied already, only what comes after Do. A step that changes nothing leaves
@@ -197,9 +217,10 @@ func (r *run) journal(s Step, state State, start time.Time, cause error) error {
 	return r.Store.Journal.add(e)
 }
 
-// end records that the plan has come to its end, where the journal knows that it has begun: so that it is not resumed.
+// end records that the plan has come to its end, where the journal knows that it has begun, or has failed before: so that
+// it is not resumed.
 func (r *run) end() error {
-	if name, _, open := r.Store.Journal.Open(); !open || name != r.plan.Name {
+	if name, _, _ := r.Store.Journal.Open(); name != r.plan.Name || r.Store.Journal.ended() {
 		return nil
 	}
 	return r.Store.Journal.add(Entry{Time: r.now(), Plan: r.plan.Name, State: Done})

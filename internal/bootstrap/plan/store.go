@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -34,11 +33,19 @@ func Open(dir, root string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "blobs"), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
-	lock, err := acquire(filepath.Join(dir, "lock"))
+	lock, err := acquire(filepath.Join(dir, lockFile))
 	if err != nil {
 		return nil, err
 	}
+	return open(dir, root, lock)
+}
+
+const lockFile = "lock"
+
+// open reads what is below a lock that is held.
+func open(dir, root string, lock *os.File) (*Store, error) {
 	s := &Store{dir: dir, root: root, lock: lock}
+	var err error
 	if s.Journal, err = openJournal(filepath.Join(dir, "journal.jsonl")); err == nil {
 		s.Ledger, err = openLedger(filepath.Join(dir, "ledger.jsonl"))
 	}
@@ -56,18 +63,15 @@ func acquire(path string) (*os.File, error) {
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == nil {
-		if err := f.Truncate(0); err == nil { // for people; a full disk is met soon enough elsewhere
-			_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
-		}
+		sign(f, "")
 		return f, nil
 	}
 	defer f.Close()
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 	}
-	holder := make([]byte, 16)
-	n, _ := f.Read(holder)
-	return nil, reason.Newf(reason.Busy, "process %s holds %s", strings.TrimSpace(string(holder[:n])), path)
+	h := readHolder(f)
+	return nil, reason.Newf(reason.Busy, "process %d holds %s", h.PID, path)
 }
 
 // Close releases the lock.

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// statusReport is what status prints: what the agent says, and what of an install has not come to its end.
+type statusReport struct {
+	localapi.Status
+	Begun *bootstrap.Begun `json:"begun,omitempty"`
+}
+
+// statusWith adds what has begun. Where the agent does not answer yet, that is the evidence.
+func statusWith(g *globals, status localapi.Status, silence error) (statusReport, error) {
+	begun, err := bootstrap.LookBegun(g.state, "")
+	switch {
+	case silence == nil && err == nil:
+		return statusReport{status, begun}, nil
+	case silence == nil || err != nil || begun == nil || !reason.Is(silence, reason.AgentNotRunning):
+		return statusReport{Status: status}, errors.Join(silence, err)
+	}
+	var e *reason.Error
+	if !errors.As(begun.Err(), &e) {
+		return statusReport{}, silence
+	}
+	return statusReport{}, reason.New(reason.AgentNotRunning, e.Evidence, nil).WithFix(e.Fix)
+}
+
+// printBegun says it in one line above what the agent says.
+func (r statusReport) printBegun(w io.Writer) error {
+	if r.Begun == nil {
+		return nil
+	}
+	text := r.Begun.Err().Error()
+	var e *reason.Error
+	if errors.As(r.Begun.Err(), &e) {
+		text = e.Evidence + " (" + string(e.Code) + "): " + e.Fix
+	}
+	_, err := fmt.Fprintf(w, "! %s\n\n", text)
+	return err
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/config"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+func newResume(g *globals) *cobra.Command {
+	var onConsole bool
+	command := &cobra.Command{
+		Use:   "resume",
+		Short: "Go on with an install that was interrupted, as its unit does at boot",
+		Long: `Wait until nobody else changes this machine, then go on with what was interrupted: by SIGKILL, a power cut, a reboot.
+pipeops-agent-resume.service does so at every boot, and as soon as an install has ended; where OpenRC starts the services,
+/etc/init.d/pipeops-agent-resume does. It has nothing to do where all came to its end, or a user stopped it. An install that
+is run meanwhile takes over. Exit codes as of install; 0 also where there was nothing to do.`,
+		Args: cli.Arguments(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			if os.Geteuid() != 0 {
+				return reason.Newf(reason.HostNotRoot, "resume was run as user %d", os.Geteuid())
+			}
+			out := command.OutOrStdout()
+			if onConsole {
+				if screen, err := os.OpenFile("/dev/console", os.O_WRONLY, 0); err == nil {
+					defer screen.Close()
+					out = io.MultiWriter(out, lax{screen})
+				}
+			}
+			return runResume(command, g, out)
+		},
+	}
+	command.Flags().BoolVar(&onConsole, "console", false, "show the progress on the console of the machine, too")
+	return command
+}
+
+// lax is a writer whose failure is nobody's concern.
+type lax struct{ io.Writer }
+
+func (l lax) Write(p []byte) (int, error) {
+	_, _ = l.Writer.Write(p)
+	return len(p), nil
+}
+
+func runResume(command *cobra.Command, g *globals, out io.Writer) error {
+	view := console.Plain(out)
+	if g.JSON() {
+		view = console.JSON(out)
+	}
+	defer view.Close()
+	log := slog.New(slog.DiscardHandler) // the view tells the same
+	if g.debug {
+		log = g.logger(command.ErrOrStderr())
+	}
+	again := false
+	install := bootstrap.InstallOperation(func(text json.RawMessage) (bootstrap.Options, error) {
+		kept, err := parseKept(text)
+		if err != nil {
+			return bootstrap.Options{}, err
+		}
+		again = kept.Reboot
+		o, err := kept.options(g)
+		o.Events, o.Log = view.Show, log
+		return o, err
+	})
+	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install}}
+	err := r.Run(command.Context())
+	if again && bootstrap.Repeats(err) {
+		return errors.Join(err, bootstrap.Reboot(command.Context()))
+	}
+	return interrupted(command.Context(), err)
+}
+
+// kept are the settings of an install as they were resolved, for those who go on with it. There is no token in them: it is used
+// up before they are written. The variables of a proxy may hold its password: they lie in a file of root's.
+type kept struct {
+	Config  config.Config     `json:"config"`
+	Nothing bool              `json:"disable_nothing,omitempty"` // of Config: an empty list is not the same as none
+	Adopt   bool              `json:"adopt"`
+	Reboot  bool              `json:"reboot,omitempty"`
+	File    string            `json:"file"`   // of the configuration
+	Socket  string            `json:"socket"` // of the agent
+	Environ map[string]string `json:"environ,omitempty"`
+}
+
+// proxyNames lists the variables by which a user says how to reach the world, as Go and others read them.
+func proxyNames() []string {
+	return []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+}
+
+func (s *settings) kept(g *globals, c config.Config, consent []reason.Cost, getenv func(string) string) ([]byte, error) {
+	c.Consent = costNames(consent)
+	k := kept{Config: c, Nothing: c.Disable != nil && len(c.Disable) == 0, Adopt: s.adopt, Reboot: s.reboot, File: g.config, Socket: g.socket, Environ: map[string]string{}}
+	for _, name := range proxyNames() {
+		if value := getenv(name); value != "" {
+			k.Environ[name] = value
+		}
+	}
+	return json.Marshal(k)
+}
+
+// parseKept reads them strictly: what a newer version has written is not guessed at.
+func parseKept(text []byte) (kept, error) {
+	var k kept
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&k); err != nil {
+		return k, err
+	}
+	for name, value := range k.Environ {
+		if !slices.Contains(proxyNames(), name) || strings.ContainsRune(value, 0) {
+			return k, errors.New("it sets the variable " + name)
+		}
+	}
+	if k.Config.Gateway == "" || !wire.ValidName(k.Config.Cluster) {
+		return k, errors.New("it names no gateway, or no cluster")
+	}
+	if k.Nothing {
+		k.Config.Disable = []string{}
+	}
+	return k, nil
+}
+
+// options makes the options of the install again.
+func (k kept) options(g *globals) (bootstrap.Options, error) {
+	for name, value := range k.Environ {
+		if err := os.Setenv(name, value); err != nil {
+			return bootstrap.Options{}, err
+		}
+	}
+	g.config, g.socket = k.File, k.Socket
+	s := settings{adopt: k.Adopt, reboot: k.Reboot}
+	o, err := s.options(g, k.Config)
+	o.Host = host.Live()
+	o.Token = func() (wire.Token, error) {
+		return wire.Token{}, reason.Newf(reason.IdentityMissing, "the machine was enrolled when the install began, and is so no more")
+	}
+	return o, err
+}

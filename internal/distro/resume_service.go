@@ -1,0 +1,87 @@
+package distro
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	units "github.com/pipeopshq/pipeops-agent/systemd"
+)
+
+//go:embed pipeops-agent-resume.initd
+var resumeInitScript string
+
+// ResumeService returns the step that writes the unit which goes on with what is unfinished, at boot and as soon as the
+// install has ended, unless a package has brought the same. It is started if start says so, which is not recorded: it ends
+// by itself.
+func ResumeService(in Install, binary string, start bool) (plan.Step, error) {
+	content, err := units.ResumeUnit(binary)
+	if err != nil {
+		return plan.Step{}, err
+	}
+	s := service{Install: in, name: units.Resume, target: "/etc/systemd/system/" + units.Resume, content: content}
+	if in.OpenRC {
+		if _, err := agentScript(binary); err != nil { // what would need quoting
+			return plan.Step{}, err
+		}
+		s = s.underOpenRC(strings.Replace(resumeInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+binary+"\n", 1))
+	} else {
+		for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+			if packaged, err := os.ReadFile(in.path(dir + units.Resume)); err == nil && bytes.Equal(packaged, content) {
+				s.target = ""
+			}
+		}
+	}
+	step := plan.Step{
+		ID: "resume-unit", Title: "Make sure that an interrupted install goes on by itself", Timeout: time.Minute,
+		Done: func(ctx context.Context) (bool, error) {
+			there, err := s.present()
+			if err != nil || !there {
+				return false, err
+			}
+			state, err := s.Units.State(ctx, s.name)
+			return state.Enabled(), err
+		},
+		Do: func(ctx context.Context, r *plan.Recorder) error {
+			if err := s.enable(ctx, r); err != nil || !start {
+				return err
+			}
+			return s.Units.RestartNoWait(ctx, s.name)
+		},
+	}
+	for _, f := range s.files() {
+		step.Changes = append(step.Changes, f.target)
+	}
+	step.Changes = append(step.Changes, s.describe()+" (enabled)")
+	return step, nil
+}
+
+// enable writes the files of a service and makes it start at boot.
+func (s service) enable(ctx context.Context, r *plan.Recorder) error {
+	state, err := s.Units.State(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	there, err := s.present()
+	if err != nil {
+		return err
+	}
+	if !there { // recorded before the files, so that an undo reloads after they are as before
+		if err := r.Note(unitsRead, s.name, "before", "after", func() error { return nil }); err != nil {
+			return err
+		}
+	}
+	for _, f := range s.files() {
+		if err := r.WriteFile(f.target, f.mode, f.content); err != nil {
+			return err
+		}
+	}
+	if err := s.Units.Reload(ctx); err != nil {
+		return err
+	}
+	return r.Note(unitEnabled, s.name, state.File, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
+}

@@ -1,0 +1,13 @@
+package doctor
+
+import "github.com/pipeopshq/pipeops-agent/internal/reason"
+
+// begun judges an install that has not come to its end: one that a process is at is no fault.
+func (p Patient) begun() Finding {
+	f := ofError(reason.Interrupted, p.Begun)
+	f.Severity = Attention
+	if p.UnderWay {
+		f.Severity, f.harmless = Note, true
+	}
+	return f
+}

@@ -1,0 +1,323 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/test/lab"
+	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
+)
+
+// stateDir is the agent's in a machine.
+const stateDir = "/var/lib/pipeops-agent"
+
+// interruptions returns what the gateway has heard of those of a cluster.
+func (w *world) interruptions(ctx context.Context, cluster string) ([]bootstrap.Interruption, error) {
+	db, err := store.Open(ctx, w.Gateway.Dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	c, err := db.ClusterByName(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	events, err := db.Events(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	var all []bootstrap.Interruption
+	for _, e := range events {
+		if e.Kind != "resumed" {
+			continue
+		}
+		var i bootstrap.Interruption
+		if err := json.Unmarshal(e.Detail, &i); err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+// finished wants the machine connected, and nothing left of what was unfinished.
+func finished(t *testing.T, m *lab.Machine, limit time.Duration) {
+	t.Helper()
+	eventually(t, limit, "the install has finished by itself", func(ctx context.Context) error {
+		if _, err := os.Stat(filepath.Join(m.Root(), stateDir, bootstrap.UnfinishedFile)); err == nil {
+			return errors.New("it is still unfinished")
+		}
+		return errors.Join(condition(ctx, m, "ClusterReachable", "True"), condition(ctx, m, "Tunnel", "True"))
+	})
+	if b, err := bootstrap.LookBegun(filepath.Join(m.Root(), stateDir), ""); err != nil || b != nil {
+		t.Errorf("its state folder tells of %+v, %v", b, err)
+	}
+}
+
+// TestResumeKilled kills an install, and then twice what goes on with it. Nobody runs anything.
+func TestResumeKilled(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(t, lab.Options{})
+	w.withAgent(t, m)
+	token(t, w.Gateway, m)
+	killIn(t, m, "k3s-images", w.install("lonely", "-o", "json"))
+	for _, step := range []string{"k3s-config", "k3s-unit"} {
+		killAt(t, m, step)
+	}
+	finished(t, m, 3*time.Minute)
+	seen, err := w.interruptions(t.Context(), "lonely")
+	if err != nil || len(seen) < 3 {
+		t.Fatalf("the gateway has heard of %+v, %v", seen, err)
+	}
+	for _, i := range seen {
+		if i.Cause != bootstrap.Killed {
+			t.Errorf("it has heard of %+v", i)
+		}
+	}
+	if said := shell(t, m, "journalctl --no-pager -o cat -u pipeops-agent-resume"); !strings.Contains(said, "Going on with the install that began") || !strings.Contains(said, "Done: k3s runs here") {
+		t.Errorf("its journal says:\n%s", said)
+	}
+	result, err := m.Exec(t.Context(), nil, w.install("lonely")...)
+	if err != nil || result.Code != 0 || !strings.Contains(result.Stdout, "Nothing to change") {
+		t.Errorf("another install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+	}
+}
+
+// killAt kills what goes on by itself as soon as the journal says that the step has started.
+func killAt(t *testing.T, m *lab.Machine, step string) {
+	t.Helper()
+	dir := filepath.Join(m.Root(), stateDir)
+	eventually(t, 2*time.Minute, "what goes on is in step "+step, func(context.Context) error {
+		j, err := plan.ReadJournal(dir)
+		if err != nil {
+			return err
+		}
+		entries := j.Entries()
+		i := slices.IndexFunc(entries, func(e plan.Entry) bool { return e.Step == step })
+		if i < 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	shell(t, m, "kill -KILL $(cut -d ' ' -f 1 "+stateDir+"/lock)")
+}
+
+// TestResumePowerCuts cuts the power at records of one install, again and again: at each boot it goes on by itself until it has
+// written what no run before had, and there it is cut. A cut of a container keeps the page cache, so that the disk is as it was
+// written; what a disk may lose of it besides (torn and missing last lines) is in the tests of package plan. Every single record
+// is a crash point on the fake host of internal/distro.
+func TestResumePowerCuts(t *testing.T) {
+	const wantCuts = 25
+	w := newWorld(t)
+	packages, err := filepath.Glob(filepath.Join(rig.Dist, "*_"+rig.Arch()+".deb"))
+	if err != nil || len(packages) != 1 {
+		t.Fatalf("packages %v, %v", packages, err)
+	}
+	boot := func(name string) *lab.Machine {
+		m, err := w.Lab.Up(t.Context(), name, lab.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := m.Down(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := m.Push(t.Context(), packages[0], "/root/agent.deb"); err != nil {
+			t.Fatal(err)
+		}
+		shell(t, m, "dpkg -i /root/agent.deb") // the unit that goes on is there from the first record on
+		token(t, w.Gateway, m)
+		return m
+	}
+	m := boot("e2e-cut")
+	records := &watched{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
+	go func() { _, _ = m.ExecTo(t.Context(), nil, io.Discard, io.Discard, w.install("cut")...) }()
+	cuts, start := 0, time.Now()
+	for cuts < 2*wantCuts {
+		fresh, err := records.next(t.Context(), 90*time.Second)
+		if err != nil {
+			t.Fatalf("after %d cuts: %v\n%s", cuts, err, shell(t, m, "journalctl --no-pager -b -n 40 -u pipeops-agent-resume; ls -l "+stateDir))
+		}
+		if fresh == "" { // it has finished
+			break
+		}
+		if err := m.Cut(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cuts++
+		if err := records.read(); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finished(t, m, 3*time.Minute)
+	t.Logf("%d cuts at %d different records in %v", cuts, len(records.seen), time.Since(start).Round(time.Second))
+	if cuts < wantCuts {
+		t.Errorf("only %d cuts", cuts)
+	}
+	seen, err := w.interruptions(t.Context(), "cut")
+	if err != nil || !slices.ContainsFunc(seen, func(i bootstrap.Interruption) bool { return i.Cause == bootstrap.Restarted }) {
+		t.Errorf("the gateway has heard of %+v, %v", seen, err)
+	}
+
+	whole := boot("e2e-whole")
+	result, err := whole.Exec(t.Context(), nil, w.install("whole")...)
+	if err != nil || result.Code != 0 {
+		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+	}
+	if a, b := changed(t, whole), changed(t, m); a != b {
+		t.Errorf("lost or repeated changes:\n%s", difference(a, b))
+	}
+	const files = `find /etc/rancher/k3s /etc/systemd/system /usr/local /etc/pipeops-agent /etc/sysctl.d /etc/modules-load.d \
+		/var/lib/rancher/k3s/agent/images /var/lib/rancher/k3s/agent/etc/containerd/*.tmpl \( -type f -o -type l \) ! -name k3s.yaml | sort | while read -r f; do
+		echo "$f $(stat -c '%a %F' "$f") $(readlink "$f" || sed 's/\bwhole\b/NAME/; s/\bcut\b/NAME/' "$f" | sha256sum)"; done`
+	if a, b := shell(t, whole, files), shell(t, m, files); a != b {
+		t.Errorf("another end state:\n%s", difference(a, b))
+	}
+}
+
+// changed lists the changes in the ledger of a machine, without what differs from run to run.
+func changed(t *testing.T, m *lab.Machine) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.Root(), stateDir, "ledger.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []plan.Record
+	undone := map[int]bool{}
+	for line := range bytes.Lines(data) {
+		var r plan.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		switch r.Op {
+		case plan.Change:
+			changes = append(changes, r)
+		case plan.Undone, plan.Left:
+			undone[r.ID] = true
+		}
+	}
+	var out []string
+	for _, c := range changes {
+		if !undone[c.ID] {
+			out = append(out, fmt.Sprintf("%s %s %s", c.Step, c.Kind, c.Target))
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// watched are the journal and the ledger of a machine, seen from outside.
+type watched struct {
+	dir  string
+	seen map[string]bool // the different records, of all runs
+}
+
+// next waits for a record that no run has written before, and returns it; "" once nothing is unfinished any more.
+func (w *watched) next(ctx context.Context, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := os.MkdirAll(w.dir, 0o700); err != nil {
+		return "", err
+	}
+	if _, err := unix.InotifyAddWatch(fd, w.dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_DELETE|unix.IN_MOVED_TO); err != nil {
+		return "", err
+	}
+	began := len(w.seen) > 0
+	events := make([]byte, 64<<10)
+	for {
+		before := len(w.seen)
+		if err := w.read(); err != nil {
+			return "", err
+		}
+		if len(w.seen) > before {
+			return strconv.Itoa(len(w.seen)), nil
+		}
+		if _, err := os.Stat(filepath.Join(w.dir, bootstrap.UnfinishedFile)); began && err != nil {
+			return "", nil
+		}
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1000); err != nil && !errors.Is(err, unix.EINTR) {
+			return "", err
+		}
+		_, _ = unix.Read(fd, events)
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+	}
+}
+
+// read takes in the records that are there. Where a step is started anew, nothing new is written.
+func (w *watched) read() error {
+	j, err := plan.ReadJournal(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range j.Entries() {
+		w.seen[fmt.Sprintf("%s %s %s", e.Plan, e.Step, e.State)] = true
+	}
+	data, err := os.ReadFile(filepath.Join(w.dir, "ledger.jsonl"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for line := range bytes.Lines(data) {
+		var r plan.Record
+		if json.Unmarshal(line, &r) == nil && r.ID > 0 {
+			w.seen[fmt.Sprintf("%s %d", r.Op, r.ID)] = true
+		}
+	}
+	return err
+}
+
+// TestResumeOpenRC kills an install where OpenRC starts the services, and cuts the power of what goes on with it.
+func TestResumeOpenRC(t *testing.T) {
+	w := newWorld(t)
+	m := w.machine(t, lab.Options{OpenRC: true})
+	w.withAgent(t, m)
+	token(t, w.Gateway, m)
+	killIn(t, m, "k3s-images", w.install("alp", "-o", "json"))
+	records := &watched{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
+	if err := records.read(); err != nil {
+		t.Fatal(err)
+	}
+	if fresh, err := records.next(t.Context(), time.Minute); err != nil || fresh == "" {
+		t.Fatalf("it does not go on by itself: %v\n%s", err, shell(t, m, "rc-status; cat /var/log/pipeops-agent-resume.log"))
+	}
+	if err := m.Cut(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finished(t, m, 3*time.Minute)
+	seen, err := w.interruptions(t.Context(), "alp")
+	if err != nil || len(seen) < 2 || seen[0].Cause != bootstrap.Killed || seen[len(seen)-1].Cause != bootstrap.Restarted {
+		t.Errorf("the gateway has heard of %+v, %v", seen, err)
+	}
+}
