@@ -33,6 +33,7 @@ type Layer struct {
 type UnprovableError struct {
 	Reason  string // in one word, such as "NoStorageClass"
 	Message string
+	Sure    bool // it need not be asked again
 }
 
 // Error returns both parts.

@@ -94,10 +94,14 @@ func (c *Client) defaultClass(ctx context.Context) (name, provisioner string, er
 		}
 	}
 	// k3s makes its StorageClass right after the service of its DNS
-	if _, err := c.core("services").Namespace(proofNamespace).Get(ctx, "kube-dns", metav1.GetOptions{}); err != nil {
+	dns, err := c.core("services").Namespace(proofNamespace).Get(ctx, "kube-dns", metav1.GetOptions{})
+	if err != nil {
 		return "", "", fmt.Errorf("there is no storage class, and not even the DNS service is there yet: %w", err)
 	}
-	return "", "", &UnprovableError{"NoStorageClass", fmt.Sprintf("none of %d storage classes is the default: nothing was written", len(list.Items))}
+	return "", "", &UnprovableError{
+		Reason: "NoStorageClass", Message: fmt.Sprintf("none of %d storage classes is the default: nothing was written", len(list.Items)),
+		Sure: time.Since(dns.GetCreationTimestamp().Time) > 2*settled,
+	}
 }
 
 // lastWord returns what the container left behind.

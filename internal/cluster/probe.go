@@ -88,7 +88,7 @@ func (p Probe) server(ctx context.Context, c *Client) (proofPod, error) {
 }
 
 func noImage() error {
-	return &UnprovableError{"NoImage", "no node has an image with busybox, and none is pulled for a proof"}
+	return &UnprovableError{Reason: "NoImage", Message: "no node has an image with busybox, and none is pulled for a proof"}
 }
 
 // makePod always returns an error: a pod that was made just now does not run yet.
@@ -245,7 +245,7 @@ func (c *Client) images(ctx context.Context) ([]heldImage, error) {
 		}
 	}
 	if cordoned > 0 && cordoned == len(list.Items) {
-		return nil, &UnprovableError{"Cordoned", "every node was told to take no pods"}
+		return nil, &UnprovableError{Reason: "Cordoned", Message: "every node was told to take no pods"}
 	}
 	return held, nil
 }

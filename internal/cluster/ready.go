@@ -43,7 +43,7 @@ func Until(ctx context.Context, source *Source, layer Layer) (string, error) {
 			if since.IsZero() {
 				since = time.Now()
 			}
-			if time.Since(since) >= settled {
+			if unprovable.Sure || time.Since(since) >= settled {
 				return "", unprovable
 			}
 		default:
