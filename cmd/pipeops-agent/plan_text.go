@@ -124,7 +124,7 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 			}
 		}
 		if len(s.Changes) == 0 {
-			proofs = append(proofs, lowerFirst(s.Title))
+			proofs = append(proofs, strings.ReplaceAll(strings.TrimPrefix(s.ID, "layer-"), "-", " "))
 		}
 	}
 	size := "about " + host.Bytes(uint64(bytes))
@@ -153,16 +153,8 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 		planRow(p, "Reboot", "none", "")
 	}
 	if len(proofs) > 0 {
-		planRow(p, "Proof", "at the end: "+strings.Join(proofs, "; "), "")
+		planRow(p, "Proof", "at the end, of: "+strings.Join(proofs, ", "), "")
 	}
-}
-
-// lowerFirst makes a title part of a sentence.
-func lowerFirst(s string) string {
-	if len(s) < 2 || s[1] >= 'A' && s[1] <= 'Z' { // an abbreviation
-		return s
-	}
-	return strings.ToLower(s[:1]) + s[1:]
 }
 
 func showSteps(p *console.Page, steps []bootstrap.PlannedStep) {

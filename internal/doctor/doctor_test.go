@@ -104,7 +104,7 @@ func TestExamine(t *testing.T) {
 		{"it runs and is not ready, and its words tell why", "k3s-ours-running", func(p *Patient) {
 			p.Agent = agent(wire.Condition{Type: health.NodesReady, Status: health.False, Reason: "NotReady", Message: "0 of 1 nodes are ready"})
 			p.Words.Unit = "E1126 01:55:55.282623    5792 x.go:1] \"NetworkReady=false\" err=\"cni plugin not initialized\"\n"
-		}, Unwell, 40, "broken K3S_CNI, attention CLUSTER_UNHEALTHY"},
+		}, Unwell, 40, "broken K3S_CNI, attention LAYER_NODE"},
 		{"what it said in passing says nothing once it is well", "k3s-ours-running", func(p *Patient) {
 			p.Agent = agent()
 			p.Words.Unit = "E1126 01:55:55.282623    5792 x.go:1] \"NetworkReady=false\" err=\"cni plugin not initialized\"\n"
