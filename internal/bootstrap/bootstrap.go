@@ -32,6 +32,9 @@ type Options struct {
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
 	// Config encodes the agent's configuration with what was chosen and agreed to.
 	Config func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error)
+	// Settings returns the settings of the last install and those of this one, so that the difference can be shown; no
+	// settings before mean that there was no install. nil: nothing is compared.
+	Settings func(distribution, kubeconfig string, consent []reason.Cost) (before, after []Setting)
 	// Agree asks the user for consent to what these remedies cost; nil means that nobody can be asked.
 	Agree func(context.Context, []distro.Remedy) (bool, error)
 
@@ -40,6 +43,11 @@ type Options struct {
 	Socket     string // of the running agent
 	Program    string // path of this binary
 	Version    string
+
+	SettingsHidden bool // those of the last install could not be read, and are not among these
+
+	Wait     time.Duration // how long package managers and cloud-init are waited for; see [DefaultWait]
+	WaitLock time.Duration // the same for another pipeops-agent
 
 	Host   *host.System
 	Events func(wire.Event)
@@ -52,7 +60,10 @@ type Plan struct {
 	Decision distro.Decision `json:"decision"`
 	Steps    []PlannedStep   `json:"steps"`
 
-	Unavailable bool `json:"unavailable,omitempty"` // this version cannot install what was chosen
+	Unavailable bool            `json:"unavailable,omitempty"` // this version cannot install what was chosen
+	Settings    []SettingChange `json:"settings,omitempty"`    // that differ from those of the last install
+
+	SettingsHidden bool `json:"settings_hidden,omitempty"` // the settings of the last install are for root's eyes, and not in this plan
 }
 
 // PlannedStep is a step as people and programs see it before it is run.
@@ -61,63 +72,55 @@ type PlannedStep struct {
 	Title   string   `json:"title"`
 	Changes []string `json:"changes"`
 	Bytes   int64    `json:"bytes,omitempty"` // to download, about
+
+	State string `json:"state,omitempty"` // of a dry run: see [WouldRun]
+	Note  string `json:"note,omitempty"`  // why it is unknown
 }
 
 // MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are
 // results that are known already, such as those of a captured machine; nil means none.
 func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
+	p, _, err := o.plan(ctx, trials, nil)
+	return p, err
+}
+
+// plan returns a plan and its steps, which can be run, or asked whether they are done, only with units.
+func (o *Options) plan(ctx context.Context, trials trial.Results, units distro.Units) (Plan, []plan.Step, error) {
 	o.Host.DataDir = o.Request.DataDir
-	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}}
+	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}, SettingsHidden: o.SettingsHidden}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
-		return p, nil
+		return p, nil, nil
 	}
 	if available(p.Decision) != nil {
 		p.Unavailable = true
-		return p, nil
+		return p, nil, nil
 	}
+	p.Settings = o.difference(p.Decision)
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
-	steps, err := o.changes(p.Decision, nil)
+	steps, err := o.changes(p.Decision, units)
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
-	for _, s := range append(steps, o.proofs(p.Decision, true)...) {
+	steps = append(steps, o.proofs(p.Decision, true)...)
+	for _, s := range steps {
 		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes})
 	}
-	return p, nil
+	return p, steps, nil
 }
 
 // Install makes the machine what the options say, or goes on where an earlier call was stopped. It returns how many steps
 // changed something.
 func Install(ctx context.Context, o Options) (changed int, err error) {
 	began := time.Now()
-	store, err := plan.Open(o.StateDir, "")
+	store, err := o.open(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	o.Host.DataDir = o.Request.DataDir
-	facts := host.Collect(ctx, o.Host)
-	if err := seenEnough(facts); err != nil {
-		return 0, err
-	}
-	seen := event("facts", facts.Summary(), facts.Report())
-	o.Events(seen)
-	trials, err := trial.Run(ctx, trial.Env{})
+	facts, decision, told, err := o.judge(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("cannot undo a trial: %w", err)
-	}
-	decision, err := o.decide(ctx, facts, trials)
-	if err != nil {
-		return 0, err
-	}
-	decided := event("decision", decision.Text(), decision)
-	o.Events(decided)
-	if err := Refusal(decision); err != nil {
-		return 0, err
-	}
-	if err := available(decision); err != nil {
 		return 0, err
 	}
 	o.Install.OpenRC = distro.OpenRC(facts)
@@ -128,7 +131,12 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	defer closeUnits()
 	o.Install.Units = units
 	store.Undo = o.Install.Undo()
+	o.Install.FreePackages = func(ctx context.Context) error { return o.freePackages(ctx) }
 	changes, err := o.changes(decision, units)
+	if err != nil {
+		return 0, err
+	}
+	config, err := o.Config(decision.Chosen, decision.Kubeconfig, o.Request.Consent)
 	if err != nil {
 		return 0, err
 	}
@@ -138,16 +146,23 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	}
 	report := tunnel.NewReporter(id, o.Log)
 	defer func() { o.closeReport(ctx, report, err) }()
-	report.Send(seen) // what came before there was anybody to tell
-	report.Send(decided)
+	for _, e := range told { // what came before there was anybody to tell
+		report.Send(e)
+	}
 	show := o.Events
 	o.Events = func(e wire.Event) { show(e); report.Send(e) }
 	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
 
+	if err := o.want(config); err != nil {
+		return 0, err
+	}
 	runner := &plan.Runner{Store: store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) }}
 	result, err := runner.Run(ctx, plan.Plan{Name: "install", Steps: changes})
 	changed = len(result.Changed)
 	if err != nil {
+		return changed, err
+	}
+	if err := o.settle(config); err != nil {
 		return changed, err
 	}
 	if _, err := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(decision, changed > 0)}); err != nil {
@@ -237,7 +252,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	if err != nil {
 		return nil, err
 	}
-	agent, err := o.agentSteps(in, config)
+	agent, err := o.agentSteps(in, config, d)
 	if err != nil {
 		return nil, err
 	}

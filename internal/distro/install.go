@@ -38,6 +38,8 @@ type Install struct {
 	Units Units
 	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
+	// FreePackages waits until nobody else uses the package manager; nil means that its own patience must do.
+	FreePackages func(ctx context.Context) error
 	// Run runs a program to its end and returns its output; nil means command.Run.
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }
