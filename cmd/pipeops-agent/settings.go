@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,7 @@ import (
 type settings struct {
 	config.Config
 	adopt bool
+	wait  time.Duration
 
 	stored stored // what earlier installs have left
 }
@@ -185,11 +187,11 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 			return s.stored.before(), listSettings(kept(c, distribution, kubeconfig, consent))
 		},
 		SettingsHidden: s.stored.hidden,
-		ConfigPath: g.config,
-		StateDir:   g.state,
-		Socket:     g.socket,
-		Program:    program,
-		Version:    version,
+		ConfigPath:     g.config,
+		StateDir:       g.state,
+		Socket:         g.socket,
+		Program:        program,
+		Version:        version,
 	}, nil
 }
 

@@ -52,6 +52,8 @@ type Options struct {
 	Host   *host.System
 	Events func(wire.Event)
 	Log    *slog.Logger
+
+	asRoot bool // the plan is made as if root asked for it
 }
 
 // Plan is what an install would do.
@@ -60,8 +62,10 @@ type Plan struct {
 	Decision distro.Decision `json:"decision"`
 	Steps    []PlannedStep   `json:"steps"`
 
-	Unavailable bool            `json:"unavailable,omitempty"` // this version cannot install what was chosen
-	Settings    []SettingChange `json:"settings,omitempty"`    // that differ from those of the last install
+	DryRun      bool            `json:"dry_run,omitempty"`
+	WithoutRoot bool            `json:"without_root,omitempty"` // of a dry run: it is the plan of root's, as far as others see the machine
+	Unavailable bool            `json:"unavailable,omitempty"`  // this version cannot install what was chosen
+	Settings    []SettingChange `json:"settings,omitempty"`     // that differ from those of the last install
 
 	SettingsHidden bool `json:"settings_hidden,omitempty"` // the settings of the last install are for root's eyes, and not in this plan
 }
@@ -80,14 +84,17 @@ type PlannedStep struct {
 // MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are
 // results that are known already, such as those of a captured machine; nil means none.
 func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
-	p, _, err := o.plan(ctx, trials, nil)
+	p, _, err := o.plan(ctx, trials, func(host.Facts) distro.Units { return nil })
 	return p, err
 }
 
 // plan returns a plan and its steps, which can be run, or asked whether they are done, only with units.
-func (o *Options) plan(ctx context.Context, trials trial.Results, units distro.Units) (Plan, []plan.Step, error) {
+func (o *Options) plan(ctx context.Context, trials trial.Results, units func(host.Facts) distro.Units) (Plan, []plan.Step, error) {
 	o.Host.DataDir = o.Request.DataDir
 	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}, SettingsHidden: o.SettingsHidden}
+	if o.asRoot {
+		p.Facts.UID = host.Is(0)
+	}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
 		return p, nil, nil
@@ -98,7 +105,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units distro.U
 	}
 	p.Settings = o.difference(p.Decision)
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
-	steps, err := o.changes(p.Decision, units)
+	steps, err := o.changes(p.Decision, units(p.Facts))
 	if err != nil {
 		return p, nil, err
 	}
