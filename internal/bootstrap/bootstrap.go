@@ -120,6 +120,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 // changed something.
 func Install(ctx context.Context, o Options) (changed int, err error) {
 	began := time.Now()
+	defer func() { err = named(err) }()
 	store, err := o.open(ctx)
 	if err != nil {
 		return 0, err
