@@ -20,7 +20,7 @@ func explainInstall(code Code) string {
 	case "INTERRUPTED":
 		return "A signal ended the command. The journal says where it was; the next run goes on there."
 	case "BUSY":
-		return "Another install or uninstall holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended."
+		return "Another install or uninstall holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended. It is waited for only if --wait is given."
 	case "AGENT_NOT_RUNNING":
 		return "Nobody answers at the agent's local socket: its service is stopped or fails at its start. journalctl -u pipeops-agent says why."
 	}
