@@ -93,7 +93,7 @@ func (p producer) check() error {
 	if err != nil {
 		return err
 	}
-	if !regexp.MustCompile(`\b`+strconv.Itoa(p.exit)+`\b|reason\.Exit[A-Z]|notSoon`).MatchString(p.says) {
+	if !regexp.MustCompile(`\b` + strconv.Itoa(p.exit) + `\b|reason\.Exit[A-Z]|notSoon`).MatchString(p.says) {
 		return fmt.Errorf("%q says nothing of the code", p.says)
 	}
 	if p.test == "" {

@@ -33,7 +33,7 @@ func resolved(t *testing.T, dir string, flags ...string) (bootstrap.Options, con
 	s.register(command)
 	command.Flags().StringVar(&s.Gateway, "gateway", "", "")
 	command.Flags().StringVar(&s.Cluster, "cluster", "", "")
-	command.SetArgs(flags)
+	command.SetArgs(append([]string{}, flags...)) // nil would mean those of this test
 	command.SetOut(io.Discard)
 	err := command.ExecuteContext(t.Context())
 	return o, c, err
