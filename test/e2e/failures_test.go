@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
@@ -43,7 +45,7 @@ func TestBusy(t *testing.T) {
 	const (
 		setup    = `mkdir -p /run/cloud-init && echo '{"v1":{"stage":"modules-final"}}' > /run/cloud-init/status.json`
 		over     = "rm -r /run/cloud-init"
-		lock     = `systemd-run --quiet --unit holder perl -e 'use Fcntl; open(F, "+>", "/var/lib/dpkg/lock-frontend"); fcntl(F, F_SETLK, pack("s s l! l! i x256", F_WRLCK, 0, 0, 0, 0)) or die; $| = 1; open(D, ">", "/run/locked"); sleep'; until [ -e /run/locked ]; do :; done`
+		holder   = `use Fcntl; open(F, "+>", "/var/lib/dpkg/lock-frontend"); $l = pack("s s x4 l! l! i x64", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; open(D, ">", "/run/locked"); sleep`
 		nowhere  = "host.lab:1" // an install that did not wait ends here, with nothing changed
 		reached  = "GATEWAY_UNREACHABLE"
 		notSoon  = "HOST_PACKAGES_BUSY"
@@ -63,7 +65,12 @@ func TestBusy(t *testing.T) {
 		}
 	})
 	t.Run("its package manager is named", func(t *testing.T) {
-		shell(t, m, lock)
+		push(t, m, holder, "/root/holder.pl")
+		shell(t, m, "systemd-run --quiet --unit holder perl /root/holder.pl")
+		eventually(t, 20*time.Second, "the lock of dpkg", func(ctx context.Context) error {
+			_, err := m.Shell(ctx, "test -e /run/locked")
+			return err
+		})
 		result := watched(t, m, install("--wait", "1s"), nil)
 		checkFailure(t, result, notSoon, 75)
 		if !strings.Contains(result.Stdout, "perl (process ") || !strings.Contains(result.Stdout, "holds the lock of apt") {
