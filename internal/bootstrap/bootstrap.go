@@ -93,7 +93,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	o.Host.DataDir = o.Request.DataDir
 	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}, SettingsHidden: o.SettingsHidden}
 	if o.asRoot {
-		p.Facts.UID = host.Is(0)
+		p.Facts = asRoot(p.Facts)
 	}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {

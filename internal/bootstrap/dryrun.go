@@ -78,6 +78,17 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	return p, stopsForReboot(p, o.Host.Live())
 }
 
+// asRoot is what another user has seen, without what only that user may not.
+func asRoot(f host.Facts) host.Facts {
+	f.UID = host.Is(0)
+	for _, d := range []*host.Device{&f.Devices.Kmsg, &f.Devices.Fuse, &f.Devices.Tun} {
+		if !d.Usable.Value {
+			d.Usable = host.Known[bool]{}
+		}
+	}
+	return f
+}
+
 // lookAt asks one step. sure says that what is not found done is not done.
 func lookAt(ctx context.Context, s plan.Step, unfinished, sure bool) (state, note string) {
 	if s.Done == nil || unfinished {

@@ -21,7 +21,7 @@ find /etc /var/lib -xdev -type f | sort | xargs -d '\n' sha256sum
 sysctl -a --pattern '^(net\.(ipv4|ipv6|bridge|core|netfilter\.nf_conntrack_max)|vm|fs\.inotify|kernel\.(panic|keys|pid_max|core_pattern))' 2>/dev/null
 nft list ruleset 2>/dev/null; iptables-save 2>/dev/null | grep -v '^#'
 systemctl list-units --all --plain --no-legend --no-pager | awk '{print $1,$2,$3}' | grep -v '^run-\|^session\|\.device' ; systemctl list-unit-files --no-legend --no-pager
-dpkg -l; getent passwd; getent group; awk '{print $1}' /proc/modules | sort; ip -o link | awk '{print $2}'; awk '{print $5,$9}' /proc/self/mountinfo; ls -A /run/pipeops-agent 2>/dev/null`
+dpkg -l; getent passwd; getent group; awk '{print $1}' /proc/modules 2>/dev/null | sort; ip -o link | awk '{print $2}'; awk '{print $5,$9}' /proc/self/mountinfo; ls -A /run/pipeops-agent 2>/dev/null`
 
 // TestRerun installs once with every setting and then runs the command again and again: with no flag, with one, after an edit of
 // the file, dry. Only what differs is told, changed and started anew.
