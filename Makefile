@@ -81,7 +81,7 @@ demo-down: ## remove what the demo left for looking around
 	go run ./test/lab/cmd/demo -down
 
 .PHONY: dist
-dist: ## release folder dist/: programs, .deb, .rpm, sha256sums and install.sh
+dist: ## release folder dist/: programs, .deb, .rpm, install.sh and a manifest that RELEASE_KEY signs
 	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' packaging/dist.sh $(ARCHES)
 
 .PHONY: dist-here

@@ -45,6 +45,7 @@ func producers() []producer {
 		{reason.ExitWaiver, scripts + "dryrun.txtar", "", "exits 13 pipeops-agent install --dry-run --config none.yaml --root $MACHINES/pi4-bullseye-no-memory-cgroup --cluster shop"},
 		{reason.ExitDownload, refusals, "TestRefusals", `code: "DOWNLOAD_DIGEST", exit: 20`},
 		{reason.ExitDownload, failures, "TestFailures", `"DOWNLOAD_NO_SPACE", 20)`},
+		{reason.ExitSignature, "test/e2e/manifest_test.go", "TestManifestRefusals", `code: "MANIFEST_TAMPERED", exit: 21`},
 		{reason.ExitRolledBack, failures, "TestFailures", `"STEP_FAILED", 30)`},
 		{reason.ExitNotRolledBack, failures, "TestFailures", `"STEP_NOT_ROLLED_BACK", 31)`},
 		{reason.ExitUnhealthy, scripts + "status.txtar", "", "exits 40 pipeops-agent status --socket $WORK/none.sock"},

@@ -7,7 +7,7 @@
 # Arguments go to `pipeops-agent install`: ... | sudo sh -s -- --cluster shop
 # Settings of this script: PIPEOPS_DOWNLOAD_URL, the folder of a release; PIPEOPS_BIN_DIR, where the program goes (else
 # /usr/local/bin, or /opt/bin where that is read-only). All others are read by the program: PIPEOPS_GATEWAY,
-# PIPEOPS_TOKEN_FILE or PIPEOPS_TOKEN, PIPEOPS_CLUSTER, PIPEOPS_MIRROR.
+# PIPEOPS_TOKEN_FILE or PIPEOPS_TOKEN, PIPEOPS_CLUSTER, PIPEOPS_MIRROR, PIPEOPS_TRUST.
 #
 # It finds the architecture, downloads one file, checks its SHA-256 and puts it in place. It looks at nothing else: what
 # this machine is fit for, the program decides. Exit codes are the program's: 10 this machine is refused, 20 download.

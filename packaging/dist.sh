@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Makes the release folder dist/ for the architectures that are named: VERSION=v1.2.3 LDFLAGS=... packaging/dist.sh amd64 arm64
 # The folder is laid out as the release page and every mirror of it: install.sh finds the rest beside itself.
+#
+# RELEASE_KEY is the private key that signs manifest.json (beside it lies its public half, .pub; packaging/manifest makes
+# both), RELEASE_TRUST the set of keys that is compiled into the agent; without it that one key. K3S_RELEASE_DIR is a folder
+# with a release of k3s that the manifest lists too; K3S_RELEASE_VERSION its version, if it is not the agent's default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${VERSION:?}" "${LDFLAGS:?}"
@@ -15,6 +19,30 @@ rm -rf "$out" "$work"
 mkdir -p "$out" "$work/completion"
 nfpm=$work/nfpm
 go build -o "$nfpm" -modfile=tools/go.mod github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+# who signs: without a key of a release, one that is made on this machine
+manifest=$work/manifest
+go build -o "$manifest" ./packaging/manifest
+key=${RELEASE_KEY:-.cache/development.key} name=pipeops
+if [[ -z ${RELEASE_KEY:-} ]]; then
+	name=development
+	[[ -e $key ]] || "$manifest" keygen --development "$key" >/dev/null
+	{
+		echo "dist: ******************************************************************************************"
+		echo "dist: RELEASE_KEY is not set: manifest.json is signed with the DEVELOPMENT key $key, and these"
+		echo "dist: programs trust it. Whoever has that file decides what they install. Do not publish them."
+		echo "dist: ******************************************************************************************"
+	} >&2
+fi
+trust=$out/trust.json
+if [[ -n ${RELEASE_TRUST:-} ]]; then
+	cp "$RELEASE_TRUST" "$trust"
+else
+	# no manifest from before these sources is taken
+	"$manifest" trust --name "$name" --floor "$SOURCE_DATE_EPOCH" --out "$trust" "$key.pub"
+fi
+LDFLAGS+=" -X github.com/pipeopshq/pipeops-agent/internal/version.built=$SOURCE_DATE_EPOCH"
+LDFLAGS+=" -X github.com/pipeopshq/pipeops-agent/internal/artifact/manifest.compiled=$(base64 -w 0 <"$trust")"
 
 # completions come from the program as it runs here
 go build -trimpath -ldflags "$LDFLAGS" -o "$work/here" ./cmd/pipeops-agent
@@ -48,6 +76,15 @@ sum() { # sum ARCH: of the agent's program; what was not built keeps its place o
 }
 sed -e "s/@VERSION@/$VERSION/" -e "s/@SHA256_AMD64@/$(sum amd64)/" -e "s/@SHA256_ARM64@/$(sum arm64)/" install.sh >"$out/install.sh"
 chmod 0755 "$out/install.sh"
+
+sources=("pipeopshq/pipeops-agent/releases/download/$VERSION=$out")
+if [[ -n ${K3S_RELEASE_DIR:-} ]]; then
+	: "${K3S_RELEASE_VERSION:=$(sed -n 's/^const K3sVersion = "\(.*\)"$/\1/p' internal/distro/install.go)}"
+	sources+=("k3s-io/k3s/releases/download/$K3S_RELEASE_VERSION=$K3S_RELEASE_DIR")
+fi
+"$manifest" make --out "$work/list.json" "${sources[@]}"
+"$manifest" sign --key "$key" --out "$out/manifest.json" "$work/list.json"
+"$manifest" verify --trust "$trust" "$out/manifest.json" "${sources[@]}"
 rm -rf "$work"
 (cd "$out" && sha256sum -- * >.sums && mv .sums sha256sums)
 rm -rf dist

@@ -3,12 +3,15 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/doctor"
+	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // maxFindings is how many findings of one severity are shown unless all are asked for.
@@ -21,7 +24,39 @@ func showReport(p *console.Page, facts host.Facts, r doctor.Report) {
 	for _, s := range doctor.Severities() {
 		showFindings(p, s, r.Findings)
 	}
+	showConditions(p, r.Conditions, time.Now())
 	p.Row(console.Row{Label: "Verdict", Column: 9, Text: verdict(r), Look: console.Bold, Style: verdictStyle(r)})
+}
+
+// showConditions lists what the agent looks after: what is so by name only, the rest with the reason. What is False is among
+// the findings too.
+func showConditions(p *console.Page, all []wire.Condition, now time.Time) {
+	if len(all) == 0 {
+		return
+	}
+	var so []string
+	p.Line(0, console.Bold, "%s", "Conditions")
+	for _, c := range all {
+		text := c.Type
+		if !c.Checked.IsZero() {
+			text += " (tried " + age(now.Sub(c.Checked)) + " ago)"
+		}
+		switch c.Status {
+		case health.True:
+			so = append(so, text)
+		case health.False:
+			p.Row(console.Row{Indent: 2, Label: "✗", Column: 2, Text: text + ": " + c.Reason, Look: console.Red})
+		default:
+			if c.Message != "" {
+				text += ": " + c.Message
+			}
+			p.Row(console.Row{Indent: 2, Label: "?", Column: 2, Text: text + " [" + c.Reason + "]", Look: console.Dim})
+		}
+	}
+	if len(so) > 0 {
+		p.Row(console.Row{Indent: 2, Label: "✓", Column: 2, Text: strings.Join(so, ", "), Look: console.Green})
+	}
+	p.Blank()
 }
 
 func showFindings(p *console.Page, s doctor.Severity, all []doctor.Finding) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
@@ -37,6 +38,9 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			}
 			if o.Host, err = l.open(g); err != nil {
 				return err
+			}
+			if l.root != "" { // what was kept here is no business of a captured machine
+				o.Install.Manifests.Trust = manifest.Trust{}
 			}
 			known := trial.Of(o.Host)
 			if l.try {

@@ -120,10 +120,12 @@ func kindOfChange(change string) (kind int, text string) {
 // showCosts tells what an install takes: bytes, reboots.
 func showCosts(p *console.Page, plan bootstrap.Plan) {
 	var bytes int64
+	about := false
 	var from []string
 	var proofs []string
 	for _, s := range plan.Steps {
 		bytes += s.Bytes
+		about = about || s.About
 		for _, change := range s.Changes {
 			if source, ok := strings.CutPrefix(change, "downloads from "); ok {
 				from = append(from, source)
@@ -133,11 +135,15 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 			proofs = append(proofs, lowerFirst(s.Title))
 		}
 	}
+	size := "about " + host.Bytes(uint64(bytes))
+	if !about {
+		size = fmt.Sprintf("%s (%d bytes)", host.Bytes(uint64(bytes)), bytes)
+	}
 	switch {
 	case bytes > 0 && len(from) > 0:
-		planRow(p, "Download", "about "+host.Bytes(uint64(bytes))+" from "+strings.Join(from, ", "), "")
+		planRow(p, "Download", size+" from "+strings.Join(from, ", "), "")
 	case bytes > 0:
-		planRow(p, "Download", "about "+host.Bytes(uint64(bytes)), "")
+		planRow(p, "Download", size, "")
 	case len(from) > 0:
 		planRow(p, "Download", "from "+strings.Join(from, ", "), "")
 	default:

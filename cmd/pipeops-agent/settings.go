@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
@@ -34,9 +35,9 @@ func (s *settings) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&s.Distro, "distro", "", "auto, or one of "+strings.Join(distro.Names(), ", ")+" (default auto)")
 	flags.StringVar(&s.Kubeconfig, "kubeconfig", "", "of the cluster to adopt; default: found by the probes")
-	flags.StringVar(&s.Mirror, "mirror", "", "base URL of the k3s releases (default the releases on GitHub)")
+	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins; it needs no trust")
+	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
 	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
-	flags.StringVar(&s.SumsDigest, "sums-digest", "", "SHA-256 that the release's list of digests must have")
 	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
 	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted, all of them, or +PART to add one (default "+strings.Join(defaultDisable(), ",")+")")
 	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server, all of them, or +NAME to add one")
@@ -62,7 +63,7 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		"kubeconfig":  {&s.Kubeconfig, &c.Kubeconfig},
 		"mirror":      {&s.Mirror, &c.Mirror},
 		"k3s-version": {&s.K3sVersion, &c.K3sVersion},
-		"sums-digest": {&s.SumsDigest, &c.SumsDigest},
+		"trust":       {&s.Trust, &c.Trust},
 		"data-dir":    {&s.DataDir, &c.DataDir},
 	} {
 		if given(name) {
@@ -89,7 +90,7 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 	if given("adopt") {
 		c.Adopt = &s.adopt
 	}
-	return c, s.stored.checkDigest(c)
+	return c, nil
 }
 
 // maxToken bounds what is read as a token; a real one has 127 bytes.
@@ -161,9 +162,12 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err := distro.CheckDataDir(c.DataDir); err != nil {
 		return bootstrap.Options{}, err
 	}
-	version := version.String()
+	manifests, err := g.manifests(c)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	in := distro.Install{
-		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Mirror: c.Mirror, SumsDigest: c.SumsDigest,
+		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Manifests: manifests,
 		TLSNames: c.TLSSAN, Disable: c.Disable,
 	}
 	if in.Version == "" {
@@ -191,8 +195,21 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		StateDir:       g.state,
 		Socket:         g.socket,
 		Program:        program,
-		Version:        version,
+		Version:        version.String(),
 	}, nil
+}
+
+// manifests is where the list of what may be installed comes from.
+func (g *globals) manifests(c config.Config) (*artifact.Manifests, error) {
+	trust, err := artifact.LoadTrust(c.Trust)
+	if err != nil {
+		return nil, err
+	}
+	m := &artifact.Manifests{Trust: trust, Dir: filepath.Join(g.state, "manifest"), Agent: version.String(), Built: version.Built()}
+	if c.Mirror != "" {
+		m.Mirrors = []string{c.Mirror}
+	}
+	return m, nil
 }
 
 // defaultDisable lists the parts of k3s that are left out unless the user says otherwise: projects are reached through the

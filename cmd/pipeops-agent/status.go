@@ -16,13 +16,21 @@ import (
 )
 
 func newStatus(g *globals) *cobra.Command {
-	return &cobra.Command{
+	var prove bool
+	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running agent says of itself, its cluster and its projects",
-		Long:  "Show what the running agent says of itself. Exit code 0 if it is healthy, 40 if not.",
-		Args:  cli.Arguments(),
+		Long: `Show what the running agent says of itself. Exit code 0 if it is healthy, 40 if not.
+
+The layers of the cluster that need a pod to be proved (PodsRun, PodNetwork, ServiceAddress, LargePacket, Storage) are those of
+the install, and are proved again when the cluster has come back, and twice a day. --prove lets the agent do so now.`,
+		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
-			status, err := localapi.Fetch(command.Context(), g.socket)
+			ask := localapi.Fetch
+			if prove {
+				ask = localapi.Prove
+			}
+			status, err := ask(command.Context(), g.socket)
 			if err != nil {
 				return err
 			}
@@ -36,6 +44,8 @@ func newStatus(g *globals) *cobra.Command {
 			return judge(status)
 		},
 	}
+	command.Flags().BoolVar(&prove, "prove", false, "first prove the layers of the cluster again, which takes a pod for some seconds")
+	return command
 }
 
 // judge returns CLUSTER_UNHEALTHY if a vital condition is not true.
@@ -86,7 +96,11 @@ func describe(c wire.Condition, now time.Time) string {
 		text += ": " + c.Message
 	}
 	if !c.Since.IsZero() {
-		text += " (for " + age(now.Sub(c.Since)) + ")"
+		text += " (for " + age(now.Sub(c.Since))
+		if !c.Checked.IsZero() {
+			text += ", tried " + age(now.Sub(c.Checked)) + " ago"
+		}
+		text += ")"
 	}
 	return text
 }

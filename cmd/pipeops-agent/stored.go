@@ -84,15 +84,6 @@ func (s stored) encode(c config.Config) ([]byte, error) {
 	return content, nil
 }
 
-// checkDigest refuses a new version of k3s with the digest that was given for another one.
-func (s stored) checkDigest(c config.Config) error {
-	if s.last == nil || c.SumsDigest == "" || c.SumsDigest != s.last.SumsDigest || filled(*s.last).K3sVersion == filled(c).K3sVersion {
-		return nil
-	}
-	return reason.Newf(reason.Usage, "the digest %.12s... was given for k3s %s, not for %s", c.SumsDigest, filled(*s.last).K3sVersion, filled(c).K3sVersion).
-		WithFix(`give that of the new version by --sums-digest, or take it back with --sums-digest ""`)
-}
-
 // kept is what an install writes into the file: what was chosen, too, so that the next one with no flag wants the same, and a
 // newer agent with other defaults does not change a cluster by the way.
 func kept(c config.Config, distribution, kubeconfig string, consent []reason.Cost) config.Config {
@@ -133,8 +124,8 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("distro", c.Distro, agentName),
 		one("kubeconfig", c.Kubeconfig, agentName),
 		one("mirror", c.Mirror, ""),
+		one("trust", c.Trust, ""),
 		one("k3s-version", c.K3sVersion, distro.K3s),
-		one("sums-digest", c.SumsDigest, ""),
 		one("data-dir", c.DataDir, ""), // a cluster that is there stays where it is
 		{Name: "disable", Values: c.Disable, List: true, Restarts: distro.K3s},
 		{Name: "tls-san", Values: c.TLSSAN, List: true, Restarts: distro.K3s},

@@ -118,3 +118,19 @@ func TestPlanWithEverything(t *testing.T) {
 		t.Error("-v leaves something out")
 	}
 }
+
+func TestSizeOfTheDownload(t *testing.T) {
+	for want, steps := range map[string][]bootstrap.PlannedStep{
+		"Download     about 75 MiB\n":             {{Bytes: 75 << 20, About: true}},
+		"Download     75 MiB (78643207 bytes)\n":  {{Bytes: 75<<20 + 7}},
+		"Download     about 150 MiB from there\n": {{Bytes: 75 << 20, About: true, Changes: []string{"downloads from there"}}, {Bytes: 75 << 20}},
+		"Download     nothing\n":                  {{}},
+		"Download     2 B (2 bytes) from a, b\n":  {{Bytes: 1, Changes: []string{"downloads from a"}}, {Bytes: 1, Changes: []string{"downloads from b"}}},
+	} {
+		p := &console.Page{Width: 200}
+		showCosts(p, bootstrap.Plan{Steps: steps})
+		if got := p.String(); !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

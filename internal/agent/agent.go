@@ -39,6 +39,9 @@ type Options struct {
 	Log        *slog.Logger
 }
 
+// adopted is the distribution of a cluster that was there before: package distro calls it so.
+const adopted = "existing"
+
 // agent is a running agent.
 type agent struct {
 	Options
@@ -46,17 +49,23 @@ type agent struct {
 	health   *health.Tracker
 	cluster  *watcher
 	projects *deploy.Reconciler
+	layers   *prover
 }
 
 // Run runs the agent until ctx ends. Neither a gateway nor a cluster that is down ends it: they are states.
 func Run(ctx context.Context, o Options) error {
 	source := &cluster.Source{Path: o.Kubeconfig}
 	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
-	a.cluster = &watcher{source: source, health: a.health}
+	onNode := o.Distro != adopted
+	a.cluster = &watcher{source: source, health: a.health, onNode: onNode}
+	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return localapi.Serve(ctx, o.Socket, a.status) })
+	group.Go(func() error {
+		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.layers.now})
+	})
+	group.Go(func() error { return a.layers.run(ctx) })
 	group.Go(func() error { return a.cluster.run(ctx) })
 	group.Go(func() error { return a.projects.Run(ctx) })
 	group.Go(func() error { return a.sumUp(ctx) })
@@ -153,6 +162,7 @@ func (a *agent) line() string {
 
 // status is what the local socket answers.
 func (a *agent) status() localapi.Status {
+	a.layers.load() // an install may have proved something since
 	conditions, _ := a.health.Conditions()
 	documents, _ := a.projects.Statuses()
 	beat := a.cluster.heartbeat()

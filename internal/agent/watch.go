@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -21,6 +22,8 @@ const (
 type watcher struct {
 	source *cluster.Source
 	health *health.Tracker
+	onNode bool // this machine is a node, and reaches service addresses
+	deaf   int  // look-ups of the cluster's DNS that failed in a row
 
 	mu         sync.Mutex
 	kubernetes string
@@ -49,6 +52,7 @@ func (w *watcher) look(ctx context.Context) bool {
 	if err != nil {
 		w.health.Set(health.ClusterReachable, health.False, "Unreachable", err.Error())
 		w.health.Set(health.NodesReady, health.Unknown, "Unreachable", "")
+		w.health.Set(health.DNS, health.Unknown, "Unreachable", "")
 		return false
 	}
 	w.health.Set(health.ClusterReachable, health.True, "Reachable", "")
@@ -56,6 +60,7 @@ func (w *watcher) look(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
+	w.lookUp(ctx, client)
 	all, ready, err := client.Nodes(ctx)
 	if err != nil {
 		w.health.Set(health.NodesReady, health.Unknown, "NotListed", err.Error())
@@ -70,6 +75,21 @@ func (w *watcher) look(ctx context.Context) bool {
 	}
 	w.health.Set(health.NodesReady, health.True, "Ready", fmt.Sprintf("%d of %d nodes are ready", ready, all))
 	return true
+}
+
+// lookUp asks the DNS of the cluster. One answer that is lost says nothing: the second in a row does.
+func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) {
+	evidence, err := client.DNS(ctx, w.onNode)
+	switch {
+	case err == nil:
+		w.deaf = 0
+		w.health.Set(health.DNS, health.True, "Resolves", evidence)
+	case ctx.Err() != nil:
+	default:
+		if w.deaf++; w.deaf > 1 {
+			w.health.Set(health.DNS, health.False, string(reason.LayerDNS), err.Error())
+		}
+	}
 }
 
 // heartbeat returns what was seen last, in the fields of a heartbeat.

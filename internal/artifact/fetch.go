@@ -1,5 +1,5 @@
-// Package artifact downloads files whose digest is known, and finds the digests of a k3s release. A download is resumed
-// where it was cut, within a run and by the next one; nothing that has another digest ever gets its final name.
+// Package artifact downloads files whose digest is known, and gets the signed manifest that has the digests. A download is
+// resumed where it was cut, within a run and by the next one; nothing that has another digest ever gets its final name.
 package artifact
 
 import (
@@ -49,6 +49,7 @@ type Fetcher struct {
 type Download struct {
 	URL    string
 	SHA256 string // in hexadecimal; it is also the file's name
+	Bytes  int64  // its length; 0 means unknown
 	Dir    string // where it is prepared
 	Dest   string // the folder where it will be placed, "" if it stays in Dir; its file system needs the space too
 }
@@ -173,6 +174,9 @@ func (f *Fetcher) attempt(ctx context.Context, d Download, p *part, progress fun
 	}
 	if total > maxSize {
 		return reason.Newf(reason.DownloadFailed, "%s has %d bytes, more than any release", d.URL, total)
+	}
+	if d.Bytes > 0 && total > 0 && total != d.Bytes { // not downloaded to be thrown away
+		return errors.Join(reason.Newf(reason.DownloadDigest, "%s has %d bytes, the release says %d", d.URL, total, d.Bytes), atomicfile.Remove(d.part()))
 	}
 	if err := f.checkSpace(d, total-p.size, total); err != nil {
 		return err

@@ -239,6 +239,21 @@ func TestWrongDigest(t *testing.T) {
 	}
 }
 
+func TestWrongLength(t *testing.T) {
+	x := setup(t, 1<<20)
+	x.d.Bytes = 1<<20 + 1
+	x.code(x.fetch(), reason.DownloadDigest)
+	if _, err := os.Stat(x.d.part()); !os.IsNotExist(err) {
+		t.Errorf("the part is kept: %v", err)
+	}
+	x.d.Bytes--
+	x.part(x.content[:1000])
+	if err := x.fetch(); err != nil {
+		t.Fatal(err)
+	}
+	x.ok()
+}
+
 func TestStatus(t *testing.T) {
 	for code, want := range map[int]int64{404: 1, 403: 1, 503: maxAttempts, 429: maxAttempts} {
 		x := setup(t, 100)

@@ -75,7 +75,8 @@ type PlannedStep struct {
 	ID      string   `json:"id"`
 	Title   string   `json:"title"`
 	Changes []string `json:"changes"`
-	Bytes   int64    `json:"bytes,omitempty"` // to download, about
+	Bytes   int64    `json:"bytes,omitempty"` // to download
+	About   bool     `json:"about,omitempty"` // bytes is a guess
 
 	State string `json:"state,omitempty"` // of a dry run: see [WouldRun]
 	Note  string `json:"note,omitempty"`  // why it is unknown
@@ -109,9 +110,9 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	if err != nil {
 		return p, nil, err
 	}
-	steps = append(steps, o.proofs(p.Decision, true)...)
+	steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Facts)...)
 	for _, s := range steps {
-		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes})
+		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About})
 	}
 	return p, steps, nil
 }
@@ -173,7 +174,7 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 	if err := o.settle(config); err != nil {
 		return changed, err
 	}
-	if _, err := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(decision, changed > 0)}); err != nil {
+	if err := o.prove(ctx, runner, decision, facts, changed > 0); err != nil {
 		return changed, err
 	}
 	done := event("done", summary(changed, decision, id), nil)
@@ -265,20 +266,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, err
 	}
 	source := &cluster.Source{Path: d.Kubeconfig}
-	return append(append(steps, agent...), layerStep(source, cluster.API()), accessStep(source)), nil
-}
-
-// proofs lists the steps that change nothing: the further layers of the cluster, and the tunnel. Without a change before
-// them the machine is not bothered with a pod.
-func (o Options) proofs(d distro.Decision, changed bool) []plan.Step {
-	source := &cluster.Source{Path: d.Kubeconfig}
-	var steps []plan.Step
-	for _, layer := range cluster.Layers(d.Chosen != distro.Existing) {
-		if layer.ID != cluster.PodLayer || changed {
-			steps = append(steps, layerStep(source, layer))
-		}
-	}
-	return append(steps, o.connectedStep())
+	return append(append(steps, agent...), apiStep(source), accessStep(source)), nil
 }
 
 // event makes an event that is not a step. Detail is for programs.

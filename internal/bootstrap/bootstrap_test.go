@@ -46,7 +46,8 @@ func options(t *testing.T, machine string) Options {
 // TestPlans holds the steps of an install by what the machine is: all of k3s where it is installed, none of it where a
 // cluster is adopted.
 func TestPlans(t *testing.T) {
-	proofs := []string{"layer-node", "layer-dns", "layer-pod", "connected"}
+	adopted := []string{"layer-node", "layer-dns", "layer-pod", "connected"}
+	proofs := concat(adopted[:3], []string{"layer-pod-network", "layer-service", "layer-large-packet", "layer-storage", "connected"})
 	agent := []string{"agent-config", "agent-unit", "layer-api", "access"}
 	k3s := []string{"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit"}
 	tests := []struct {
@@ -55,7 +56,7 @@ func TestPlans(t *testing.T) {
 	}{
 		{"debian12-vm", concat([]string{"modules"}, k3s, agent, proofs)},
 		{"debian12-no-oom", concat(k3s[:5], []string{"k3s-containerd", "k3s-unit"}, agent, proofs)},
-		{"kubeadm-running", concat(agent, proofs)},
+		{"kubeadm-running", concat(agent, adopted)},
 		{"vps-512mb", []string{}},
 	}
 	for _, tt := range tests {

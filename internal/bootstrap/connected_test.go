@@ -22,13 +22,13 @@ func TestConnectedTellsOfTheGateway(t *testing.T) {
 	serving, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- localapi.Serve(serving, socket, func() localapi.Status {
+		served <- localapi.Serve(serving, socket, localapi.Answers{Status: func() localapi.Status {
 			if asked.Add(1) > 1 {
 				timeOver()
 				<-release
 			}
 			return localapi.Status{Conditions: []wire.Condition{{Type: health.Tunnel, Status: health.False, Reason: "Connecting", Message: "connection refused"}}}
-		})
+		}})
 	}()
 	defer func() {
 		close(release)

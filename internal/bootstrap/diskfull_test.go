@@ -111,7 +111,7 @@ func TestDiskFullAtEveryStep(t *testing.T) {
 }
 
 // installOnSmallDisk returns in which step the install failed, or that it did not.
-func installOnSmallDisk(t *testing.T, disk string, pages int, mirror, want string) (failed string, ended bool) {
+func installOnSmallDisk(t *testing.T, disk string, pages int, mirror k3sMirror, want string) (failed string, ended bool) {
 	t.Helper()
 	root, state := t.TempDir(), t.TempDir()
 	var small string

@@ -2,29 +2,54 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// How long a layer may take. A slow machine unpacks images for minutes.
+// How long the steps may take. A layer has its own limit, from the moment at which those below it are proved.
 const (
-	layerTimeout     = 5 * time.Minute
+	apiTimeout       = 5 * time.Minute // a slow machine unpacks images for minutes
+	layerTimeout     = 15 * time.Minute
 	connectedTimeout = time.Minute
 )
 
-// layerStep proves one layer of the cluster.
-func layerStep(source *cluster.Source, layer cluster.Layer) plan.Step {
+// apiStep waits for the API server, without which nothing further can be changed.
+func apiStep(source *cluster.Source) plan.Step {
+	layer := cluster.API()
+	return plan.Step{
+		ID:      "layer-" + layer.ID,
+		Title:   layer.Title,
+		Timeout: apiTimeout,
+		Prove: func(ctx context.Context) error {
+			_, err := cluster.Until(ctx, source, layer)
+			return err
+		},
+	}
+}
+
+// layerStep waits for one layer of a proof that runs; nil where the step is only shown.
+func layerStep(proof *cluster.Proof, layer cluster.Layer, facts host.Facts) plan.Step {
 	return plan.Step{
 		ID:      "layer-" + layer.ID,
 		Title:   layer.Title,
 		Timeout: layerTimeout,
-		Prove:   func(ctx context.Context) error { return cluster.Until(ctx, source, layer) },
+		Prove: func(ctx context.Context) error {
+			_, err := proof.Wait(ctx, layer.ID)
+			var known *reason.Error
+			if errors.As(err, &known) {
+				return known.WithFix(distro.LayerFix(known.Code, facts))
+			}
+			return err
+		},
 	}
 }
 

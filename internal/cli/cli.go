@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,8 +41,8 @@ func (o *Output) Print(w io.Writer, value any, text func(io.Writer) error) error
 }
 
 // Root makes a root command of the program: it explains itself, refuses what it does not know, and has the flag --output
-// and the command version.
-func Root(name, short, long string, o *Output) *cobra.Command {
+// and the command version, which also tells the details.
+func Root(name, short, long string, o *Output, details ...Detail) *cobra.Command {
 	root := &cobra.Command{
 		Use: name, Short: short, Long: long, Version: version.String(),
 		SilenceErrors: true,
@@ -63,7 +64,7 @@ func Root(name, short, long string, o *Output) *cobra.Command {
 	root.PersistentFlags().StringVarP(&o.format, "output", "o", "text", "output format: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return reason.New(reason.Usage, err.Error(), nil) })
-	root.AddCommand(versionCommand(name, o))
+	root.AddCommand(versionCommand(name, o, details))
 	return root
 }
 
@@ -83,15 +84,26 @@ func Arguments(names ...string) cobra.PositionalArgs {
 	}
 }
 
-func versionCommand(name string, o *Output) *cobra.Command {
+// Detail is something that version tells beside the version: a value for programs, and lines for people.
+type Detail struct {
+	Name string
+	Tell func() (value any, lines []string)
+}
+
+func versionCommand(name string, o *Output, details []Detail) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
-			value := map[string]string{"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH}
+			value := map[string]any{"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH}
+			lines := []string{fmt.Sprintf("%s %s %s/%s", name, version.String(), runtime.GOOS, runtime.GOARCH)}
+			for _, d := range details {
+				more, text := d.Tell()
+				value[d.Name], lines = more, append(lines, text...)
+			}
 			return o.Print(command.OutOrStdout(), value, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "%s %s %s/%s\n", name, version.String(), runtime.GOOS, runtime.GOARCH)
+				_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
 				return err
 			})
 		},

@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -12,16 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
-	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // kubeconfig names a server, and the CA of one that there is.
@@ -94,82 +86,6 @@ func TestConnectRefuses(t *testing.T) {
 	}
 }
 
-func node(ready string, images ...any) *unstructured.Unstructured {
-	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": "n"},
-		"status": map[string]any{
-			"conditions": []any{map[string]any{"type": "Ready", "status": ready}},
-			"images":     []any{map[string]any{"names": images}},
-		},
-	}}
-}
-
-// layer returns a layer by its id.
-func layer(t *testing.T, id string) cluster.Layer {
-	t.Helper()
-	for _, l := range cluster.Layers(false) {
-		if l.ID == id {
-			return l
-		}
-	}
-	t.Fatalf("there is no layer %s", id)
-	return cluster.Layer{}
-}
-
-func TestNodeLayer(t *testing.T) {
-	check := layer(t, "node").Check
-	if err := check(t.Context(), clustertest.New()); err == nil {
-		t.Error("a cluster without nodes passes")
-	}
-	if err := check(t.Context(), clustertest.New(node("False"))); err == nil {
-		t.Error("a node that is not ready passes")
-	}
-	if err := check(t.Context(), clustertest.New(node("True"))); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestPodLayer plays the kubelet: the layer makes a pod from an image of the node, wants it to run, and takes it away.
-func TestPodLayer(t *testing.T) {
-	ctx := t.Context()
-	client := clustertest.New(node("True", "docker.io/other:1", "docker.io/rancher/mirrored-pause@sha256:12", "docker.io/rancher/mirrored-pause:3.6"))
-	check := layer(t, cluster.PodLayer).Check
-	pods := client.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace("kube-system")
-
-	if err := check(ctx, client); err == nil {
-		t.Fatal("a pod that was only created passes")
-	}
-	pod, err := pods.Get(ctx, "pipeops-proof", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	containers, _, _ := unstructured.NestedSlice(pod.Object, "spec", "containers")
-	if image := containers[0].(map[string]any)["image"]; image != "docker.io/rancher/mirrored-pause:3.6" {
-		t.Errorf("the pod runs %v", image)
-	}
-	pod.Object["status"] = map[string]any{"phase": "Pending", "containerStatuses": []any{
-		map[string]any{"state": map[string]any{"waiting": map[string]any{"reason": "CreateContainerError", "message": "can't get final child's PID"}}}}}
-	if _, err := pods.Update(ctx, pod, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := check(ctx, client); err == nil || !strings.Contains(err.Error(), "CreateContainerError: can't get final child's PID") {
-		t.Errorf("a pod that waits: %v", err)
-	}
-	pod.Object["status"] = map[string]any{"phase": "Running"}
-	if _, err := pods.Update(ctx, pod, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := check(ctx, client); err != nil {
-		t.Error(err)
-	}
-	if _, err := pods.Get(ctx, "pipeops-proof", metav1.GetOptions{}); err == nil {
-		t.Error("the pod is still there")
-	}
-	if err := check(ctx, clustertest.New(node("True", "docker.io/other:1"))); err == nil {
-		t.Error("a node without a pause image passes")
-	}
-}
-
 func TestAdminsAreGrantedOnce(t *testing.T) {
 	client := clustertest.New()
 	if granted, err := client.AdminsGranted(t.Context()); err != nil || granted {
@@ -183,27 +99,4 @@ func TestAdminsAreGrantedOnce(t *testing.T) {
 			t.Errorf("after: %v, %v", granted, err)
 		}
 	}
-}
-
-func TestUntilWaitsAndGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		source := &cluster.Source{Fixed: clustertest.New()}
-		asked := 0
-		third := cluster.Layer{ID: "third", Check: func(context.Context, *cluster.Client) error {
-			if asked++; asked < 3 {
-				return errors.New("not yet")
-			}
-			return nil
-		}}
-		if err := cluster.Until(t.Context(), source, third); err != nil || asked != 3 {
-			t.Errorf("%v after %d questions", err, asked)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		never := cluster.Layer{ID: "never", Check: func(context.Context, *cluster.Client) error { return errors.New("no pod is ready") }}
-		err := cluster.Until(ctx, source, never)
-		if !reason.Is(err, reason.ClusterUnhealthy) || !strings.Contains(err.Error(), "never: no pod is ready") {
-			t.Errorf("got %v", err)
-		}
-	})
 }

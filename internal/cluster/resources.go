@@ -14,3 +14,8 @@ func (c *Client) core(resource string) dynamic.NamespaceableResourceInterface {
 func (c *Client) rbac(resource string) dynamic.NamespaceableResourceInterface {
 	return c.Dynamic.Resource(schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: resource})
 }
+
+// resource returns the client of a resource of another group.
+func (c *Client) resource(group, version, name string) dynamic.NamespaceableResourceInterface {
+	return c.Dynamic.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: name})
+}

@@ -25,9 +25,9 @@ type Config struct {
 	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
 	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
 	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
-	Mirror     string   `json:"mirror,omitempty"`      // base URL of the k3s releases
+	Mirror     string   `json:"mirror,omitempty"`      // base URL that replaces the origins of downloads
+	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
 	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
-	SumsDigest string   `json:"sums_digest,omitempty"` // SHA-256 that the release's list of digests must have
 	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
 	Disable    []string `json:"disable,omitzero"`      // parts of k3s that are not wanted; an empty list is kept: nil means the default
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
@@ -72,7 +72,7 @@ func Decode(content []byte) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_K3S_VERSION, PIPEOPS_SUMS_DIGEST, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas PIPEOPS_DISABLE,
+// PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas PIPEOPS_DISABLE,
 // PIPEOPS_TLS_SAN and PIPEOPS_CONSENT. An empty variable is as none.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
@@ -81,7 +81,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_DISTRO":      &c.Distro,
 		"PIPEOPS_MIRROR":      &c.Mirror,
 		"PIPEOPS_K3S_VERSION": &c.K3sVersion,
-		"PIPEOPS_SUMS_DIGEST": &c.SumsDigest,
+		"PIPEOPS_TRUST":       &c.Trust,
 		"PIPEOPS_DATA_DIR":    &c.DataDir,
 		"PIPEOPS_KUBECONFIG":  &c.Kubeconfig,
 	} {

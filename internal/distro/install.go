@@ -18,11 +18,10 @@ type Install struct {
 	Root string // below it lie the files of the machine; "" means the machine itself
 	Dir  string // the agent's state folder, below no root: downloads, and what was last started
 
-	Version    string            // of the distribution; "" means the default
-	Arch       string            // as Go names it
-	Mirror     string            // "" means the distribution's own release
-	SumsDigest string            // SHA-256 of the release's list of digests; "" means unknown
-	Fetcher    *artifact.Fetcher // nil: one with defaults
+	Version   string              // of the distribution; "" means the default
+	Arch      string              // as Go names it
+	Manifests *artifact.Manifests // what may be installed, and the mirrors; nil means that nobody is trusted to say so
+	Fetcher   *artifact.Fetcher   // nil: one with defaults
 
 	NodeName    string   // "" means the host's name
 	TLSNames    []string // further names and addresses in the API server's certificate

@@ -2,12 +2,14 @@ package distro
 
 import (
 	_ "embed"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // Where k3s is put: its own conventional places, so that what its users know stays true.
@@ -27,8 +29,8 @@ var k3sUnitFile string
 // k3sInstall is an install of k3s with what its steps share.
 type k3sInstall struct {
 	Install
-	release *artifact.Release
-	fetcher *artifact.Fetcher
+	manifests *artifact.Manifests
+	fetcher   *artifact.Fetcher
 
 	// what remedies change
 	binDir        string
@@ -47,20 +49,26 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	if in.Version == "" {
 		in.Version = K3sVersion
 	}
-	k := &k3sInstall{Install: in, fetcher: in.Fetcher, release: &artifact.Release{
-		Base: in.Mirror, Version: in.Version, Arch: in.Arch, SumsDigest: in.SumsDigest, Dir: in.artifacts(),
-	}, binDir: k3sBinDir, dataDir: k3sDataDir, settings: map[string]any{}, limits: limits()}
+	k := &k3sInstall{Install: in, fetcher: in.Fetcher, manifests: in.Manifests,
+		binDir: k3sBinDir, dataDir: k3sDataDir, settings: map[string]any{}, limits: limits()}
 	if k.fetcher == nil {
 		k.fetcher = &artifact.Fetcher{}
 	}
-	if err := k.release.Check(); err != nil {
+	if k.manifests == nil {
+		k.manifests = &artifact.Manifests{}
+	}
+	if err := k.check(); err != nil {
 		return nil, err
 	}
 	early, late, err := k.applyRemedies()
 	if err != nil {
 		return nil, err
 	}
-	steps := append(early, k.download(), k.binary(), k.images(), k.sysctl())
+	download, err := k.download()
+	if err != nil {
+		return nil, err
+	}
+	steps := append(early, download, k.binary(), k.images(), k.sysctl())
 	steps = append(append(steps, late...), k.config())
 	k.started = append(k.started, k.configText(true))
 	if k.ResolvConf != nil {
@@ -81,7 +89,8 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		id:      "k3s-unit", title: "Start k3s",
 		name: "k3s.service", target: k3sUnit, content: []byte(k.unitFile()),
 		inputs: func() (string, error) {
-			return k.release.Known(k.release.Binary()) + "\x00" + strings.Join(k.started, "\x00"), nil
+			binary, _ := k.known(k.files()[0])
+			return binary.SHA256 + "\x00" + strings.Join(k.started, "\x00"), nil
 		},
 		timeout: k3sStartUp,
 	}
@@ -90,6 +99,25 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		unit.ready = k.answers
 	}
 	return append(steps, unit.step()), nil
+}
+
+// check finds a version, architecture or mirror that cannot be, and refuses to run where nobody is trusted: before the machine is enrolled.
+func (k *k3sInstall) check() error {
+	if !regexp.MustCompile(`^v1\.[0-9]{1,3}\.[0-9]{1,3}(-rc[0-9]{1,2})?\+k3s[0-9]{1,2}$`).MatchString(k.Version) {
+		return reason.Newf(reason.Usage, "%q is no version of k3s, such as v1.33.2+k3s1", k.Version)
+	}
+	if k.Arch != "amd64" && k.Arch != "arm64" {
+		return reason.Newf(reason.HostArch, "k3s has no release for %s", k.Arch)
+	}
+	for _, base := range k.manifests.Mirrors {
+		if err := artifact.CheckMirror(base); err != nil {
+			return err
+		}
+	}
+	if k.Units != nil { // else the steps are only shown
+		return k.manifests.Ready()
+	}
+	return nil
 }
 
 // binaryPath is where the binary is put.

@@ -6,119 +6,161 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
+	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
-	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // downloadLimit is for both files, 130 MB, over a line of 0.25 Mbit/s. That a connection is dead is noticed much sooner.
 const downloadLimit = 75 * time.Minute
 
-// downloadAbout is what plan says of the size, in bytes: the binary has about 75 MB and the images of the releases on
-// GitHub 160 to 180 MB. The digests of a release do not tell; a signed manifest will.
+// downloadAbout is what plan says of the size where no manifest is known yet, in bytes: the binary has about 75 MB and the
+// images of the releases on GitHub 160 to 180 MB.
 const downloadAbout = 250 << 20
 
 func (in Install) artifacts() string { return filepath.Join(in.Dir, "artifacts") }
 
-// k3sFile is a file of the release and its place on the machine.
+// k3sFile is a file of the release, by its role in the manifest, and its place on the machine.
 type k3sFile struct {
-	name, target string
+	role, target string
 	mode         fs.FileMode
 }
 
 func (k *k3sInstall) files() []k3sFile {
 	return []k3sFile{
-		{k.release.Binary(), k.binaryPath(), 0o755},
-		{k.release.Images(), filepath.Join(k.imagesDir(), k.release.Images()), 0o644},
+		{"binary", k.binaryPath(), 0o755},
+		{"images", filepath.Join(k.imagesDir(), "k3s-airgap-images-"+k.Arch+".tar.zst"), 0o644},
 	}
 }
 
-// placed reports whether the file is in its place, as the release has it. Without a list of digests from an earlier run
-// it cannot be.
+// known returns what the manifest says of the file; false where no manifest is known or it does not list the file.
+func (k *k3sInstall) known(f k3sFile) (manifest.File, bool) {
+	m, ok := k.manifests.Known()
+	if !ok {
+		return manifest.File{}, false
+	}
+	return m.Find("k3s", k.Version, k.Arch, f.role)
+}
+
+// placed reports whether the file is in its place, as the manifest has it. Without a manifest it cannot be.
 func (k *k3sInstall) placed(f k3sFile) (bool, error) {
-	want := k.release.Known(f.name)
+	want, known := k.known(f)
 	st, err := os.Lstat(k.path(f.target))
-	if errors.Is(err, fs.ErrNotExist) || want == "" {
+	if errors.Is(err, fs.ErrNotExist) || !known {
 		return false, nil
 	}
-	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != f.mode {
+	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != f.mode || st.Size() != want.Bytes {
 		return false, err
 	}
 	got, err := plan.Digest(k.path(f.target))
-	return got == want, err
+	return got == want.SHA256, err
 }
 
+// fetched is the download of a file that is known.
 func (k *k3sInstall) fetched(f k3sFile) artifact.Download {
+	file, _ := k.known(f)
 	return artifact.Download{
-		URL: k.release.URL(f.name), SHA256: k.release.Known(f.name),
+		URL: k.manifests.URLs(file)[0], SHA256: file.SHA256, Bytes: file.Bytes,
 		Dir: k.artifacts(), Dest: filepath.Dir(k.path(f.target)),
 	}
 }
 
-// download fetches what is not in its place yet, both files at once: a mirror's latency is waited for once.
-func (k *k3sInstall) download() plan.Step {
-	return plan.Step{
-		ID: "k3s-download", Title: "Download k3s " + k.Version, Timeout: downloadLimit, Bytes: downloadAbout,
-		Changes: []string{"downloads from " + k.release.URL("")},
+// unfetched returns the files that are neither in their place nor downloaded; about means that no manifest is known, so that
+// these are all and their size is a guess.
+func (k *k3sInstall) unfetched() (files []k3sFile, bytes int64, about bool, err error) {
+	if _, known := k.manifests.Known(); !known {
+		return k.files(), downloadAbout, true, nil
+	}
+	for _, f := range k.files() {
+		if ok, err := k.placed(f); err != nil {
+			return nil, 0, false, err
+		} else if ok {
+			continue
+		}
+		file, listed := k.known(f)
+		if _, err := os.Stat(k.fetched(f).Path()); err == nil && listed {
+			continue
+		}
+		files, bytes, about = append(files, f), bytes+file.Bytes, about || !listed
+	}
+	if about { // the manifest that is asked for may list them
+		bytes = downloadAbout
+	}
+	return files, bytes, about, nil
+}
+
+// download fetches what is not in its place yet, both files at once: a mirror's latency is waited for once. Before, it asks
+// for a newer manifest.
+func (k *k3sInstall) download() (plan.Step, error) {
+	step := plan.Step{
+		ID: "k3s-download", Title: "Download k3s " + k.Version, Timeout: downloadLimit,
 		Done: func(context.Context) (bool, error) {
-			for _, f := range k.files() {
-				if ok, err := k.placed(f); err != nil || ok {
-					if err != nil {
-						return false, err
-					}
-					continue
-				}
-				d := k.fetched(f)
-				if _, err := os.Stat(d.Path()); d.SHA256 == "" || err != nil {
-					return false, nil
-				}
-			}
-			return true, nil
+			missing, _, _, err := k.unfetched()
+			return err == nil && len(missing) == 0, err
 		},
 		Do: func(ctx context.Context, r *plan.Recorder) error {
-			if _, err := k.release.Digest(ctx, k.fetcher, k.release.Binary()); err != nil {
+			m, err := k.manifests.Fetch(ctx, k.fetcher)
+			if err != nil {
 				return err
 			}
-			var missing []artifact.Download
 			for _, f := range k.files() {
-				if _, err := k.release.Digest(ctx, k.fetcher, f.name); err != nil {
-					return err
-				}
-				if ok, err := k.placed(f); err != nil {
-					return err
-				} else if !ok {
-					missing = append(missing, k.fetched(f))
+				if _, ok := k.known(f); !ok {
+					return artifact.Lacks(m, "k3s", k.Version, k.Arch, f.role)
 				}
 			}
-			err := k.fetch(ctx, r, missing)
-			if reason.Is(err, reason.DownloadDigest) { // the list may be what is wrong: the next run asks anew
-				err = errors.Join(err, k.release.Forget())
+			missing, _, _, err := k.unfetched()
+			if err != nil {
+				return err
 			}
-			return err
+			var all []artifact.Download
+			for _, f := range missing {
+				all = append(all, k.fetched(f))
+			}
+			return k.fetch(ctx, r, all)
 		},
 	}
+	if k.Units != nil { // what is there is looked at when the step is run, not twice
+		return step, nil
+	}
+	missing, bytes, about, err := k.unfetched()
+	if len(missing) > 0 {
+		step.Bytes, step.About = bytes, about
+		step.Changes = []string{"downloads from " + k.from()}
+	}
+	return step, err
+}
+
+// from names the place of the release for people.
+func (k *k3sInstall) from() string {
+	release := "k3s-io/k3s/releases/download/" + k.Version + "/"
+	return strings.Join(k.manifests.URLs(manifest.File{Origin: manifest.Origin, Path: release}), " or ")
 }
 
 func (k *k3sInstall) fetch(ctx context.Context, r *plan.Recorder, all []artifact.Download) error {
+	if len(all) == 0 {
+		return nil
+	}
 	var mu sync.Mutex
-	done, total := make([]int64, len(all)), make([]int64, len(all))
+	var total int64
+	for _, d := range all {
+		total += d.Bytes
+	}
+	done := make([]int64, len(all))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, d := range all {
 		group.Go(func() error {
-			return k.fetcher.Fetch(ctx, d, func(n, of int64) {
+			return k.fetcher.Fetch(ctx, d, func(n, _ int64) {
 				mu.Lock()
-				done[i], total[i] = n, of
-				sumDone, sumTotal := sum(done), sum(total)
-				if min(total[0], total[len(total)-1]) == 0 { // the other's size is not known yet
-					sumTotal = 0
-				}
+				done[i] = n
+				sumDone := sum(done)
 				mu.Unlock()
-				r.Progress(sumDone, sumTotal)
+				r.Progress(sumDone, total)
 			})
 		})
 	}

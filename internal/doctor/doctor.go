@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Patient is all that is known of a machine. Whatever was not looked at is zero.
@@ -69,6 +70,8 @@ const (
 type Report struct {
 	Verdict  string    `json:"verdict"`
 	Findings []Finding `json:"findings"` // worst first
+	// Conditions are those of the running agent, causes first; none if it did not answer.
+	Conditions []wire.Condition `json:"conditions"`
 
 	chosen  string
 	refusal error
@@ -78,7 +81,10 @@ type Report struct {
 func Examine(p Patient) Report {
 	installed := p.installed()
 	d := decide(p, installed)
-	r := Report{Verdict: NotInstalled, Findings: []Finding{}, chosen: d.Chosen}
+	r := Report{Verdict: NotInstalled, Findings: []Finding{}, Conditions: []wire.Condition{}, chosen: d.Chosen}
+	if p.Agent != nil {
+		r.Conditions = append(r.Conditions, p.Agent.Conditions...)
+	}
 	if installed {
 		r.add(p.agentFindings()...)
 		r.add(p.clusterFindings()...)

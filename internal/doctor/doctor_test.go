@@ -82,7 +82,13 @@ func TestExamine(t *testing.T) {
 		}, Unwell, 40, "broken GATEWAY_UNREACHABLE"},
 		{"a node is not ready", "k3s-ours-running", func(p *Patient) {
 			p.Agent = agent(wire.Condition{Type: health.NodesReady, Status: health.False, Reason: "NotReady", Message: "0 of 1 nodes are ready"})
-		}, Degraded, 40, "attention CLUSTER_UNHEALTHY"},
+		}, Degraded, 40, "attention LAYER_NODE"},
+		{"large packets vanish", "k3s-ours-running", func(p *Patient) {
+			p.Agent = agent(wire.Condition{Type: health.LargePacket, Status: health.False, Reason: "LAYER_LARGE_PACKET", Message: "1024 bytes each way passed"})
+		}, Degraded, 40, "attention LAYER_LARGE_PACKET"},
+		{"there is no storage to prove", "k3s-ours-running", func(p *Patient) {
+			p.Agent = agent(wire.Condition{Type: health.Storage, Status: health.Unknown, Reason: "NoStorageClass"})
+		}, Healthy, 0, ""},
 		{"what hangs on another is not told twice", "k3s-ours-running", func(p *Patient) {
 			p.Agent = agent(wire.Condition{Type: health.ClusterReachable, Status: health.False, Reason: "Unreachable"},
 				wire.Condition{Type: health.NodesReady, Status: health.Unknown, Reason: "Unreachable"})
@@ -178,4 +184,31 @@ func TestMachines(t *testing.T) {
 			t.Errorf("%s: exit code %d, and %d things are broken", e.Name(), want, r.Count(Broken))
 		}
 	}
+}
+
+// TestLayersAreExplained: a layer that failed is told with when it was tried, and with what of the machine makes a cause likely.
+func TestLayersAreExplained(t *testing.T) {
+	p := captured(t, "k3s-ours-running")
+	p.Facts.Firewall.UFW = host.Is(true)
+	p.Agent = agent(wire.Condition{Type: health.PodNetwork, Status: health.False, Reason: "LAYER_POD_NETWORK",
+		Message: "the pod does not reach the API server", Checked: time.Unix(1_799_999_000, 0), Since: time.Unix(1_799_990_000, 0)})
+	r := Examine(p)
+	if len(r.Conditions) != len(health.All()) {
+		t.Errorf("the report holds %d conditions", len(r.Conditions))
+	}
+	for _, f := range r.Findings {
+		if f.Code != reason.LayerPodNetwork {
+			continue
+		}
+		for _, want := range []string{"the pod does not reach the API server", "tried last at 2027-01-15T", "since 2027-01-15T"} {
+			if !strings.Contains(f.Evidence, want) {
+				t.Errorf("%q is missing in %q", want, f.Evidence)
+			}
+		}
+		if !strings.Contains(f.Fix, "ufw is active: let it accept 10.42.0.0/16 and 10.43.0.0/16") || !strings.Contains(f.Fix, "; else ") {
+			t.Errorf("the way out is %q", f.Fix)
+		}
+		return
+	}
+	t.Errorf("not found in %+v", r.Findings)
 }

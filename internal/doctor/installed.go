@@ -44,6 +44,9 @@ func (p Patient) agentFindings() []Finding {
 	case p.Agent != nil:
 		for _, c := range health.All() {
 			if f, ok := condition(c, p.Agent.Conditions); ok {
+				if layer(c.Type) {
+					f.Fix = distro.LayerFix(f.Code, p.Facts)
+				}
 				all = append(all, f)
 			}
 		}
@@ -90,10 +93,22 @@ func condition(declared health.Condition, reported []wire.Condition) (Finding, b
 		}
 	}
 	f := found(severity, codeOf(c), evidence, "")
+	if !c.Checked.IsZero() {
+		f.Evidence += ", tried last at " + c.Checked.UTC().Format(time.RFC3339)
+	}
 	if !c.Since.IsZero() {
 		f.Evidence += ", since " + c.Since.UTC().Format(time.RFC3339)
 	}
 	return f, true
+}
+
+// layer reports whether a condition is that of a layer of the cluster, of whose failure the facts know causes.
+func layer(kind string) bool {
+	switch kind {
+	case health.DNS, health.PodsRun, health.PodNetwork, health.ServiceAddress, health.LargePacket, health.Storage:
+		return true
+	}
+	return false
 }
 
 // codeOf finds the entry of the catalogue for a condition: many give a code as their reason.
@@ -108,6 +123,8 @@ func codeOf(c wire.Condition) reason.Code {
 		return reason.CertificateExpired
 	case health.DesiredState:
 		return reason.ProjectUnreachable
+	case health.NodesReady:
+		return reason.LayerNode
 	}
 	return reason.ClusterUnhealthy
 }

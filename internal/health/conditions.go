@@ -16,6 +16,12 @@ const (
 	Certificate      = "Certificate"
 	ClusterReachable = "ClusterReachable"
 	NodesReady       = "NodesReady"
+	DNS              = "DNS"
+	PodsRun          = "PodsRun"
+	PodNetwork       = "PodNetwork"
+	ServiceAddress   = "ServiceAddress"
+	LargePacket      = "LargePacket"
+	Storage          = "Storage"
 	DesiredState     = "DesiredState"
 )
 
@@ -26,6 +32,12 @@ func All() []Condition {
 		{Certificate, "the certificate of this machine is valid", true},
 		{ClusterReachable, "the Kubernetes API answers", true},
 		{NodesReady, "every node is ready", false},
+		{DNS, "names resolve inside the cluster", false},
+		{PodsRun, "a new pod runs", false},
+		{PodNetwork, "packets go between pods and this machine", false},
+		{ServiceAddress, "service addresses lead to their pods", false},
+		{LargePacket, "large packets pass the pod network", false},
+		{Storage, "what a pod writes to a volume can be read back", false},
 		{DesiredState, "everything that was asked for is as it should be", false},
 	}
 }

@@ -39,10 +39,30 @@ func (t *Tracker) Set(kind, status, reason, message string) {
 	if !known || old.Status != status {
 		c.Since = t.now()
 	}
+	t.put(c)
+}
+
+// Keep records a condition as it was proved at the time in Checked, here or by another process. One that is older than what is
+// known already is ignored.
+func (t *Tracker) Keep(c wire.Condition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, known := t.set[c.Type]
+	if known && !c.Checked.After(old.Checked) {
+		return
+	}
+	if known && old.Status == c.Status && !old.Since.IsZero() {
+		c.Since = old.Since
+	}
+	t.put(c)
+}
+
+// put must be called with the lock held.
+func (t *Tracker) put(c wire.Condition) {
 	if t.set == nil {
 		t.set = map[string]wire.Condition{}
 	}
-	t.set[kind] = c
+	t.set[c.Type] = c
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil

@@ -1,7 +1,9 @@
-// Package localapi is the agent's Unix socket: it answers what the running agent knows of itself. It changes nothing.
+// Package localapi is the agent's Unix socket: it answers what the running agent knows of itself, and lets it prove its cluster
+// again. It changes nothing on the machine.
 package localapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,7 +18,19 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-const statusPath = "/v1/status"
+const (
+	statusPath = "/v1/status"
+	provePath  = "/v1/prove"
+)
+
+// proveTimeout is how long a proof may take: that of each layer, one after another.
+const proveTimeout = 5 * time.Minute
+
+// Answers are what the agent does when it is asked.
+type Answers struct {
+	Status func() Status
+	Prove  func(context.Context) error // proves the layers of the cluster now and returns when that is done
+}
 
 // Status is what a running agent says of itself.
 type Status struct {
@@ -33,7 +47,7 @@ type Status struct {
 }
 
 // Serve answers on the socket until ctx ends. The socket is readable by its owner only.
-func Serve(ctx context.Context, socket string, status func() Status) error {
+func Serve(ctx context.Context, socket string, answers Answers) error {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot remove the old socket: %w", err)
 	}
@@ -48,9 +62,13 @@ func Serve(ctx context.Context, socket string, status func() Status) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(status())
+		_ = json.NewEncoder(w).Encode(answers.Status())
+	})
+	mux.HandleFunc("POST "+provePath, func(w http.ResponseWriter, r *http.Request) {
+		prove(w, r, answers)
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -59,20 +77,49 @@ func Serve(ctx context.Context, socket string, status func() Status) error {
 	return ctx.Err()
 }
 
+// prove answers with the status when the proof has ended, in which way ever.
+func prove(w http.ResponseWriter, r *http.Request, answers Answers) {
+	control := http.NewResponseController(w)
+	if err := control.SetWriteDeadline(time.Now().Add(proveTimeout)); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), proveTimeout)
+	defer cancel()
+	if err := answers.Prove(ctx); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answers.Status())
+}
+
 // maxStatus bounds what Fetch reads.
 const maxStatus = 8 << 20
 
+// fetchTimeout is how long the agent may take to say what it knows already.
+const fetchTimeout = 5 * time.Second
+
 // Fetch asks the agent that listens on the socket. AGENT_NOT_RUNNING means that nobody does.
 func Fetch(ctx context.Context, socket string) (Status, error) {
+	return call(ctx, socket, http.MethodGet, statusPath, fetchTimeout)
+}
+
+// Prove lets the agent prove the layers of its cluster now, waits for the end, and returns its status.
+func Prove(ctx context.Context, socket string) (Status, error) {
+	return call(ctx, socket, http.MethodPost, provePath, proveTimeout)
+}
+
+func call(ctx context.Context, socket, method, path string, timeout time.Duration) (Status, error) {
 	var status Status
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+statusPath, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
 	if err != nil {
 		return status, fmt.Errorf("cannot ask the agent: %w", err)
 	}
@@ -84,7 +131,12 @@ func Fetch(ctx context.Context, socket string) (Status, error) {
 		return status, reason.New(reason.AgentNotRunning, "nobody answers on "+socket, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxStatus)).Decode(&status); err != nil {
+	body := io.LimitReader(response.Body, maxStatus)
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
+		return status, fmt.Errorf("cannot ask the agent: %s: %s", response.Status, bytes.TrimSpace(text))
+	}
+	if err := json.NewDecoder(body).Decode(&status); err != nil {
 		return status, fmt.Errorf("cannot read the agent's answer: %w", err)
 	}
 	return status, nil

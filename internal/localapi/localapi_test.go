@@ -29,7 +29,8 @@ func TestServeAndFetch(t *testing.T) {
 	want := Status{Agent: "v1", Cluster: "one", Conditions: []wire.Condition{{Type: "Tunnel", Status: "True"}}}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, socket, func() Status { return want }) }()
+	answers := Answers{Status: func() Status { return want }, Prove: func(context.Context) error { want.Cluster = "proved"; return nil }}
+	go func() { served <- Serve(ctx, socket, answers) }()
 
 	var got Status
 	deadline := time.Now().Add(10 * time.Second)
@@ -44,6 +45,9 @@ func TestServeAndFetch(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if got, err := Prove(t.Context(), socket); err != nil || got.Cluster != "proved" {
+		t.Errorf("after a proof: %+v, %v", got, err)
 	}
 	info, err := os.Stat(socket)
 	if err != nil {

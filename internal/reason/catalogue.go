@@ -67,6 +67,14 @@ const (
 	ClusterNone        Code = "CLUSTER_NONE"
 	ClusterSeveral     Code = "CLUSTER_SEVERAL"
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
+	LayerAPI           Code = "LAYER_API"
+	LayerNode          Code = "LAYER_NODE"
+	LayerDNS           Code = "LAYER_DNS"
+	LayerPod           Code = "LAYER_POD"
+	LayerPodNetwork    Code = "LAYER_POD_NETWORK"
+	LayerService       Code = "LAYER_SERVICE"
+	LayerLargePacket   Code = "LAYER_LARGE_PACKET"
+	LayerStorage       Code = "LAYER_STORAGE"
 	DistroNotAvailable Code = "DISTRO_NOT_AVAILABLE"
 	DistroNoneFits     Code = "DISTRO_NONE_FITS"
 	ConsentNeeded      Code = "CONSENT_NEEDED"
@@ -76,6 +84,20 @@ const (
 	DownloadTruncated Code = "DOWNLOAD_TRUNCATED"
 	DownloadDigest    Code = "DOWNLOAD_DIGEST"
 	DownloadNoSpace   Code = "DOWNLOAD_NO_SPACE"
+
+	ManifestUnsigned   Code = "MANIFEST_UNSIGNED"
+	ManifestTampered   Code = "MANIFEST_TAMPERED"
+	ManifestKeyUnknown Code = "MANIFEST_KEY_UNKNOWN"
+	ManifestKeyExpired Code = "MANIFEST_KEY_EXPIRED"
+	ManifestExpired    Code = "MANIFEST_EXPIRED"
+	ManifestOld        Code = "MANIFEST_OLD"
+	ManifestClock      Code = "MANIFEST_CLOCK"
+	ManifestFormat     Code = "MANIFEST_FORMAT"
+	ManifestAgentOld   Code = "MANIFEST_AGENT_OLD"
+	ManifestLacks      Code = "MANIFEST_LACKS"
+	TrustNone          Code = "TRUST_NONE"
+	TrustFile          Code = "TRUST_FILE"
+	TrustRotation      Code = "TRUST_ROTATION"
 
 	StepFailed        Code = "STEP_FAILED"
 	StepNotRolledBack Code = "STEP_NOT_ROLLED_BACK"
@@ -176,6 +198,14 @@ func All() []Entry {
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
 		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
+		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
+		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},
+		{LayerDNS, ExitUnhealthy, "names do not resolve inside the cluster", "see the pods k8s-app=kube-dns in kube-system and their logs; a loop in /etc/resolv.conf or a firewall on the pod network is the usual cause", Here, CostNone},
+		{LayerPod, ExitUnhealthy, "a new pod does not run", "see the evidence and journalctl -u k3s; containerd or the kernel refuses what a container needs", Here, CostNone},
+		{LayerPodNetwork, ExitUnhealthy, "packets do not go between pods and this machine", "let the firewall accept what comes from and goes to the pod network (10.42.0.0/16 unless another was chosen), on the interface cni0", Here, CostNone},
+		{LayerService, ExitUnhealthy, "a service address does not lead to its pod", "let the firewall accept the service network (10.43.0.0/16 unless another was chosen), and see that nobody else flushes the nat rules of kube-proxy; restarting k3s writes them again", Here, CostNone},
+		{LayerLargePacket, ExitUnhealthy, "large packets do not pass the pod network", "give the pod network an MTU that the links below carry, and turn checksum offload of the vxlan link off: ethtool -K flannel.1 tx-checksum-ip-generic off", Here, CostNone},
+		{LayerStorage, ExitUnhealthy, "a volume cannot be written", "see the provisioner of the default StorageClass (k3s: local-path-provisioner in kube-system) and the disk below it", Here, CostNone},
 		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
 		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
@@ -185,6 +215,20 @@ func All() []Entry {
 		{DownloadTruncated, ExitDownload, "a download was cut", "run the command again: it resumes where it was cut", Mirror, CostNone},
 		{DownloadDigest, ExitDownload, "a downloaded file is not the one that was released", "use another mirror; nothing of the file was kept", Mirror, CostNone},
 		{DownloadNoSpace, ExitDownload, "there is no space for a download", "free space on the file system that is named, then run the command again", Here, CostNone},
+
+		{ManifestUnsigned, ExitSignature, "the list of releases is not signed", "use another mirror, or none; behind a network that asks for a login, log in first", Mirror, CostNone},
+		{ManifestTampered, ExitSignature, "the list of releases is not what was signed", "use another mirror, or none: this one, or somebody before it, changes what it hands out", Mirror, CostNone},
+		{ManifestKeyUnknown, ExitSignature, "the list of releases is signed by nobody who is trusted here", "use another mirror; if you sign your own list, give your keys by --trust FILE; if the keys are newer than this program, install a newer pipeops-agent", Mirror, CostNone},
+		{ManifestKeyExpired, ExitSignature, "the list of releases is signed by a key whose time is over", "see that the clock of this machine is right; if it is, install a newer pipeops-agent, or use a mirror that is up to date", Mirror, CostNone},
+		{ManifestExpired, ExitSignature, "the list of releases is out of date", "see that the clock of this machine is right; if it is, use a mirror that is up to date", Mirror, CostNone},
+		{ManifestOld, ExitSignature, "the list of releases is older than one that was used before", "use a mirror that is up to date", Mirror, CostNone},
+		{ManifestClock, ExitSignature, "the clock of this machine is behind", "set it and let it be kept: timedatectl set-ntp true, or install chrony; then run the command again", Here, CostNone},
+		{ManifestFormat, ExitSignature, "the list of releases cannot be read", "install a newer pipeops-agent, or use another mirror", Mirror, CostNone},
+		{ManifestAgentOld, ExitSignature, "this pipeops-agent is too old for the list of releases", "install a newer pipeops-agent", Here, CostNone},
+		{ManifestLacks, ExitDownload, "the list of releases does not have what is asked for", "choose a version that it has, or use a mirror that is up to date", Mirror, CostNone},
+		{TrustNone, ExitSignature, "nobody is trusted to say what may be installed", "use a released pipeops-agent, or give the keys of your own list by --trust FILE", Here, CostNone},
+		{TrustFile, ExitSignature, "the file with the trusted keys cannot be used", "let it be a trust document that belongs to root and that nobody else may write: chown root, chmod 0644", Here, CostNone},
+		{TrustRotation, ExitSignature, "the trusted keys cannot be exchanged as the mirror says", "use another mirror, or install a newer pipeops-agent", Mirror, CostNone},
 
 		{StepFailed, ExitRolledBack, "a step failed and was rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{StepNotRolledBack, ExitNotRolledBack, "a step failed and could not be rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},

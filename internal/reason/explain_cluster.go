@@ -19,6 +19,22 @@ func explainCluster(code Code) string {
 		return "More than one running cluster is here, and which of them is meant is not guessed."
 	case "CLUSTER_UNHEALTHY":
 		return "The cluster is installed, but its API does not answer, its node is not ready, or it is not running at all. The agent asks the API every few seconds and says what it saw last."
+	case "LAYER_API":
+		return "The first layer: /readyz of the API server must answer. The install waits five minutes for it, the agent asks every few seconds."
+	case "LAYER_NODE":
+		return "The second layer: a node must report that it is ready. It is not while the kubelet waits for containerd, the network plugin or its certificates."
+	case "LAYER_DNS":
+		return "A name of the cluster is looked up at the service address of its DNS, from this machine; for a cluster that was adopted the DNS pods must be ready. The agent asks every few seconds and believes only the second failure in a row."
+	case "LAYER_POD":
+		return "A pod named pipeops-proof is made in kube-system from an image that the node already has, must run, and is removed again. What it waits for is the evidence."
+	case "LAYER_POD_NETWORK":
+		return "The proof pod is asked from this machine, and itself connects to the API server at its own address and asks a DNS pod. A firewall that accepts only established connections, or drops what comes from cni0, stops one of the three; which one is in the evidence."
+	case "LAYER_SERVICE":
+		return "The service address of the proof pod must lead to it from this machine and from the pod itself (hairpin), and that of the API server from the pod. Rules of kube-proxy that are missing or overruled, or a bridge without hairpin, stop it."
+	case "LAYER_LARGE_PACKET":
+		return "1 KiB, 64 KiB and 256 KiB go from the proof pod to this machine and back, and are compared. Small packets that pass where large ones vanish mean a wrong MTU, or a checksum that a network card or the kernel gets wrong (vxlan offload)."
+	case "LAYER_STORAGE":
+		return "A volume of 8 MiB of the default StorageClass is claimed; a pod writes 1 MiB to it, syncs it to the disk and reads it back; both are removed again. Without a default StorageClass nothing is written, and the condition says so."
 	case "CLUSTER_NAME_TAKEN":
 		return "The gateway has a cluster of this name already, with another identity. Names are those by which people reach a cluster, so that each can be given only once."
 	case "CLUSTER_NOT_CONNECTED":

@@ -10,7 +10,7 @@ func explainInstall(code Code) string {
 	case "DOWNLOAD_TRUNCATED":
 		return "The connection ended before the whole file had come. What has arrived is kept, and the next attempt goes on from there."
 	case "DOWNLOAD_DIGEST":
-		return "The SHA-256 of the file is not the one in the release's list: it was damaged or exchanged on its way, or the mirror holds another version. Such a file is never used."
+		return "The SHA-256 of the file (or its length) is not the one in the signed manifest: it was damaged or exchanged on its way, or the mirror holds another version. Such a file is never used."
 	case "DOWNLOAD_NO_SPACE":
 		return "The file system that holds the agent's state is full. The space is looked at before a download begins and while it runs."
 	case "STEP_FAILED":

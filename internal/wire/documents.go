@@ -46,6 +46,8 @@ type Condition struct {
 	Reason  string    `json:"reason,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Since   time.Time `json:"since"` // of the last change of Status
+	// Checked is when the condition was looked at last, for one that is looked at rarely; zero for one that always is.
+	Checked time.Time `json:"checked,omitzero"`
 }
 
 // Heartbeat is sent when a session starts and at every interval.

@@ -40,7 +40,7 @@ func TestRefusals(t *testing.T) {
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
 	shell(t, m, "useradd -m somebody && mkdir -p /var/lib/rancher") // before the first fingerprint
-	release := "/download/" + rig.K3sVersion
+	release := rig.K3sPath
 
 	tests := []struct {
 		name    string
@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 		{name: "cut download", prepare: func(t *testing.T) {
 			w.Mirror.Inject(lab.Fault{Pattern: release + "/k3s", Cut: 1000})
 		}, code: "DOWNLOAD_TRUNCATED", exit: 20},
-		{name: "release not there", install: []string{"--k3s-version", "v1.33.99+k3s1"}, code: "DOWNLOAD_FAILED", exit: 20},
+		{name: "release not there", install: []string{"--k3s-version", "v1.33.99+k3s1"}, code: "MANIFEST_LACKS", exit: 20},
 	}
 	before := shell(t, m, fingerprint)
 	for _, tt := range tests {
@@ -122,9 +122,9 @@ func TestRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkFailure(t, result, code, map[string]int{"DOWNLOAD_FAILED": 20, "TOKEN_USED": 50}[code])
+			checkFailure(t, result, code, map[string]int{"MANIFEST_LACKS": 20, "TOKEN_USED": 50}[code])
 		}
-		checkInstall("first", "DOWNLOAD_FAILED") // enrolled, then stopped by the mirror
+		checkInstall("first", "MANIFEST_LACKS") // enrolled, then stopped by the manifest
 		shell(t, m, "rm -r /var/lib/pipeops-agent")
 		push(t, m, used, rig.TokenFile)
 		checkInstall("second", "TOKEN_USED")

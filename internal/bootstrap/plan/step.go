@@ -14,7 +14,8 @@ type Step struct {
 	ID      string // lower-kebab, unique in its plan, stable over versions: the journal refers to it
 	Title   string // for people: "Install the k3s binary"
 	Changes []string
-	Bytes   int64         // to download, about; 0 means none or unknown
+	Bytes   int64         // to download; 0 means none or unknown
+	About   bool          // Bytes is a guess
 	Timeout time.Duration // of each phase; 0 means DefaultTimeout
 
 	// Done reports whether the machine already is as the step wants it. nil means: never, always run.

@@ -15,8 +15,10 @@ import (
 // New returns a client of an empty API server that holds the given objects. Only its Dynamic part is there.
 func New(objects ...*unstructured.Unstructured) *cluster.Client {
 	lists := map[schema.GroupVersionResource]string{
-		{Version: "v1", Resource: "pods"}:  "PodList",
-		{Version: "v1", Resource: "nodes"}: "NodeList",
+		{Version: "v1", Resource: "pods"}:                                      "PodList",
+		{Version: "v1", Resource: "nodes"}:                                     "NodeList",
+		{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}: "EndpointSliceList",
+		{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}:   "StorageClassList",
 	}
 	held := make([]runtime.Object, len(objects))
 	for i, o := range objects {

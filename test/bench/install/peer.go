@@ -55,7 +55,7 @@ func peer(ctx context.Context, r *rig.Rig, m *lab.Machine, t *watch) error {
 			return err
 		}
 	}
-	release := r.Mirror.URL() + "/download/" + rig.K3sVersion + "/"
+	release := r.Mirror.URL() + rig.K3sPath + "/"
 	images := "k3s-airgap-images-" + rig.Arch() + ".tar.zst"
 	shell := func(name, format string, args ...any) error {
 		return t.stage(name, func() error {
@@ -68,7 +68,7 @@ func peer(ctx context.Context, r *rig.Rig, m *lab.Machine, t *watch) error {
 		return err
 	}
 	if err := shell("install.sh", "curl -fsSL -o /root/install.sh %s && GITHUB_URL=%s INSTALL_K3S_VERSION=%s INSTALL_K3S_EXEC='--disable=%s' sh /root/install.sh",
-		release+"install.sh", r.Mirror.URL(), rig.K3sVersion, rig.Disable); err != nil {
+		release+"install.sh", r.Mirror.URL()+"/k3s-io/k3s/releases", rig.K3sVersion, rig.Disable); err != nil {
 		return err
 	}
 	if err := shell("apply", "k3s kubectl apply -f /root/web.yaml"); err != nil {

@@ -1,4 +1,4 @@
-// Package rig is what stands around the machines of the lab: a gateway, a mirror of a k3s release, the release page of
+// Package rig is what stands around the machines of the lab: a gateway, a mirror of what is installed, the release page of
 // pipeops-agent itself, and a sample project. The demo, the end-to-end tests and the benchmark share it.
 package rig
 
@@ -31,8 +31,8 @@ type Rig struct {
 	Lab     *lab.Lab
 	Gateway *Gateway
 	Dist    *lab.Server // the release page of pipeops-agent
-	Mirror  *lab.Server // of k3s, laid out as its releases on GitHub
-	Release string      // the folder behind the mirror
+	Mirror  *lab.Server // of all that is installed, laid out as the origins are
+	Release string      // the folder of the k3s release behind the mirror
 
 	root string // of the checkout
 	dir  string
@@ -71,17 +71,11 @@ func (r *Rig) serve(ctx context.Context) error {
 	if err := r.Lab.EnsureNetwork(ctx); err != nil {
 		return err
 	}
-	downloads := filepath.Join(r.dir, "mirror", "download")
-	if err := os.MkdirAll(downloads, 0o755); err != nil {
-		return fmt.Errorf("cannot make the mirror: %w", err)
-	}
-	link := filepath.Join(downloads, K3sVersion)
-	_ = os.Remove(link) // of an earlier run
-	if err := os.Symlink(r.Release, link); err != nil {
+	if err := r.layMirror(); err != nil {
 		return fmt.Errorf("cannot make the mirror: %w", err)
 	}
 	var err error
-	if r.Mirror, err = lab.Serve(ctx, lab.HostAddress+":0", filepath.Dir(downloads)); err != nil {
+	if r.Mirror, err = lab.Serve(ctx, lab.HostAddress+":0", r.mirror()); err != nil {
 		return err
 	}
 	if r.Dist, err = lab.Serve(ctx, lab.HostAddress+":0", filepath.Join(r.root, Dist)); err != nil {
