@@ -137,7 +137,7 @@ func TestFailures(t *testing.T) {
 	token(t, w.Gateway, m)
 	install := w.install("failing", "-o", "json")
 	slow := func(rate int64) {
-		w.Mirror.Inject(lab.Fault{Pattern: "/download/" + rig.K3sVersion + "/k3s*", Rate: rate})
+		w.Mirror.Inject(lab.Fault{Pattern: rig.K3sPath + "/k3s*", Rate: rate})
 	}
 	during := func(step, script string) func(wire.Event) {
 		return func(e wire.Event) {
