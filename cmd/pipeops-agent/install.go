@@ -11,6 +11,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/config"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
@@ -21,6 +22,7 @@ import (
 func newInstall(g *globals) *cobra.Command {
 	var s settings
 	var tokenFile string
+	var dry dryRun
 	command := &cobra.Command{
 		Use:   "install",
 		Short: "Make this machine a Kubernetes server and join it to a gateway",
@@ -29,15 +31,29 @@ where it was; stopped with Ctrl-C, it goes on when it is run again. Run on a mac
 nothing.
 
 The join token is read from --token-file, PIPEOPS_TOKEN_FILE, the systemd credential pipeops-token, or PIPEOPS_TOKEN.
-Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>.
+Every other setting may also stand in /etc/pipeops-agent/config.yaml or in the environment as PIPEOPS_<NAME>. The file keeps
+what an install was told: a later one goes on with it, and a flag changes one setting. --tls-san +NAME adds to the list, a list
+without + takes its place, and an empty value such as --tls-san "" takes a setting back to its default. What changes, and what is
+started anew for it, is told before anything is done; --dry-run tells it and does nothing.
+
+Package managers are waited for if the plan needs one, and cloud-init if it has not ended (not when cloud-init itself runs the
+install), at most --wait; --wait 0 waits for nobody, not for cloud-init either. Another pipeops-agent is waited for only if --wait
+is given. Exit code 75 if somebody is still busy then.
 
 Packages are installed, and a reboot is asked for, only if the machine cannot do without and you agree: on a terminal you
 are asked, elsewhere --consent says so. Exit code 13 if your consent is missing, 11 if the machine must be rebooted now:
 the install goes on by itself after it. --reboot has the machine rebooted as soon as that is needed.`,
 		Example: `  pipeops-agent install --gateway gateway.example.com:8443 --token-file token --cluster shop
+  pipeops-agent install --tls-san +api.example.com --dry-run
   pipeops-gateway token create | ssh root@machine pipeops-agent install --gateway gateway.example.com:8443 --token-file -`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
+			if dry.on {
+				return dry.run(g, command, &s)
+			}
+			if command.Flags().Changed("root") {
+				return reason.Newf(reason.Usage, "--root without --dry-run: an install changes the machine that it runs on")
+			}
 			o, err := s.install(g, command)
 			if err != nil {
 				return err
@@ -55,6 +71,8 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 	flags.StringVar(&s.Gateway, "gateway", "", "address of the gateway, HOST:PORT")
 	flags.StringVar(&s.Cluster, "cluster", "", "name of the cluster at the gateway (default the name of this machine)")
 	flags.BoolVar(&s.reboot, "reboot", false, "reboot as soon as the install needs it, and go on after it; needs --consent reboot")
+	flags.DurationVar(&s.wait, "wait", bootstrap.DefaultWait, "how long package managers, cloud-init and, if it is given, another pipeops-agent are waited for")
+	dry.register(command)
 	flags.StringVar(&tokenFile, "token-file", "", "file with the join token; - is standard input")
 	return command
 }
@@ -72,18 +90,33 @@ func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Option
 		return bootstrap.Options{}, reason.Newf(reason.Usage, "no gateway was given").
 			WithFix("give its address by --gateway HOST:PORT or PIPEOPS_GATEWAY")
 	}
-	if c.Cluster == "" {
-		if c.Cluster, err = clusterName(os.Hostname()); err != nil {
-			return bootstrap.Options{}, err
-		}
+	if err := nameCluster(&c); err != nil {
+		return bootstrap.Options{}, err
 	}
-	if !wire.ValidName(c.Cluster) {
-		return bootstrap.Options{}, reason.Newf(reason.Usage, "the cluster name %q is not lower-case letters, digits and '-', at most 40", c.Cluster).
-			WithFix("choose another one with --cluster")
+	if s.wait < 0 {
+		return bootstrap.Options{}, reason.Newf(reason.Usage, "--wait %s: a time before now", s.wait)
 	}
 	o, err := s.options(g, c)
 	o.Host = host.Live()
+	o.Wait = s.wait
+	if command.Flags().Changed("wait") {
+		o.WaitLock = s.wait
+	}
 	return o, err
+}
+
+// nameCluster names the cluster if nobody has, and checks its name.
+func nameCluster(c *config.Config) (err error) {
+	if c.Cluster == "" {
+		if c.Cluster, err = clusterName(os.Hostname()); err != nil {
+			return err
+		}
+	}
+	if !wire.ValidName(c.Cluster) {
+		return reason.Newf(reason.Usage, "the cluster name %q is not lower-case letters, digits and '-', at most 40", c.Cluster).
+			WithFix("choose another one with --cluster")
+	}
+	return nil
 }
 
 // clusterName is the name of the machine without its domain.

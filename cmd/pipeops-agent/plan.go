@@ -52,21 +52,7 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			if err != nil {
 				return err
 			}
-			out := command.OutOrStdout()
-			err = g.Print(out, plan, func(w io.Writer) error {
-				p := console.PageFor(w, os.Getenv)
-				p.All = all
-				showPlan(p, plan)
-				_, err := p.WriteTo(w)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			if g.JSON() || console.IsTerminal(out) { // both say what there is to say
-				return cli.Told(plan.Decision.Err())
-			}
-			return plan.Decision.Err()
+			return printPlan(g, command, plan, all, plan.Decision.Err())
 		},
 	}
 	s.register(command)
@@ -75,4 +61,23 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 	flags.BoolVarP(&all, "verbose", "v", false, "leave nothing out, and list the steps")
 	registerExplain(command, &code)
 	return command
+}
+
+// printPlan prints a plan, and returns refusal, which is told already where the plan itself tells it.
+func printPlan(g *globals, command *cobra.Command, plan bootstrap.Plan, all bool, refusal error) error {
+	out := command.OutOrStdout()
+	err := g.Print(out, plan, func(w io.Writer) error {
+		p := console.PageFor(w, os.Getenv)
+		p.All = all
+		showPlan(p, plan)
+		_, err := p.WriteTo(w)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if g.JSON() || console.IsTerminal(out) { // both say what there is to say
+		return cli.Told(refusal)
+	}
+	return refusal
 }

@@ -24,6 +24,7 @@ func showPlan(p *console.Page, plan bootstrap.Plan) {
 	d.ShowChoice(p)
 	if d.Chosen != "" && !plan.Unavailable {
 		p.Blank()
+		showSettings(p, plan)
 		showChanges(p, plan)
 	}
 	if plan.Unavailable {
@@ -37,8 +38,15 @@ func showPlan(p *console.Page, plan bootstrap.Plan) {
 	}
 	d.ShowElsewhere(p)
 	d.ShowWarnings(p)
-	if p.All {
+	if p.All || plan.DryRun {
 		showSteps(p, plan.Steps)
+	}
+	if plan.DryRun {
+		p.Blank()
+		if plan.WithoutRoot {
+			planRow(p, "Without root", "this is what root would see, as far as others may look", console.Yellow)
+		}
+		planRow(p, "Dry run", "nothing was changed", console.Green)
 	}
 }
 
@@ -157,13 +165,39 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 	}
 }
 
-func showSteps(p *console.Page, steps []bootstrap.PlannedStep) {
-	for i, s := range steps {
-		label := ""
-		if i == 0 {
-			p.Blank()
-			label = "Steps"
+// showSettings shows what becomes of the settings of the last install.
+func showSettings(p *console.Page, plan bootstrap.Plan) {
+	if plan.SettingsHidden {
+		planRow(p, "Settings of", "the last install are not in this plan: root can read them", console.Yellow)
+	}
+	label := "Difference"
+	for _, c := range plan.Settings {
+		text := c.String()
+		if c.Restarts != "" {
+			text += " (starts " + c.Restarts + " anew)"
 		}
-		planRow(p, label, fmt.Sprintf("%-16s %s", s.ID, s.Title), "")
+		planRow(p, label, text, console.Yellow)
+		label = ""
+	}
+}
+
+func showSteps(p *console.Page, steps []bootstrap.PlannedStep) {
+	label := "Steps"
+	for _, s := range steps {
+		if label != "" {
+			p.Blank()
+		}
+		text := fmt.Sprintf("%-16s ", s.ID)
+		style := console.Style("")
+		if s.State != "" {
+			text += fmt.Sprintf("%-15s ", s.State)
+			style = map[string]console.Style{bootstrap.IsUnchanged: console.Dim, bootstrap.StateUnknown: console.Yellow}[s.State]
+		}
+		text += s.Title
+		if s.Note != "" {
+			text += " (" + s.Note + ")"
+		}
+		planRow(p, label, text, style)
+		label = ""
 	}
 }

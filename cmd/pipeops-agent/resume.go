@@ -145,7 +145,12 @@ func (k kept) options(g *globals) (bootstrap.Options, error) {
 	}
 	g.config, g.socket = k.File, k.Socket
 	s := settings{adopt: k.Adopt, reboot: k.Reboot}
+	var err error
+	if s.stored, err = g.stored(); err != nil {
+		return bootstrap.Options{}, err
+	}
 	o, err := s.options(g, k.Config)
+	o.Wait = bootstrap.DefaultWait
 	o.Host = host.Live()
 	o.Token = func() (wire.Token, error) {
 		return wire.Token{}, reason.Newf(reason.IdentityMissing, "the machine was enrolled when the install began, and is so no more")

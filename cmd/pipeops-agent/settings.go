@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,9 @@ type settings struct {
 	config.Config
 	adopt  bool
 	reboot bool // by install itself, where it is needed
+	wait   time.Duration
+
+	stored stored // what earlier installs have left
 }
 
 func (s *settings) register(command *cobra.Command) {
@@ -37,20 +41,22 @@ func (s *settings) register(command *cobra.Command) {
 	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
 	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
 	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
-	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted (default "+strings.Join(defaultDisable(), ",")+")")
-	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server")
+	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted, all of them, or +PART to add one (default "+strings.Join(defaultDisable(), ",")+")")
+	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server, all of them, or +NAME to add one")
 	flags.StringSliceVar(&s.Consent, "consent", nil, "changes that may be made to this machine if it needs them: "+strings.Join(consentNames(), ", "))
 	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
 	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
 	_ = command.RegisterFlagCompletionFunc("consent", cobra.FixedCompletions(consentNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-// resolve lays the flags that were given over the environment and the file.
+// resolve lays the flags that were given over the environment, and that over what is stored. A flag with an empty value takes
+// a setting back to its default.
 func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, error) {
-	c, err := g.load(os.Getenv)
-	if err != nil {
-		return c, err
+	var err error
+	if s.stored, err = g.stored(); err != nil {
+		return config.Config{}, err
 	}
+	c := s.stored.wish.Environ(os.Getenv)
 	given := command.Flags().Changed
 	for name, field := range map[string][2]*string{
 		"gateway":     {&s.Gateway, &c.Gateway},
@@ -67,13 +73,24 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		}
 	}
 	if given("disable") {
-		c.Disable = s.Disable
+		held := c.Disable
+		if held == nil {
+			held = defaultDisable()
+		}
+		if c.Disable, err = mergeList("disable", held, s.Disable); err != nil {
+			return c, err
+		}
 	}
 	if given("tls-san") {
-		c.TLSSAN = s.TLSSAN
+		if c.TLSSAN, err = mergeList("tls-san", c.TLSSAN, s.TLSSAN); err != nil {
+			return c, err
+		}
 	}
 	if given("consent") {
 		c.Consent = append([]string{}, s.Consent...)
+	}
+	if given("adopt") {
+		c.Adopt = &s.adopt
 	}
 	return c, nil
 }
@@ -165,21 +182,23 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Gateway: c.Gateway,
 		Cluster: c.Cluster,
 		Request: distro.Request{
-			Distro: c.Distro, Adopt: s.adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
+			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
 		},
 		Install: in,
 		Config: func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error) {
-			kept := c
-			kept.Distro, kept.Kubeconfig, kept.Consent = distribution, kubeconfig, costNames(consent)
-			return kept.Encode()
+			return s.stored.encode(keptConfig(c, distribution, kubeconfig, consent))
 		},
-		Remember:   func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent, os.Getenv) },
-		ConfigPath: g.config,
-		StateDir:   g.state,
-		Socket:     g.socket,
-		Program:    program,
-		Version:    version.String(),
+		Settings: func(distribution, kubeconfig string, consent []reason.Cost) (before, after []bootstrap.Setting) {
+			return s.stored.before(), listSettings(keptConfig(c, distribution, kubeconfig, consent))
+		},
+		Remember:       func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent, os.Getenv) },
+		SettingsHidden: s.stored.hidden,
+		ConfigPath:     g.config,
+		StateDir:       g.state,
+		Socket:         g.socket,
+		Program:        program,
+		Version:        version.String(),
 	}, nil
 }
 

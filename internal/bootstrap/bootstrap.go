@@ -18,7 +18,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
-	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -34,6 +33,9 @@ type Options struct {
 	Config func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error)
 	// Remember encodes what a later run needs to go on by itself, with what was agreed to; nil: nothing goes on by itself.
 	Remember func(consent []reason.Cost) (json.RawMessage, error)
+	// Settings returns the settings of the last install and those of this one, so that the difference can be shown; no
+	// settings before mean that there was no install. nil: nothing is compared.
+	Settings func(distribution, kubeconfig string, consent []reason.Cost) (before, after []Setting)
 	// Agree asks the user for consent to what these remedies cost; nil means that nobody can be asked.
 	Agree func(context.Context, []distro.Remedy) (bool, error)
 
@@ -43,11 +45,17 @@ type Options struct {
 	Program    string // path of this binary
 	Version    string
 
+	SettingsHidden bool // those of the last install could not be read, and are not among these
+
+	Wait     time.Duration // how long package managers and cloud-init are waited for; see [DefaultWait]
+	WaitLock time.Duration // the same for another pipeops-agent
+
 	Host   *host.System
 	Events func(wire.Event)
 	Log    *slog.Logger
 
-	alone bool // it was started by the unit that resumes
+	alone  bool // it was started by the unit that resumes
+	asRoot bool // the plan is made as if root asked for it
 }
 
 // Plan is what an install would do.
@@ -56,7 +64,12 @@ type Plan struct {
 	Decision distro.Decision `json:"decision"`
 	Steps    []PlannedStep   `json:"steps"`
 
-	Unavailable bool `json:"unavailable,omitempty"` // this version cannot install what was chosen
+	DryRun      bool            `json:"dry_run,omitempty"`
+	WithoutRoot bool            `json:"without_root,omitempty"` // of a dry run: it is the plan of root's, as far as others see the machine
+	Unavailable bool            `json:"unavailable,omitempty"`  // this version cannot install what was chosen
+	Settings    []SettingChange `json:"settings,omitempty"`     // that differ from those of the last install
+
+	SettingsHidden bool `json:"settings_hidden,omitempty"` // the settings of the last install are for root's eyes, and not in this plan
 }
 
 // PlannedStep is a step as people and programs see it before it is run.
@@ -66,38 +79,52 @@ type PlannedStep struct {
 	Changes []string `json:"changes"`
 	Bytes   int64    `json:"bytes,omitempty"` // to download
 	About   bool     `json:"about,omitempty"` // bytes is a guess
+
+	State string `json:"state,omitempty"` // of a dry run: see [WouldRun]
+	Note  string `json:"note,omitempty"`  // why it is unknown
 }
 
 // MakePlan looks at the machine, decides, and lists the steps. It changes and tries nothing: trials are
 // results that are known already, such as those of a captured machine; nil means none.
 func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
+	p, _, err := o.plan(ctx, trials, func(host.Facts) distro.Units { return nil })
+	return p, err
+}
+
+// plan returns a plan and its steps, which can be run, or asked whether they are done, only with units.
+func (o *Options) plan(ctx context.Context, trials trial.Results, units func(host.Facts) distro.Units) (Plan, []plan.Step, error) {
 	o.Host.DataDir = o.Request.DataDir
-	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}}
+	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}, SettingsHidden: o.SettingsHidden}
+	if o.asRoot {
+		p.Facts = asRoot(p.Facts)
+	}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
-		return p, nil
+		return p, nil, nil
 	}
 	if available(p.Decision) != nil {
 		p.Unavailable = true
-		return p, nil
+		return p, nil, nil
 	}
+	p.Settings = o.difference(p.Decision)
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
-	steps, err := o.changes(p.Decision, nil)
+	steps, err := o.changes(p.Decision, units(p.Facts))
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
-	for _, s := range append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...) {
+	steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...)
+	for _, s := range steps {
 		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About})
 	}
-	return p, nil
+	return p, steps, nil
 }
 
 // Install makes the machine what the options say, or goes on where an earlier call was stopped; what goes on by itself
 // yields to it. It returns how many steps changed something.
 func Install(ctx context.Context, o Options) (changed int, err error) {
-	store, took, err := o.takeOver(ctx)
+	store, took, err := o.open(ctx)
 	if err != nil {
-		return 0, err
+		return 0, named(err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	guard := newGuard(store, o.StateDir, installCommand)
@@ -109,60 +136,22 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 func (o Options) install(ctx context.Context, guard *Guard) (changed int, err error) {
 	began := time.Now()
 	o.protect(guard)
-	var report *tunnel.Reporter
+	story := &story{show: o.Events, log: o.Log}
+	o.Events = story.tell
 	defer func() {
-		err = guard.End(ctx, err)
-		if report != nil {
-			o.closeReport(ctx, report, err)
-		}
+		err = guard.End(ctx, named(err))
+		story.close(ctx, err)
 	}()
-	store := guard.Store
-	var id *identity.Identity
-	var told []wire.Event // what came before there was anybody to tell
-	show := o.Events
-	o.Events = func(e wire.Event) { show(e); told = append(told, e) }
-	connected := func() error {
-		if report != nil {
-			return nil
-		}
-		if id, err = o.enroll(ctx); err != nil {
-			return err
-		}
-		report = tunnel.NewReporter(id, o.Log)
-		for _, e := range told {
-			report.Send(e)
-		}
-		o.Events = func(e wire.Event) { show(e); report.Send(e) }
-		return nil
-	}
 	if guard.Resumes() {
 		o.Events(guard.resumed())
 		if guard.alone { // it was enrolled before, and may be refused before it comes to that again
-			if err := connected(); err != nil {
+			if _, err := o.enrolled(ctx, story); err != nil {
 				return 0, err
 			}
 		}
 	}
-
-	o.Host.DataDir = o.Request.DataDir
-	facts := host.Collect(ctx, o.Host)
-	if err := seenEnough(facts); err != nil {
-		return 0, err
-	}
-	o.Events(event("facts", facts.Summary(), facts.Report()))
-	trials, err := trial.Run(ctx, trial.Env{})
+	facts, decision, err := o.judge(ctx)
 	if err != nil {
-		return 0, reason.New(reason.HostUnseen, "a trial was not undone in time", err)
-	}
-	decision, err := o.decide(ctx, facts, trials)
-	if err != nil {
-		return 0, err
-	}
-	o.Events(event("decision", decision.Text(), decision))
-	if err := Refusal(decision); err != nil {
-		return 0, err
-	}
-	if err := available(decision); err != nil {
 		return 0, err
 	}
 	o.Install.OpenRC = distro.OpenRC(facts)
@@ -172,20 +161,31 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	}
 	defer closeUnits()
 	o.Install.Units = units
-	store.Undo = o.Install.Undo()
+	o.Install.FreePackages = func(ctx context.Context) error { return o.freePackages(ctx) }
+	guard.Store.Undo = o.Install.Undo()
 	changes, err := o.changes(decision, units)
 	if err != nil {
 		return 0, err
 	}
-	if err := connected(); err != nil {
+	config, err := o.Config(decision.Chosen, decision.Kubeconfig, o.Request.Consent)
+	if err != nil {
+		return 0, err
+	}
+	id, err := o.enrolled(ctx, story)
+	if err != nil {
 		return 0, err
 	}
 	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
-
-	runner := &plan.Runner{Store: store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) },
+	if err := o.want(config); err != nil {
+		return 0, err
+	}
+	runner := &plan.Runner{Store: guard.Store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) },
 		Begin: func() error { return guard.Begin(ctx) }}
 	result, err := runner.Run(ctx, plan.Plan{Name: installCommand, Steps: changes})
 	changed = len(result.Changed)
+	if err == nil {
+		err = o.settle(config)
+	}
 	if err != nil {
 		return changed, err
 	}
@@ -207,24 +207,13 @@ func summary(changed int, d distro.Decision, id *identity.Identity) string {
 		"Next, here: pipeops-agent status; at the gateway: pipeops-gateway kubeconfig %s", d.Chosen, id.Gateway(), id.Cluster(), id.Cluster())
 }
 
-// farewell is how long the end of an install waits for the gateway to hear of it.
-const farewell = 5 * time.Second
-
-// closeReport sends the end of the story to the gateway.
-func (o Options) closeReport(ctx context.Context, report *tunnel.Reporter, err error) {
-	if err != nil {
-		failed := event("error", err.Error(), nil)
-		var known *reason.Error
-		if errors.As(err, &known) {
-			failed.Code = string(known.Code)
-		}
-		report.Send(failed)
+// enrolled returns the identity of this machine, and lets the gateway hear the story from now on.
+func (o Options) enrolled(ctx context.Context, s *story) (*identity.Identity, error) {
+	id, err := o.enroll(ctx)
+	if err == nil {
+		s.reportTo(id)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	if err := report.Close(ctx); err != nil {
-		o.Log.Warn("the gateway did not hear the end of the install", "err", err)
-	}
+	return id, err
 }
 
 // enroll returns the identity of this machine, and gets one with the token if there is none yet.
@@ -283,7 +272,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	if err != nil {
 		return nil, err
 	}
-	agent, err := o.agentSteps(in, config)
+	agent, err := o.agentSteps(in, config, d)
 	if err != nil {
 		return nil, err
 	}

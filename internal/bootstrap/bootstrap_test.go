@@ -3,6 +3,8 @@ package bootstrap
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -140,5 +142,24 @@ func TestPlanUnderOpenRC(t *testing.T) {
 	}
 	if all := strings.Join(changes, "\n"); strings.Contains(all, "systemd") {
 		t.Errorf("the plan speaks of systemd:\n%s", all)
+	}
+}
+
+// TestClockThreeYearsOff: whichever of the two clocks is wrong, nobody is enrolled, the error is one and says what the clocks say,
+// and the token is still good afterwards.
+func TestClockThreeYearsOff(t *testing.T) {
+	for _, years := range []int{-3, 3} {
+		gateway := gatewaytest.StartAt(t, func() time.Time { return time.Now().AddDate(years, 0, 0) })
+		o := options(t, "debian12-vm")
+		o.Gateway = gateway.Address
+		o.Token = func() (wire.Token, error) { return gateway.Token(""), nil }
+		_, err := o.enroll(t.Context())
+		var known *reason.Error
+		if !errors.As(err, &known) || known.Code != reason.GatewayUntrusted || !strings.Contains(known.Error(), "clock") || !strings.Contains(known.Fix, "clock") {
+			t.Errorf("%d years: %v", years, err)
+		}
+		if _, err := os.Stat(filepath.Join(o.StateDir, "identity", "identity.json")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%d years: an identity is there: %v", years, err)
+		}
 	}
 }

@@ -113,14 +113,18 @@ func (o Options) connectedStep() plan.Step {
 		Prove: func(ctx context.Context) error {
 			tick := time.NewTicker(100 * time.Millisecond)
 			defer tick.Stop()
+			var last error
 			for {
 				err := o.tunnelUp(ctx)
 				if err == nil {
 					return nil
 				}
+				if last == nil || ctx.Err() == nil { // the one that the end of the time has cut says only that
+					last = err
+				}
 				select {
 				case <-ctx.Done():
-					return err
+					return last
 				case <-tick.C:
 				}
 			}

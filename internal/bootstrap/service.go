@@ -6,19 +6,21 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 )
 
-// agentSteps write the agent's configuration and start its service.
-func (o Options) agentSteps(in distro.Install, content []byte) ([]plan.Step, error) {
+// agentSteps write the agent's configuration and start its service, which is started anew only for what the running agent
+// reads of it: a setting of k3s is none of its business.
+func (o Options) agentSteps(in distro.Install, content []byte, d distro.Decision) ([]plan.Step, error) {
 	config := plan.Step{
 		ID:      "agent-config",
 		Title:   "Configure the agent",
 		Changes: []string{o.ConfigPath},
 		Done: func(context.Context) (bool, error) {
-			held, err := os.ReadFile(o.ConfigPath)
+			held, err := os.ReadFile(filepath.Join(in.Root, o.ConfigPath))
 			if errors.Is(err, fs.ErrNotExist) {
 				return false, nil
 			}
@@ -26,7 +28,7 @@ func (o Options) agentSteps(in distro.Install, content []byte) ([]plan.Step, err
 		},
 		Do: func(_ context.Context, r *plan.Recorder) error { return r.WriteFile(o.ConfigPath, 0o600, content) },
 	}
-	service, err := distro.AgentService(in, o.Program, string(content))
+	service, err := distro.AgentService(in, o.Program, d.Chosen, d.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}

@@ -29,15 +29,16 @@ type Config struct {
 	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
 	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
 	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
-	Disable    []string `json:"disable,omitempty"`     // parts of k3s that are not wanted
+	Disable    []string `json:"disable,omitzero"`      // parts of k3s that are not wanted; an empty list is kept: nil means the default
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
-	Consent    []string `json:"consent,omitempty"`     // costs of changes that the user agrees to: package, reboot
+	Consent    []string `json:"consent,omitzero"`      // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
+	Adopt      *bool    `json:"adopt,omitempty"`       // whether a cluster that is already here may be taken over; nil means yes
 }
 
 // maxFile bounds what is read; a real file has a few hundred bytes.
 const maxFile = 1 << 20
 
-// Load reads the file. A file that does not exist is an empty one. Unknown keys are errors: they are typing mistakes.
+// Load reads the file. A file that does not exist is an empty one.
 func Load(path string) (Config, error) {
 	var c Config
 	info, err := os.Stat(path)
@@ -54,14 +55,25 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	if err := yaml.UnmarshalStrict(content, &c); err != nil {
+	if c, err = Decode(content); err != nil {
 		return c, fmt.Errorf("cannot read the configuration %s: %w", path, err)
 	}
 	return c, nil
 }
 
+// Decode reads the content of the file. Unknown keys are errors: they are typing mistakes.
+func Decode(content []byte) (Config, error) {
+	var c Config
+	if len(content) > maxFile {
+		return c, fmt.Errorf("%d bytes, at most %d are allowed", len(content), maxFile)
+	}
+	err := yaml.UnmarshalStrict(content, &c)
+	return c, err
+}
+
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
+// PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas PIPEOPS_DISABLE,
+// PIPEOPS_TLS_SAN and PIPEOPS_CONSENT. An empty variable is as none.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
 		"PIPEOPS_GATEWAY":     &c.Gateway,
@@ -71,16 +83,20 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_K3S_VERSION": &c.K3sVersion,
 		"PIPEOPS_TRUST":       &c.Trust,
 		"PIPEOPS_DATA_DIR":    &c.DataDir,
+		"PIPEOPS_KUBECONFIG":  &c.Kubeconfig,
 	} {
 		if value := getenv(name); value != "" {
 			*field = value
 		}
 	}
-	if value := getenv("PIPEOPS_DISABLE"); value != "" {
-		c.Disable = strings.Split(value, ",")
-	}
-	if value := getenv("PIPEOPS_CONSENT"); value != "" {
-		c.Consent = strings.Split(value, ",")
+	for name, field := range map[string]*[]string{
+		"PIPEOPS_DISABLE": &c.Disable,
+		"PIPEOPS_TLS_SAN": &c.TLSSAN,
+		"PIPEOPS_CONSENT": &c.Consent,
+	} {
+		if value := getenv(name); value != "" {
+			*field = strings.Split(value, ",")
+		}
 	}
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestFileThenEnvironment(t *testing.T) {
@@ -25,7 +26,8 @@ func TestFileThenEnvironment(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("after a round trip:", diff)
 	}
-	env := map[string]string{"PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb", "PIPEOPS_CONSENT": "package,reboot", "PIPEOPS_DATA_DIR": "/data/k3s"}
+	env := map[string]string{"PIPEOPS_TLS_SAN": "api.example.com", "PIPEOPS_CLUSTER": "two", "PIPEOPS_DISABLE": "traefik,servicelb", "PIPEOPS_CONSENT": "package,reboot", "PIPEOPS_DATA_DIR": "/data/k3s"}
+	want.TLSSAN = []string{"api.example.com"}
 	want.Cluster, want.Disable, want.Consent, want.DataDir = "two", []string{"traefik", "servicelb"}, []string{"package", "reboot"}, "/data/k3s"
 	if diff := cmp.Diff(want, got.Environ(func(name string) string { return env[name] })); diff != "" {
 		t.Error("with the environment:", diff)
@@ -54,4 +56,45 @@ func TestLoadBadFiles(t *testing.T) {
 	if _, err := Load(dir); err == nil {
 		t.Error("a folder: no error")
 	}
+}
+
+// TestEmptyListsAreKept: that nothing is left out of k3s is a wish, too, and must not become the default at the next run.
+func TestEmptyListsAreKept(t *testing.T) {
+	no := false
+	for _, want := range []Config{{}, {Disable: []string{}, Consent: []string{}, Adopt: &no}} {
+		content, err := want.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// FuzzDecode: the file may be anybody's; what is read of it is written again as the same.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte("gateway: gw:8443\ndisable: []\ntls_san: [a, b]\n"))
+	f.Add([]byte("adopt: false\nconsent: [package]\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		c, err := Decode(content)
+		if err != nil {
+			return
+		}
+		again, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(again)
+		if err != nil {
+			t.Fatalf("%v: %q", err, again)
+		}
+		if diff := cmp.Diff(c, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
+		}
+	})
 }

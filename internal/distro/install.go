@@ -40,6 +40,8 @@ type Install struct {
 	LastWords func(ctx context.Context, name string) string
 	// Look looks at the machine as it is now, for a diagnosis; nil means that nothing is known of it.
 	Look func(ctx context.Context) host.Facts
+	// FreePackages waits until nobody else uses the package manager; nil means that its own patience must do.
+	FreePackages func(ctx context.Context) error
 	// Run runs a program to its end and returns its output; nil means command.Run.
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }

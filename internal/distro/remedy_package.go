@@ -143,6 +143,11 @@ func (k *k3sInstall) installPackages(ctx context.Context, rec *plan.Recorder) er
 	if err != nil || len(missing) == 0 {
 		return err
 	}
+	if k.FreePackages != nil {
+		if err := k.FreePackages(ctx); err != nil {
+			return err
+		}
+	}
 	var before []string
 	if !m.snapshot {
 		if before, err = k.installed(ctx, m); err != nil {

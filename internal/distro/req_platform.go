@@ -245,10 +245,10 @@ func packagesBusy() Requirement {
 	return Requirement{Name: "packages-busy", Code: reason.HostPackagesBusy, Advice: true, Judge: func(c Case) Finding {
 		p := c.Facts.Packages
 		switch {
-		case p.Busy.Value && p.BusyBy != "":
-			return unmet(p.BusyBy+" holds the lock of "+p.Manager, "")
 		case p.Busy.Value:
-			return unmet("somebody holds the lock of "+p.Manager, "")
+			return unmet(p.Holder()+" holds the lock of "+p.Manager, "")
+		case p.CloudInit == "running" && p.UnderCloudInit.Value: // it waits for us
+			return met()
 		case p.CloudInit == "running":
 			return unmet("cloud-init is still at work", "")
 		case !p.Busy.OK && p.CloudInit == "":

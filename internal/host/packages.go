@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 )
 
 // Packages is how software is installed, and whether somebody is doing it now.
@@ -14,24 +15,37 @@ type Packages struct {
 	Busy      Known[bool] `json:"busy"`       // whether a lock of it is held
 	BusyBy    string      `json:"busy_by"`    // name of the holder; "" is unknown
 	CloudInit string      `json:"cloud_init"` // "running", "done", "error", "disabled", "absent"; "" is unknown
+
+	BusyPID        int         `json:"busy_pid,omitzero"`         // process id of the holder; 0 is unknown
+	UnderCloudInit Known[bool] `json:"under_cloud_init,omitzero"` // whether cloud-init has started this process
 }
 
 func packagesProbe() Probe {
 	return Probe{Name: "packages", Run: func(ctx context.Context, s *System) (Part, error) {
-		p := s.Snapshot().Packages
-		o, _ := readOS(s) // its own probe tells of the error
-		if p.Manager == "" {
-			p.Manager = readManager(s, o)
-		}
-		if p.CloudInit == "" {
-			p.CloudInit = readCloudInit(s)
-		}
-		var err error
-		if s.Live() {
-			p.Busy, p.BusyBy, err = readBusy(ctx, s, p.Manager)
-		}
+		p, err := ReadPackages(ctx, s)
 		return func(f *Facts) { f.Packages = p }, err
 	}}
+}
+
+// ReadPackages reads this fact alone, so that an install can wait until nobody else changes the machine.
+func ReadPackages(ctx context.Context, s *System) (Packages, error) {
+	p := s.Snapshot().Packages
+	o, _ := readOS(s) // its own probe tells of the error
+	if p.Manager == "" {
+		p.Manager = readManager(s, o)
+	}
+	if p.CloudInit == "" {
+		p.CloudInit = readCloudInit(s)
+	}
+	if !s.Live() {
+		return p, nil
+	}
+	if p.CloudInit == "running" {
+		p.UnderCloudInit = Is(underCloudInit(s.ReadFile, "self"))
+	}
+	var err error
+	p.Busy, p.BusyBy, p.BusyPID, err = readBusy(ctx, s, p.Manager)
+	return p, err
 }
 
 // manager is a package manager: the program that must be there, and the families whose own it is.
@@ -97,20 +111,20 @@ func readManager(s *System, o OS) string {
 
 // readBusy looks who holds a lock of the package manager. It does not try to take one: for that moment it would itself
 // be in the way.
-func readBusy(ctx context.Context, s *System, name string) (Known[bool], string, error) {
+func readBusy(ctx context.Context, s *System, name string) (busy Known[bool], by string, pid int, err error) {
 	i := slices.IndexFunc(managers(), func(m manager) bool { return m.name == name })
 	if i < 0 {
-		return Known[bool]{}, "", nil
+		return Known[bool]{}, "", 0, nil
 	}
 	m := managers()[i]
 	if name == "pacman" { // its lock is that the file is there
-		return s.Exists("/var/lib/pacman/db.lck"), "", nil
+		return s.Exists("/var/lib/pacman/db.lck"), "", 0, nil
 	}
 	for _, path := range m.pids {
 		if pid := s.number(path); pid.OK && pid.Value > 0 && pid.Value <= 1<<22 {
 			// whoever was killed leaves the file behind, and another may have its number now
 			if by := commOf(int(pid.Value)); isInstaller(by) {
-				return Is(true), by, nil
+				return Is(true), by, int(pid.Value), nil
 			}
 		}
 	}
@@ -118,24 +132,24 @@ func readBusy(ctx context.Context, s *System, name string) (Known[bool], string,
 }
 
 // lockHolder names who holds a lock on one of the files of this machine.
-func lockHolder(ctx context.Context, s *System, paths []string) (Known[bool], string, error) {
+func lockHolder(ctx context.Context, s *System, paths []string) (held Known[bool], by string, pid int, err error) {
 	b, err := s.ReadFile("/proc/locks")
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // a kernel that does not tell
-		return Known[bool]{}, "", nil
+		return Known[bool]{}, "", 0, nil
 	case err != nil:
-		return Known[bool]{}, "", fmt.Errorf("cannot read who holds locks: %w", err)
+		return Known[bool]{}, "", 0, fmt.Errorf("cannot read who holds locks: %w", err)
 	}
-	held, sure := ParseLocks(b), true
+	locks, sure := ParseLocks(b), true
 	for _, path := range paths {
 		if ctx.Err() != nil {
-			return Known[bool]{}, "", fmt.Errorf("cannot find who holds locks: %w", ctx.Err())
+			return Known[bool]{}, "", 0, fmt.Errorf("cannot find who holds locks: %w", ctx.Err())
 		}
 		file, ok := liveInode(path)
 		if !ok {
 			continue
 		}
-		for _, l := range held {
+		for _, l := range locks {
 			if l.inode != file.inode {
 				continue
 			}
@@ -144,10 +158,22 @@ func lockHolder(ctx context.Context, s *System, paths []string) (Known[bool], st
 				holds = liveHolds(l.pid, path)
 			}
 			if holds.Value {
-				return holds, commOf(l.pid), nil
+				return holds, commOf(l.pid), max(l.pid, 0), nil
 			}
 			sure = sure && holds.OK
 		}
 	}
-	return Known[bool]{OK: sure}, "", nil
+	return Known[bool]{OK: sure}, "", 0, nil
+}
+
+// Holder names for people who holds the lock: "apt-get (process 812)".
+func (k Packages) Holder() string {
+	name := k.BusyBy
+	if name == "" {
+		name = "somebody"
+	}
+	if k.BusyPID > 0 {
+		name += " (process " + strconv.Itoa(k.BusyPID) + ")"
+	}
+	return name
 }

@@ -31,13 +31,13 @@ func TestLockHolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if held, by, err := lockHolder(t.Context(), Live(), []string{"/none", path}); held != Is(false) || by != "" || err != nil {
+		if held, by, pid, err := lockHolder(t.Context(), Live(), []string{"/none", path}); held != Is(false) || by != "" || pid != 0 || err != nil {
 			t.Errorf("%s: before: %v, %q, %v", name, held, by, err)
 		}
 		if err := take(f.Fd()); err != nil {
 			t.Fatal(err)
 		}
-		if held, by, err := lockHolder(t.Context(), Live(), []string{"/none", path}); held != Is(true) || by != self || err != nil {
+		if held, by, pid, err := lockHolder(t.Context(), Live(), []string{"/none", path}); held != Is(true) || by != self || pid != os.Getpid() || err != nil {
 			t.Errorf("%s: held: %v, %q, %v", name, held, by, err)
 		}
 	}

@@ -195,7 +195,7 @@ func All() []Entry {
 		{HostIPTables, ExitHostRefused, "the iptables of the machine cannot be relied on", "k3s is told to use the one that it brings (prefer-bundled-bin)", Here, CostNone},
 		{HostWSLIdle, ExitHostRefused, "WSL 2 stops when it is idle", "let it run: vmIdleTimeout=-1 under [wsl2] in %UserProfile%\\.wslconfig, and start it with Windows", OuterHost, CostOuterHost},
 		{HostPIDs, ExitHostRefused, "few processes are allowed", "raise the limit of processes of this machine on its host (for LXC lxc.cgroup2.pids.max, for Docker --pids-limit)", OuterHost, CostOuterHost},
-		{HostPackagesBusy, ExitBusy, "software is being installed on this machine", "wait for it to end: cloud-init status --wait, or see who holds the lock", Here, CostNone},
+		{HostPackagesBusy, ExitBusy, "software is being installed on this machine", "wait for it to end: cloud-init status --wait, or see who holds the lock; install waits as long as --wait says", Here, CostNone},
 		{HostEntropy, ExitHostRefused, "the kernel has no random numbers yet", "install haveged or rng-tools, or wait some minutes after the boot", Here, CostPackage},
 		{HostConntrack, ExitHostRefused, "the kernel's table of connections cannot be resized here", "kube-proxy is told to leave it alone", Here, CostNone},
 		{NetDNSLoop, ExitHostRefused, "pods cannot use the name servers of the machine", "name servers that pods can reach in /etc/resolv.conf", Here, CostNone},

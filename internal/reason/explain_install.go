@@ -22,7 +22,7 @@ func explainInstall(code Code) string {
 	case "NOT_RESUMED":
 		return "An install that was killed, or cut off by a reboot, is gone on with by pipeops-agent-resume.service. It has given up: the last attempts, which are counted over reboots, came no further than those before, or the note of what was to be done (resume.json in the agent's state folder) cannot be used. The journal of that unit and the log of the cluster say why."
 	case "BUSY":
-		return "Another install or uninstall, which somebody has started, holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended."
+		return "Another install or uninstall, which somebody has started, holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended. It is waited for only if --wait is given."
 	case "AGENT_NOT_RUNNING":
 		return "Nobody answers at the agent's local socket: its service is stopped or fails at its start. journalctl -u pipeops-agent says why."
 	}

@@ -22,11 +22,18 @@ func (s *Store) reverse(ctx context.Context, now func() time.Time, c Record, kee
 	if err != nil {
 		return Reversed{}, fmt.Errorf("cannot undo the change of %s: %w", c.Target, err)
 	}
+	done := Reversed{Record: c, Op: op, Left: left}
 	if err := s.Ledger.add(Record{Time: now(), Op: op, ID: c.ID}); err != nil {
-		return Reversed{}, err
+		return done, &behindError{err}
 	}
-	return Reversed{Record: c, Op: op, Left: left}, nil
+	return done, nil
 }
+
+// behindError tells that a change was undone and the ledger could not be told, on a full disk say.
+type behindError struct{ err error }
+
+func (e *behindError) Error() string { return e.err.Error() }
+func (e *behindError) Unwrap() error { return e.err }
 
 func (s *Store) reverseOne(ctx context.Context, c Record, keep func(path string) bool) (Op, []string, error) {
 	switch c.Kind {

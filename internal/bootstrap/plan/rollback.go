@@ -24,6 +24,10 @@ func (r *run) fail(ctx context.Context, s Step, start time.Time, cause error) er
 	}
 	for _, c := range r.Store.Ledger.open(r.Store.Journal, s.ID) {
 		reversed, undoErr := r.Store.reverse(ctx, r.now, c, nil)
+		if behind := (*behindError)(nil); errors.As(undoErr, &behind) { // the machine is as before: whoever looks at it next sees so
+			r.log.Warn("the ledger is behind", "step", s.ID, "target", c.Target, "err", behind.err)
+			undoErr = nil
+		}
 		err = errors.Join(err, undoErr)
 		for _, left := range reversed.Left {
 			r.log.Warn("left alone", "what", left, "step", s.ID)
