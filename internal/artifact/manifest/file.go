@@ -43,22 +43,32 @@ func EscapePath(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// check finds what cannot be a file of a release. No path leaves its folder or hides in it.
-func (f File) check() error {
+// rule is the form of a text of a file.
+type rule struct {
+	what string
+	text func(File) string
+	form *regexp.Regexp
+}
+
+// rules returns the forms of all texts. Compiling them takes a thousand times as long as matching them. No path leaves its
+// folder or hides in it.
+func rules() []rule {
 	word := regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)
-	for _, field := range []struct {
-		what, text string
-		form       *regexp.Regexp
-	}{
-		{"product", f.Product, word},
-		{"name", f.Name, word},
-		{"version", f.Version, regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$`)},
-		{"arch", f.Arch, regexp.MustCompile(`^([a-z0-9]{1,16})?$`)},
-		{"origin", f.Origin, regexp.MustCompile(`^https://[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?(:[0-9]{1,5})?$`)},
-		{"path", f.Path, regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+~@-]*(/[A-Za-z0-9_][A-Za-z0-9._+~@-]*)*$`)},
-	} {
-		if !field.form.MatchString(field.text) {
-			return fmt.Errorf("%.80q is no %s of a file", field.text, field.what)
+	return []rule{
+		{"product", func(f File) string { return f.Product }, word},
+		{"name", func(f File) string { return f.Name }, word},
+		{"version", func(f File) string { return f.Version }, regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$`)},
+		{"arch", func(f File) string { return f.Arch }, regexp.MustCompile(`^([a-z0-9]{1,16})?$`)},
+		{"origin", func(f File) string { return f.Origin }, regexp.MustCompile(`^https://[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?(:[0-9]{1,5})?$`)},
+		{"path", func(f File) string { return f.Path }, regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+~@-]*(/[A-Za-z0-9_][A-Za-z0-9._+~@-]*)*$`)},
+	}
+}
+
+// check finds what cannot be a file of a release.
+func (f File) check(rules []rule) error {
+	for _, r := range rules {
+		if text := r.text(f); !r.form.MatchString(text) {
+			return fmt.Errorf("%.80q is no %s of a file", text, r.what)
 		}
 	}
 	switch {

@@ -76,8 +76,9 @@ func (m Manifest) Check() error {
 		}
 	}
 	roles, paths, anyArch := map[[4]string]bool{}, map[string]bool{}, map[[4]string]bool{}
+	forms := rules()
 	for _, f := range m.Files {
-		if err := f.check(); err != nil {
+		if err := f.check(forms); err != nil {
 			return fmt.Errorf("cannot use the manifest: %w", err)
 		}
 		role, place := [4]string{f.Product, f.Version, f.Arch, f.Name}, f.Path // mirrors know no origin

@@ -230,6 +230,24 @@ func TestEveryByteFlipped(t *testing.T) {
 	}
 }
 
+func BenchmarkManifest(b *testing.B) {
+	m := sample()
+	for i := range maxFiles - len(m.Files) {
+		f := file("amd64")
+		f.Version, f.Path = fmt.Sprintf("v1.33.%d+k3s1", i+10), fmt.Sprintf("k3s-io/k3s/releases/download/v1.33.%d+k3s1/k3s", i+10)
+		m.Files = append(m.Files, f)
+	}
+	data := sealed(b, ManifestType, m, 1)
+	if len(data) > MaxEnvelope {
+		b.Fatalf("%d bytes", len(data))
+	}
+	for b.Loop() {
+		if _, err := verifier(key(1)).Manifest(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func isSpace(b byte) bool { return b == ' ' || b == '\n' || b == '\t' || b == '\r' }
 
 func TestManifestRules(t *testing.T) {
