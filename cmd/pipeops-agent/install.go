@@ -81,7 +81,7 @@ func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Option
 		return bootstrap.Options{}, reason.Newf(reason.Usage, "the cluster name %q is not lower-case letters, digits and '-', at most 40", c.Cluster).
 			WithFix("choose another one with --cluster")
 	}
-	o, err := s.options(g, c)
+	o, err := s.options(g, withCallersProxy(c, host.ProxyOfCaller()))
 	o.Host = host.Live()
 	return o, err
 }

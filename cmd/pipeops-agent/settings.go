@@ -151,9 +151,13 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, err
 	}
+	proxy, err := proxies(c)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	in := distro.Install{
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Manifests: manifests,
-		TLSNames: c.TLSSAN, Disable: c.Disable,
+		TLSNames: c.TLSSAN, Disable: c.Disable, Proxy: proxy,
 	}
 	if in.Version == "" {
 		in.Version = distro.K3sVersion

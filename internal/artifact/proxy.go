@@ -62,7 +62,7 @@ func parseProxy(text string) (*url.URL, error) {
 		text = "http://" + text
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || strings.ContainsAny(text, "'\"\\`$ \t") {
+	if err != nil || u.Hostname() == "" || strings.ContainsAny(text, "'\"\\` \t") {
 		return nil, errors.New("has no address such as http://user:password@proxy.example:3128 (special characters in the password as %XX)")
 	}
 	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {

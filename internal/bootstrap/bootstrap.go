@@ -82,6 +82,7 @@ func MakePlan(ctx context.Context, o Options, trials trial.Results) (Plan, error
 		return p, nil
 	}
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
+	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
 	steps, err := o.changes(p.Decision, nil)
 	if err != nil {
 		return p, err
@@ -166,6 +167,7 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 		return 0, err
 	}
 	o.Install.OpenRC = distro.OpenRC(facts)
+	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, facts, decision, o.Install.NodeName, o.Gateway)
 	units, closeUnits, err := connect(ctx, o.Install.OpenRC)
 	if err != nil {
 		return 0, err

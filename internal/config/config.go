@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 )
 
 // The places of the agent on a host.
@@ -19,7 +21,7 @@ const (
 	Socket   = "/run/pipeops-agent/agent.sock"
 )
 
-// Config is the content of the file. It holds no secret: the join token is never kept.
+// Config is the content of the file. The join token is never kept; the password of a proxy may be.
 type Config struct {
 	Gateway    string   `json:"gateway,omitempty"`     // host:port
 	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
@@ -32,6 +34,16 @@ type Config struct {
 	Disable    []string `json:"disable,omitempty"`     // parts of k3s that are not wanted
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
 	Consent    []string `json:"consent,omitempty"`     // costs of changes that the user agrees to: package, reboot
+	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
+}
+
+// Proxy is through what others are reached. Its addresses may hold passwords.
+type Proxy struct {
+	HTTP       string `json:"http,omitempty"`       // http://[user:password@]host:port
+	HTTPS      string `json:"https,omitempty"`      // likewise
+	NoProxy    string `json:"no_proxy,omitempty"`   // names, .domains, addresses and networks, separated by commas; what belongs to the cluster is added
+	Containerd *Proxy `json:"containerd,omitempty"` // of the images, if it is another one
+	Found      string `json:"found,omitempty"`      // where install has found it, if it was given in neither file nor environment
 }
 
 // maxFile bounds what is read; a real file has a few hundred bytes.
@@ -62,6 +74,8 @@ func Load(path string) (Config, error) {
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
 // PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
+// Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
+// NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
 		"PIPEOPS_GATEWAY":     &c.Gateway,
@@ -76,6 +90,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 			*field = value
 		}
 	}
+	c.Proxy = c.Proxy.environ(getenv)
 	if value := getenv("PIPEOPS_DISABLE"); value != "" {
 		c.Disable = strings.Split(value, ",")
 	}
@@ -83,6 +98,25 @@ func (c Config) Environ(getenv func(string) string) Config {
 		c.Consent = strings.Split(value, ",")
 	}
 	return c
+}
+
+// environ lays the proxies of the environment over p. One set of them counts as a whole.
+func (p Proxy) environ(getenv func(string) string) Proxy {
+	usual := artifact.ProxyFromEnvironment(getenv)
+	if own := getenv("PIPEOPS_PROXY"); own != "" {
+		usual.HTTP, usual.HTTPS = own, own
+	}
+	if usual.Set() {
+		p = Proxy{HTTP: usual.HTTP, HTTPS: usual.HTTPS, NoProxy: usual.NoProxy, Containerd: p.Containerd}
+	}
+	if own := getenv("PIPEOPS_NO_PROXY"); own != "" {
+		p.NoProxy = own
+	}
+	images := artifact.ProxyFromEnvironment(func(name string) string { return getenv("CONTAINERD_" + name) })
+	if images.Set() || images.NoProxy != "" {
+		p.Containerd = &Proxy{HTTP: images.HTTP, HTTPS: images.HTTPS, NoProxy: images.NoProxy}
+	}
+	return p
 }
 
 // Encode returns the content of the file for c.

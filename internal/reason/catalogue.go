@@ -206,7 +206,7 @@ func All() []Entry {
 		{NetWebPorts, ExitHostRefused, "a web server has the ports of the bundled ingress", "the bundled ingress is left out", Here, CostNone},
 		{NetIPv6Only, ExitHostRefused, "no IPv4 leads to the releases", "give a mirror that has IPv6 by --mirror", Mirror, CostNone},
 		{NetMTU, ExitHostRefused, "the network carries only small packets", "raise the MTU of the link, or let flannel use host-gw", Here, CostNone},
-		{NetProxy, ExitHostRefused, "a proxy is set, and not everything of the cluster goes past it", "add what is named to NO_PROXY", Here, CostNone},
+		{NetProxy, ExitHostRefused, "a proxy is set for packages only", "if downloads and images need it too, set it as PIPEOPS_PROXY or as proxy in config.yaml", Here, CostNone},
 		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
