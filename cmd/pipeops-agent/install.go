@@ -11,7 +11,6 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
-	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -101,14 +100,8 @@ func clusterName(hostname string, err error) (string, error) {
 }
 
 func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
-	view := console.Plain(command.OutOrStdout())
+	view := g.view(command.OutOrStdout())
 	file, isFile := command.OutOrStdout().(*os.File)
-	switch {
-	case g.JSON():
-		view = console.JSON(command.OutOrStdout())
-	case isFile && term.IsTerminal(int(file.Fd())) && !g.debug:
-		view = console.Terminal(command.OutOrStdout(), int(file.Fd()))
-	}
 	defer view.Close()
 	o.Events = view.Show
 	o.Log = slog.New(slog.DiscardHandler) // the view tells the same; the journal of the plan keeps it

@@ -152,6 +152,9 @@ func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Re
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		if known := (*reason.Error)(nil); errors.As(err, &known) { // of a bundle
+			return nil, known
+		}
 		if refused := (*proxyRefusal)(nil); errors.As(err, &refused) && refused.final() {
 			return nil, refused.reason(address)
 		}

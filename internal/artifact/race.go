@@ -21,9 +21,9 @@ type stream struct {
 	whole bool  // the part has the whole file already
 
 	resp   *http.Response
-	first  []byte // of the body, read already
-	end    error  // that came with first
-	ctx    context.Context
+	first  []byte       // of the body, read already
+	end    error        // that came with first
+	why    func() error // it was cut by us, nil if it was not
 	cancel context.CancelCauseFunc
 	watch  *time.Timer
 	stall  time.Duration
@@ -46,8 +46,8 @@ func (st *stream) alive() { st.watch.Reset(st.stall) }
 
 // cause is why it was cut, if we did it.
 func (st *stream) cause(err error) error {
-	if cause := context.Cause(st.ctx); cause != nil {
-		return cause
+	if why := st.why(); why != nil {
+		return why
 	}
 	return err
 }
@@ -65,7 +65,7 @@ const firstRead = 4 << 10
 
 // open asks a source, and returns as soon as the first bytes are there.
 func (t *transfer) open(ctx context.Context, cancel context.CancelCauseFunc, source string, from int64, stall time.Duration) (_ *stream, err error) {
-	st := &stream{url: source, from: from, total: t.d.Bytes, stall: stall, ctx: ctx, cancel: cancel}
+	st := &stream{url: source, from: from, total: t.d.Bytes, stall: stall, cancel: cancel, why: func() error { return context.Cause(ctx) }}
 	st.watch = time.AfterFunc(stall, func() { st.cancel(fmt.Errorf("stalled: less than %d bytes in %v", minGain, stall)) })
 	defer func() {
 		if err != nil {

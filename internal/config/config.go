@@ -27,7 +27,8 @@ type Config struct {
 	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
 	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
 	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
-	Mirror     string   `json:"mirror,omitempty"`      // base URL that replaces the origins of downloads
+	Mirror     string   `json:"mirror,omitempty"`      // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
+	Bundle     string   `json:"bundle,omitempty"`      // file that an install without internet takes everything from
 	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
 	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
 	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
@@ -73,7 +74,7 @@ func Load(path string) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
+// PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, and separated by commas PIPEOPS_DISABLE and PIPEOPS_CONSENT.
 // Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
 // NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
@@ -83,6 +84,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_DISTRO":      &c.Distro,
 		"PIPEOPS_MIRROR":      &c.Mirror,
 		"PIPEOPS_K3S_VERSION": &c.K3sVersion,
+		"PIPEOPS_BUNDLE":      &c.Bundle,
 		"PIPEOPS_TRUST":       &c.Trust,
 		"PIPEOPS_DATA_DIR":    &c.DataDir,
 	} {
