@@ -30,7 +30,7 @@ import (
 func bundleRoles() []string { return []string{"binary", "images"} }
 
 func newBundle(g *globals) *cobra.Command {
-	var output, arch string
+	var out, arch string
 	var s settings
 	command := &cobra.Command{
 		Use:   "bundle",
@@ -49,13 +49,13 @@ anywhere, the same command goes on where it was: what has come is in FILE.downlo
 			if err != nil {
 				return err
 			}
-			if output == "" {
-				return reason.Newf(reason.Usage, "no --output FILE was given").WithFix("name the file that is to be made")
+			if out == "" {
+				return reason.Newf(reason.Usage, "no --out FILE was given").WithFix("name the file that is to be made")
 			}
 			if arch != "amd64" && arch != "arm64" {
 				return reason.Newf(reason.Usage, "--arch %q is neither amd64 nor arm64", arch)
 			}
-			b := bundler{version: c.K3sVersion, arch: arch, output: output, log: slog.New(slog.DiscardHandler)}
+			b := bundler{version: c.K3sVersion, arch: arch, output: out, log: slog.New(slog.DiscardHandler)}
 			if b.version == "" {
 				b.version = distro.K3sVersion
 			}
@@ -69,7 +69,7 @@ anywhere, the same command goes on where it was: what has come is in FILE.downlo
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&output, "output", "", "the file that is made")
+	flags.StringVar(&out, "out", "", "the file that is made")
 	flags.StringVar(&arch, "arch", runtime.GOARCH, "of the machine that it is for: amd64 or arm64")
 	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s (default "+distro.K3sVersion+")")
 	flags.StringVar(&s.Mirror, "mirror", "", "as of install")
