@@ -33,7 +33,7 @@ type Bundled struct {
 }
 
 // Gather fetches what a bundle with these files needs into dir: the newest manifest, the rotations that lead to the keys
-// that signed it, the files. pick chooses from the manifest.
+// that signed it, the files. pick chooses from the manifest; progress is called by one goroutine at a time.
 func Gather(ctx context.Context, f *Fetcher, m *Manifests, dir string, pick func(manifest.Manifest) ([]manifest.File, error), progress func(done, total int64)) (Bundled, error) {
 	b := Bundled{Dir: dir, Rotations: map[string][]byte{}}
 	taken, err := m.Fetch(ctx, f)
@@ -76,12 +76,12 @@ func (f *Fetcher) fetchAll(ctx context.Context, m *Manifests, files []manifest.F
 	done := make([]int64, len(files))
 	report := func(i int, n int64) {
 		mu.Lock()
+		defer mu.Unlock()
 		done[i] = n
 		sum := int64(0)
 		for _, n := range done {
 			sum += n
 		}
-		mu.Unlock()
 		progress(sum, total)
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -33,7 +33,7 @@ func newClient(p Proxy, resolver *net.Resolver) *http.Client {
 				if resp.StatusCode == http.StatusOK {
 					return nil
 				}
-				return &proxyRefusal{status: resp.Status, code: resp.StatusCode}
+				return &refusedError{status: resp.Status, code: resp.StatusCode}
 			},
 		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
@@ -48,18 +48,18 @@ func newClient(p Proxy, resolver *net.Resolver) *http.Client {
 	}
 }
 
-// proxyRefusal is a proxy that makes no connection.
-type proxyRefusal struct {
+// refusedError is a proxy that makes no connection.
+type refusedError struct {
 	status string
 	code   int
 }
 
-func (p *proxyRefusal) Error() string { return "the proxy answers " + p.status }
+func (p *refusedError) Error() string { return "the proxy answers " + p.status }
 
 // final reports whether asking again is of no use: the proxy wants a password, or does not let us there.
-func (p *proxyRefusal) final() bool { return p.code >= 400 && p.code < 500 }
+func (p *refusedError) final() bool { return p.code >= 400 && p.code < 500 }
 
-func (p *proxyRefusal) reason(address string) *reason.Error {
+func (p *refusedError) reason(address string) *reason.Error {
 	err := reason.New(reason.DownloadFailed, address, p)
 	if p.code == http.StatusProxyAuthRequired {
 		return err.WithFix("give user and password of the proxy in its address: proxy.https in config.yaml, PIPEOPS_PROXY or HTTPS_PROXY")

@@ -155,7 +155,7 @@ func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Re
 		if known := (*reason.Error)(nil); errors.As(err, &known) { // of a bundle
 			return nil, known
 		}
-		if refused := (*proxyRefusal)(nil); errors.As(err, &refused) && refused.final() {
+		if refused := (*refusedError)(nil); errors.As(err, &refused) && refused.final() {
 			return nil, refused.reason(address)
 		}
 		return nil, &transientError{reason.DownloadFailed, err}
@@ -170,7 +170,7 @@ func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Re
 		return nil, &transientError{reason.DownloadFailed, fmt.Errorf("the server answers %s", resp.Status)}
 	case code == http.StatusProxyAuthRequired:
 		resp.Body.Close()
-		return nil, (&proxyRefusal{status: resp.Status, code: code}).reason(address)
+		return nil, (&refusedError{status: resp.Status, code: code}).reason(address)
 	}
 	resp.Body.Close()
 	return nil, reason.Newf(reason.DownloadFailed, "%s: the server answers %s", address, resp.Status)

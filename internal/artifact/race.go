@@ -72,7 +72,8 @@ func (t *transfer) open(ctx context.Context, cancel context.CancelCauseFunc, sou
 			st.close()
 		}
 	}()
-	if st.resp, err = t.f.get(ctx, source, from); err != nil {
+	st.resp, err = t.f.get(ctx, source, from) //nolint:bodyclose // the stream closes it
+	if err != nil {
 		return nil, err
 	}
 	if err := st.size(t.d.Bytes); err != nil || st.whole {
@@ -92,13 +93,13 @@ func (t *transfer) open(ctx context.Context, cancel context.CancelCauseFunc, sou
 
 // size finds the length of the whole file in the answer, and compares it with what it should be, 0 if that is unknown.
 func (st *stream) size(want int64) error {
-	told := int64(-1)
+	var told int64 // below 0 is untold
 	ranges := st.resp.Header.Get("Content-Range")
-	switch {
-	case st.resp.StatusCode == http.StatusRequestedRangeNotSatisfiable: // the part has at least the file's length
+	switch st.resp.StatusCode {
+	case http.StatusRequestedRangeNotSatisfiable: // the part has at least the file's length
 		told = rangeTotal(ranges)
 		st.whole = told == st.from
-	case st.resp.StatusCode == http.StatusOK:
+	case http.StatusOK:
 		st.from = 0
 		told = st.resp.ContentLength
 	default:
