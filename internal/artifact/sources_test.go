@@ -3,11 +3,13 @@ package artifact
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -300,4 +302,41 @@ func TestBadDownloads(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// hosts answers for some hosts and says nothing for others.
+type hosts map[string][]byte
+
+func (h hosts) RoundTrip(r *http.Request) (*http.Response, error) {
+	content, ok := h[r.URL.Host]
+	if !ok {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: http.StatusOK, ContentLength: int64(len(content)), Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(content))}, nil
+}
+
+func TestSilentMirrorHoldsNothingUp(t *testing.T) {
+	dir, key, now := t.TempDir(), newSigner(t), time.Now() // the clock of a bubble is one of 2000
+	signed := numbered(t, 7, key)
+	synctest.Test(t, func(t *testing.T) {
+		content := bytes.Repeat([]byte("x"), mb)
+		f := &Fetcher{Client: &http.Client{Transport: hosts{"good": signed, "files": content}}}
+		m := &Manifests{Trust: trustIn(1, key), Mirrors: []string{"https://silent", "https://good"}, Dir: dir + "/manifest", Now: func() time.Time { return now }}
+		start := time.Now()
+		if got, err := m.Fetch(t.Context(), f); err != nil || got.Serial != 7 {
+			t.Errorf("serial %d, %v", got.Serial, err)
+		}
+		if took := time.Since(start); took != latecomers {
+			t.Errorf("the manifest took %v", took)
+		}
+		start = time.Now()
+		d := Download{URLs: []string{"https://silent/a", "https://quiet/a", "https://files/a"}, SHA256: sum(content), Bytes: mb, Dir: dir}
+		if err := f.Fetch(t.Context(), d, nil); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 2*defaultStagger {
+			t.Errorf("the file took %v", took)
+		}
+	})
 }
