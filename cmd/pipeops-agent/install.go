@@ -12,7 +12,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
-	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -96,7 +95,7 @@ func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Option
 	if s.wait < 0 {
 		return bootstrap.Options{}, reason.Newf(reason.Usage, "--wait %s: a time before now", s.wait)
 	}
-	o, err := s.options(g, c)
+	o, err := s.options(g, withCallersProxy(c, host.ProxyOfCaller()))
 	o.Host = host.Live()
 	o.Wait = s.wait
 	if command.Flags().Changed("wait") {
@@ -134,14 +133,8 @@ func clusterName(hostname string, err error) (string, error) {
 }
 
 func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
-	view := console.Plain(command.OutOrStdout())
+	view := g.view(command.OutOrStdout())
 	file, isFile := command.OutOrStdout().(*os.File)
-	switch {
-	case g.JSON():
-		view = console.JSON(command.OutOrStdout())
-	case isFile && term.IsTerminal(int(file.Fd())) && !g.debug:
-		view = console.Terminal(command.OutOrStdout(), int(file.Fd()))
-	}
 	defer view.Close()
 	o.Events = view.Show
 	o.Log = slog.New(slog.DiscardHandler) // the view tells the same; the journal of the plan keeps it

@@ -10,6 +10,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 )
 
@@ -31,6 +32,9 @@ Exit code 0 with a choice, 10 without, 12 if only the outer host can help.`,
 			c, err := s.resolve(g, command)
 			if err != nil {
 				return err
+			}
+			if l.root == "" {
+				c = withCallersProxy(c, host.ProxyOfCaller())
 			}
 			o, err := s.options(g, c)
 			if err != nil {

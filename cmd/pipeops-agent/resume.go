@@ -7,8 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -87,31 +85,18 @@ func runResume(command *cobra.Command, g *globals, out io.Writer) error {
 }
 
 // kept are the settings of an install as they were resolved, for those who go on with it. There is no token in them: it is used
-// up before they are written. The variables of a proxy may hold its password: they lie in a file of root's.
+// up before they are written. The address of a proxy may hold its password: they lie in a file of root's.
 type kept struct {
-	Config  config.Config     `json:"config"`
-	Nothing bool              `json:"disable_nothing,omitempty"` // of Config: an empty list is not the same as none
-	Adopt   bool              `json:"adopt"`
-	Reboot  bool              `json:"reboot,omitempty"`
-	File    string            `json:"file"`   // of the configuration
-	Socket  string            `json:"socket"` // of the agent
-	Environ map[string]string `json:"environ,omitempty"`
+	Config config.Config `json:"config"`
+	Adopt  bool          `json:"adopt"`
+	Reboot bool          `json:"reboot,omitempty"`
+	File   string        `json:"file"`   // of the configuration
+	Socket string        `json:"socket"` // of the agent
 }
 
-// proxyNames lists the variables by which a user says how to reach the world, as Go and others read them.
-func proxyNames() []string {
-	return []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
-}
-
-func (s *settings) kept(g *globals, c config.Config, consent []reason.Cost, getenv func(string) string) ([]byte, error) {
+func (s *settings) kept(g *globals, c config.Config, consent []reason.Cost) ([]byte, error) {
 	c.Consent = costNames(consent)
-	k := kept{Config: c, Nothing: c.Disable != nil && len(c.Disable) == 0, Adopt: s.adopt, Reboot: s.reboot, File: g.config, Socket: g.socket, Environ: map[string]string{}}
-	for _, name := range proxyNames() {
-		if value := getenv(name); value != "" {
-			k.Environ[name] = value
-		}
-	}
-	return json.Marshal(k)
+	return json.Marshal(kept{Config: c, Adopt: s.adopt, Reboot: s.reboot, File: g.config, Socket: g.socket})
 }
 
 // parseKept reads them strictly: what a newer version has written is not guessed at.
@@ -122,27 +107,14 @@ func parseKept(text []byte) (kept, error) {
 	if err := decoder.Decode(&k); err != nil {
 		return k, err
 	}
-	for name, value := range k.Environ {
-		if !slices.Contains(proxyNames(), name) || strings.ContainsRune(value, 0) {
-			return k, errors.New("it sets the variable " + name)
-		}
-	}
 	if k.Config.Gateway == "" || !wire.ValidName(k.Config.Cluster) {
 		return k, errors.New("it names no gateway, or no cluster")
-	}
-	if k.Nothing {
-		k.Config.Disable = []string{}
 	}
 	return k, nil
 }
 
 // options makes the options of the install again.
 func (k kept) options(g *globals) (bootstrap.Options, error) {
-	for name, value := range k.Environ {
-		if err := os.Setenv(name, value); err != nil {
-			return bootstrap.Options{}, err
-		}
-	}
 	g.config, g.socket = k.File, k.Socket
 	s := settings{adopt: k.Adopt, reboot: k.Reboot}
 	var err error

@@ -30,6 +30,8 @@ type settings struct {
 	reboot bool // by install itself, where it is needed
 	wait   time.Duration
 
+	bundleGiven bool // by flag or environment: then it is used or refused, nothing else
+
 	stored stored // what earlier installs have left
 }
 
@@ -37,7 +39,8 @@ func (s *settings) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&s.Distro, "distro", "", "auto, or one of "+strings.Join(distro.Names(), ", ")+" (default auto)")
 	flags.StringVar(&s.Kubeconfig, "kubeconfig", "", "of the cluster to adopt; default: found by the probes")
-	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins; it needs no trust")
+	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins, or several, separated by commas, of which \"origin\" stands for those; none needs trust")
+	flags.StringVar(&s.Bundle, "bundle", "", "file of pipeops-agent bundle to take everything from; nothing is downloaded then")
 	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
 	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
 	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
@@ -65,11 +68,17 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		"kubeconfig":  {&s.Kubeconfig, &c.Kubeconfig},
 		"mirror":      {&s.Mirror, &c.Mirror},
 		"k3s-version": {&s.K3sVersion, &c.K3sVersion},
+		"bundle":      {&s.Bundle, &c.Bundle},
 		"trust":       {&s.Trust, &c.Trust},
 		"data-dir":    {&s.DataDir, &c.DataDir},
 	} {
 		if given(name) {
 			*field[1] = *field[0]
+		}
+	}
+	if s.bundleGiven = given("bundle") || os.Getenv("PIPEOPS_BUNDLE") != ""; s.bundleGiven && c.Bundle != "" {
+		if c.Bundle, err = filepath.Abs(c.Bundle); err != nil {
+			return c, fmt.Errorf("cannot find the bundle: %w", err)
 		}
 	}
 	if given("disable") {
@@ -168,12 +177,19 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, err
 	}
+	proxy, err := proxies(c)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	in := distro.Install{
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Manifests: manifests,
-		TLSNames: c.TLSSAN, Disable: c.Disable,
+		TLSNames: c.TLSSAN, Disable: c.Disable, Proxy: proxy,
 	}
 	if in.Version == "" {
 		in.Version = distro.K3sVersion
+	}
+	if in.Fetcher, err = s.useBundle(c, &in); err != nil {
+		return bootstrap.Options{}, err
 	}
 	if in.Disable == nil {
 		in.Disable = defaultDisable()
@@ -192,7 +208,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Settings: func(distribution, kubeconfig string, consent []reason.Cost) (before, after []bootstrap.Setting) {
 			return s.stored.before(), listSettings(keptConfig(c, distribution, kubeconfig, consent))
 		},
-		Remember:       func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent, os.Getenv) },
+		Remember:       func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent) },
 		SettingsHidden: s.stored.hidden,
 		ConfigPath:     g.config,
 		StateDir:       g.state,
@@ -208,11 +224,11 @@ func (g *globals) manifests(c config.Config) (*artifact.Manifests, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &artifact.Manifests{Trust: trust, Dir: filepath.Join(g.state, "manifest"), Agent: version.String(), Built: version.Built()}
-	if c.Mirror != "" {
-		m.Mirrors = []string{c.Mirror}
+	mirrors, err := artifact.ParseMirrors(c.Mirror)
+	if err != nil {
+		return nil, err
 	}
-	return m, nil
+	return &artifact.Manifests{Trust: trust, Mirrors: mirrors, Dir: filepath.Join(g.state, "manifest"), Agent: version.String(), Built: version.Built()}, nil
 }
 
 // defaultDisable lists the parts of k3s that are left out unless the user says otherwise: projects are reached through the

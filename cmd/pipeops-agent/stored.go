@@ -130,6 +130,8 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		{Name: "disable", Values: c.Disable, List: true, Restarts: distro.K3s},
 		{Name: "tls-san", Values: c.TLSSAN, List: true, Restarts: distro.K3s},
 		{Name: "consent", Values: c.Consent, List: true},
+		one("proxy", shownProxy(c.Proxy), distro.K3s),
+		one("proxy of images", shownProxy(containerdProxy(c.Proxy)), distro.K3s),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}
 }

@@ -1,25 +1,40 @@
 package artifact
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// NewClient returns a client for mirrors: proxies from the environment, no redirect from https to http, limits on
-// everything but the length of a body, whose pace [Fetcher] watches.
-func NewClient() *http.Client {
+// NewClient returns a client for mirrors: through the proxy, if there is one, no redirect from https to http, limits on
+// everything but the length of a body, whose pace [Fetcher] watches. A host with addresses of both families is dialled
+// over IPv6 and, 300 ms later or when that fails, over IPv4 too (RFC 6555): a family that leads nowhere costs no more.
+func NewClient(p Proxy) *http.Client { return newClient(p, nil) }
+
+func newClient(p Proxy, resolver *net.Resolver) *http.Client {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second, Resolver: resolver}
+	through := p.function()
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			Proxy:                 func(r *http.Request) (*url.URL, error) { return through(r.URL) },
+			DialContext:           dialer.DialContext,
 			ForceAttemptHTTP2:     true,
 			TLSHandshakeTimeout:   10 * time.Second,
 			ResponseHeaderTimeout: 30 * time.Second,
 			IdleConnTimeout:       30 * time.Second,
 			DisableCompression:    true, // lengths and ranges are those of the file
+			OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+				if resp.StatusCode == http.StatusOK {
+					return nil
+				}
+				return &refusedError{status: resp.Status, code: resp.StatusCode}
+			},
 		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if len(via) >= 10 {
@@ -31,4 +46,23 @@ func NewClient() *http.Client {
 			return nil
 		},
 	}
+}
+
+// refusedError is a proxy that makes no connection.
+type refusedError struct {
+	status string
+	code   int
+}
+
+func (p *refusedError) Error() string { return "the proxy answers " + p.status }
+
+// final reports whether asking again is of no use: the proxy wants a password, or does not let us there.
+func (p *refusedError) final() bool { return p.code >= 400 && p.code < 500 }
+
+func (p *refusedError) reason(address string) *reason.Error {
+	err := reason.New(reason.DownloadFailed, address, p)
+	if p.code == http.StatusProxyAuthRequired {
+		return err.WithFix("give user and password of the proxy in its address: proxy.https in config.yaml, PIPEOPS_PROXY or HTTPS_PROXY")
+	}
+	return err.WithFix("let the proxy allow this address, or give a mirror by --mirror that is reached without it")
 }

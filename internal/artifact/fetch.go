@@ -1,12 +1,12 @@
-// Package artifact downloads files whose digest is known, and gets the signed manifest that has the digests. A download is
-// resumed where it was cut, within a run and by the next one; nothing that has another digest ever gets its final name.
+// Package artifact downloads files whose digest is known, and gets the signed manifest that has the digests. A download has
+// several sources, each as good as the other, and is resumed where it was cut, within a run and by the next one; nothing
+// that has another digest ever gets its final name.
 package artifact
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -27,19 +27,30 @@ const (
 	// firstPause doubles with each attempt that brings nothing: 5 attempts take 4.5 s on average, short enough for
 	// somebody who waits and mistyped the mirror.
 	firstPause = 400 * time.Millisecond
-	// defaultStall is how long a connection may bring no byte.
+	// defaultStall is how long a connection may take for minGain bytes; giveWay is the same where another source is left.
 	defaultStall = 30 * time.Second
+	giveWay      = 10 * time.Second
+	// defaultStagger is how long a source has for its first byte before the next one is asked too. RFC 8305 has 250 ms for
+	// one TCP connection; this is TLS and the redirect of GitHub to its store, three connections' worth.
+	defaultStagger = 800 * time.Millisecond
 	// maxSize bounds a download, in bytes: the largest file of a k3s release is 0.7 GB.
 	maxSize = 4 << 30
+	// maxSources bounds the sources of one download.
+	maxSources = 16
 )
+
+// minGain is how many bytes an attempt must bring to count as one that got on: a mirror that gives a byte at a time must
+// not hold an install up for ever.
+const minGain = 64 << 10
 
 // Fetcher downloads. The zero value works.
 type Fetcher struct {
-	Client *http.Client                                            // nil: [NewClient]
-	Log    *slog.Logger                                            // nil: none
-	Stall  time.Duration                                           // 0: 30 s
-	Free   func(dir string) (free int64, device uint64, err error) // bytes; nil: statfs
-	Pause  func(context.Context, time.Duration) error              // nil: waits
+	Client  *http.Client                                            // nil: [NewClient] with the proxy of the environment
+	Log     *slog.Logger                                            // nil: none
+	Stall   time.Duration                                           // 0: 30 s, or 10 s where another source is left
+	Stagger time.Duration                                           // 0: 0.8 s
+	Free    func(dir string) (free int64, device uint64, err error) // bytes; nil: statfs
+	Pause   func(context.Context, time.Duration) error              // nil: waits
 
 	once sync.Once
 	own  *http.Client
@@ -47,11 +58,11 @@ type Fetcher struct {
 
 // Download is one file to fetch.
 type Download struct {
-	URL    string
-	SHA256 string // in hexadecimal; it is also the file's name
-	Bytes  int64  // its length; 0 means unknown
-	Dir    string // where it is prepared
-	Dest   string // the folder where it will be placed, "" if it stays in Dir; its file system needs the space too
+	URLs   []string // where the file is, in the order of preference: mirrors, then the origin
+	SHA256 string   // in hexadecimal; it is also the file's name
+	Bytes  int64    // its size; 0 is unknown
+	Dir    string   // where it is prepared
+	Dest   string   // the folder where it will be placed, "" if it stays in Dir; its file system needs the space too
 }
 
 // Path is where the finished download lies: Dir and the digest.
@@ -59,12 +70,25 @@ func (d Download) Path() string { return filepath.Join(d.Dir, d.SHA256) }
 
 func (d Download) part() string { return d.Path() + ".part" }
 
-// Fetch downloads the file to d.Path, synced, with mode 0600, unless it is there. progress, if not nil, is told the bytes
-// that are there and their total, 0 if unknown. Errors that a user may meet are [reason.DownloadFailed],
-// [reason.DownloadTruncated], [reason.DownloadDigest] and [reason.DownloadNoSpace].
+func (d Download) check() error {
+	switch {
+	case !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(d.SHA256):
+		return fmt.Errorf("cannot fetch %v: %q is no SHA-256", d.URLs, d.SHA256)
+	case len(d.URLs) == 0 || len(d.URLs) > maxSources:
+		return fmt.Errorf("cannot fetch %s: it has %d sources, not 1 to %d", d.SHA256, len(d.URLs), maxSources)
+	case d.Bytes < 0 || d.Bytes > maxSize:
+		return reason.Newf(reason.DownloadFailed, "%s has %d bytes, more than any release", d.URLs[0], d.Bytes)
+	}
+	return nil
+}
+
+// Fetch downloads the file to d.Path, synced, with mode 0600, unless it is there. The sources are asked one after the
+// other, at short intervals, until one delivers; where that one is cut or stalls, the rest is asked of the others.
+// progress, if not nil, is told the bytes that are there and their total, 0 if unknown. Errors that a user may meet are
+// [reason.DownloadFailed], [reason.DownloadTruncated], [reason.DownloadDigest] and [reason.DownloadNoSpace].
 func (f *Fetcher) Fetch(ctx context.Context, d Download, progress func(done, total int64)) error {
-	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(d.SHA256) {
-		return fmt.Errorf("cannot fetch %s: %q is no SHA-256", d.URL, d.SHA256)
+	if err := d.check(); err != nil {
+		return err
 	}
 	if st, err := os.Stat(d.Path()); err == nil && st.Mode().IsRegular() {
 		return nil // it got this name after its digest was checked and it was synced
@@ -77,21 +101,21 @@ func (f *Fetcher) Fetch(ctx context.Context, d Download, progress func(done, tot
 		return noSpace(d.Dir, err)
 	}
 	defer p.close()
-	resumed := p.size > 0 // by an earlier run: its bytes may be of another release
-	if err := f.fill(ctx, d, p, progress); err != nil {
-		return err
-	}
-	if got := p.digest(); got != d.SHA256 && resumed {
-		f.log().Warn("the part of an earlier run does not fit, starting anew", "url", d.URL)
+	if d.Bytes > 0 && p.size > d.Bytes {
 		if err := p.restart(); err != nil {
 			return noSpace(d.Dir, err)
 		}
-		if err := f.fill(ctx, d, p, progress); err != nil {
+	}
+	if d.Bytes > 0 {
+		if err := f.checkSpace(d, d.Bytes-p.size, d.Bytes); err != nil {
 			return err
 		}
 	}
-	if got := p.digest(); got != d.SHA256 {
-		return errors.Join(reason.Newf(reason.DownloadDigest, "%s has SHA-256 %s, the release says %s", d.URL, got, d.SHA256), atomicfile.Remove(d.part()))
+	if err := newTransfer(f, d, p, progress).run(ctx); err != nil {
+		if p.size == 0 { // nothing to go on with
+			err = errors.Join(err, atomicfile.Remove(d.part()))
+		}
+		return err
 	}
 	if err := p.file.Sync(); err != nil {
 		return noSpace(d.Dir, err)
@@ -102,36 +126,6 @@ func (f *Fetcher) Fetch(ctx context.Context, d Download, progress func(done, tot
 	return atomicfile.SyncDir(d.Dir)
 }
 
-// minGain is how many bytes an attempt must bring to count as one that got on: a mirror that gives a byte at a time must
-// not hold an install up for ever.
-const minGain = 64 << 10
-
-// fill brings the part to its full length, by as many attempts as get on.
-func (f *Fetcher) fill(ctx context.Context, d Download, p *part, progress func(done, total int64)) error {
-	most := p.size
-	for attempt := 1; ; attempt++ {
-		err := f.attempt(ctx, d, p, progress)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("cannot fetch %s: %w", d.URL, errors.Join(ctx.Err(), err))
-		}
-		if p.size >= most+minGain {
-			most, attempt = p.size, 1
-		}
-		if t := (*transientError)(nil); !errors.As(err, &t) {
-			return err
-		} else if attempt >= maxAttempts {
-			return reason.New(t.code, d.URL, t.err)
-		}
-		f.log().Info("download interrupted, trying again", "url", d.URL, "at", p.size, "err", err)
-		if err := f.pause(ctx, attempt); err != nil {
-			return fmt.Errorf("cannot fetch %s: %w", d.URL, err)
-		}
-	}
-}
-
 // transientError is worth another attempt; code is what it becomes after the last one.
 type transientError struct {
 	code reason.Code
@@ -140,69 +134,6 @@ type transientError struct {
 
 func (t *transientError) Error() string { return t.err.Error() }
 func (t *transientError) Unwrap() error { return t.err }
-
-// attempt asks for what is missing and appends it to the part.
-func (f *Fetcher) attempt(ctx context.Context, d Download, p *part, progress func(done, total int64)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stall := f.Stall
-	if stall == 0 {
-		stall = defaultStall
-	}
-	watch := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no byte for %v", stall)) })
-	defer watch.Stop()
-
-	resp, err := f.get(ctx, d.URL, p.size)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable: // the part has at least the file's length
-		if rangeTotal(resp.Header.Get("Content-Range")) == p.size {
-			return nil
-		}
-		return errors.Join(&transientError{reason.DownloadFailed, errors.New("the part is longer than the file")}, p.restart())
-	case resp.StatusCode == http.StatusOK && p.size > 0: // the server knows no ranges
-		if err := p.restart(); err != nil {
-			return noSpace(d.Dir, err)
-		}
-	}
-	total := int64(0)
-	if resp.ContentLength >= 0 {
-		total = p.size + resp.ContentLength
-	}
-	if total > maxSize {
-		return reason.Newf(reason.DownloadFailed, "%s has %d bytes, more than any release", d.URL, total)
-	}
-	if d.Bytes > 0 && total > 0 && total != d.Bytes { // not downloaded to be thrown away
-		return errors.Join(reason.Newf(reason.DownloadDigest, "%s has %d bytes, the release says %d", d.URL, total, d.Bytes), atomicfile.Remove(d.part()))
-	}
-	if err := f.checkSpace(d, total-p.size, total); err != nil {
-		return err
-	}
-	report := func() {
-		watch.Reset(stall)
-		if progress != nil {
-			progress(p.size, total)
-		}
-	}
-	report()
-	err = p.readFrom(resp.Body, report)
-	if w := (*writeError)(nil); errors.As(err, &w) {
-		return errors.Join(noSpace(d.Dir, w.err), p.restart()) // what has come must not keep the machine's disk full
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	if err == nil && total > 0 && p.size != total {
-		err = fmt.Errorf("%d of %d bytes: %w", p.size, total, io.ErrUnexpectedEOF)
-	}
-	if err != nil {
-		return &transientError{reason.DownloadTruncated, fmt.Errorf("cut at byte %d of %d: %w", p.size, total, err)}
-	}
-	return nil
-}
 
 // get sends the request and judges the status.
 func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Response, error) {
@@ -221,6 +152,12 @@ func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Re
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		if known := (*reason.Error)(nil); errors.As(err, &known) { // of a bundle
+			return nil, known
+		}
+		if refused := (*refusedError)(nil); errors.As(err, &refused) && refused.final() {
+			return nil, refused.reason(address)
+		}
 		return nil, &transientError{reason.DownloadFailed, err}
 	}
 	switch code := resp.StatusCode; {
@@ -231,6 +168,9 @@ func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Re
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		resp.Body.Close()
 		return nil, &transientError{reason.DownloadFailed, fmt.Errorf("the server answers %s", resp.Status)}
+	case code == http.StatusProxyAuthRequired:
+		resp.Body.Close()
+		return nil, (&refusedError{status: resp.Status, code: code}).reason(address)
 	}
 	resp.Body.Close()
 	return nil, reason.Newf(reason.DownloadFailed, "%s: the server answers %s", address, resp.Status)
@@ -240,8 +180,26 @@ func (f *Fetcher) client() *http.Client {
 	if f.Client != nil {
 		return f.Client
 	}
-	f.once.Do(func() { f.own = NewClient() })
+	f.once.Do(func() { f.own = NewClient(ProxyFromEnvironment(os.Getenv)) })
 	return f.own
+}
+
+func (f *Fetcher) stagger() time.Duration {
+	if f.Stagger > 0 {
+		return f.Stagger
+	}
+	return defaultStagger
+}
+
+// stall is how long a connection may take for minGain bytes; others is how many other sources are left.
+func (f *Fetcher) stall(others int) time.Duration {
+	switch {
+	case f.Stall > 0:
+		return f.Stall
+	case others > 0:
+		return giveWay
+	}
+	return defaultStall
 }
 
 func (f *Fetcher) pause(ctx context.Context, attempt int) error {

@@ -88,7 +88,7 @@ func setup(t *testing.T, size int) *fixture {
 	return &fixture{
 		mirror: m, t: t,
 		f: &Fetcher{Client: srv.Client(), Pause: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
-		d: Download{URL: srv.URL + "/k3s", SHA256: sum(m.content), Dir: filepath.Join(t.TempDir(), "artifacts")},
+		d: Download{URLs: []string{srv.URL + "/k3s"}, SHA256: sum(m.content), Dir: filepath.Join(t.TempDir(), "artifacts")},
 	}
 }
 
@@ -170,7 +170,7 @@ func TestNextRunTransfersOnlyTheRest(t *testing.T) {
 	x.mirror = &mirror{content: x.content}
 	srv := httptest.NewServer(x.mirror)
 	defer srv.Close()
-	x.d.URL = srv.URL // another mirror is as good
+	x.d.URLs = []string{srv.URL} // another mirror is as good
 	if err := x.fetch(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestWrongDigest(t *testing.T) {
 func TestWrongLength(t *testing.T) {
 	x := setup(t, 1<<20)
 	x.d.Bytes = 1<<20 + 1
-	x.code(x.fetch(), reason.DownloadDigest)
+	x.code(x.fetch(), reason.DownloadTruncated)
 	if _, err := os.Stat(x.d.part()); !os.IsNotExist(err) {
 		t.Errorf("the part is kept: %v", err)
 	}
@@ -260,7 +260,7 @@ func TestStatus(t *testing.T) {
 		x.status = func(int64) int { return code }
 		err := x.fetch()
 		x.code(err, reason.DownloadFailed)
-		if !strings.Contains(err.Error(), fmt.Sprint(code)) || !strings.Contains(err.Error(), x.d.URL) {
+		if !strings.Contains(err.Error(), fmt.Sprint(code)) || !strings.Contains(err.Error(), x.d.URLs[0]) {
 			t.Errorf("err = %v", err)
 		}
 		if n := x.requests.Load(); n != want {
@@ -282,7 +282,7 @@ func TestStatus(t *testing.T) {
 
 func TestRefusedConnection(t *testing.T) {
 	x := setup(t, 100)
-	x.d.URL = "http://127.0.0.1:1/k3s"
+	x.d.URLs = []string{"http://127.0.0.1:1/k3s"}
 	err := x.fetch()
 	x.code(err, reason.DownloadFailed)
 	if !strings.Contains(err.Error(), "refused") {
@@ -313,10 +313,10 @@ func TestNoSpaceIsSeenBeforeTheFirstByte(t *testing.T) {
 
 func TestRedirectToPlainHTTPIsRefused(t *testing.T) {
 	x := setup(t, 100)
-	tls := httptest.NewTLSServer(http.RedirectHandler(x.d.URL, http.StatusFound))
+	tls := httptest.NewTLSServer(http.RedirectHandler(x.d.URLs[0], http.StatusFound))
 	defer tls.Close()
-	x.d.URL = tls.URL
-	x.f.Client = NewClient()
+	x.d.URLs = []string{tls.URL}
+	x.f.Client = NewClient(Proxy{})
 	x.f.Client.Transport = tls.Client().Transport
 	err := x.fetch()
 	x.code(err, reason.DownloadFailed)
@@ -355,8 +355,8 @@ func TestStalledConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &Fetcher{Client: &http.Client{Transport: &silent{first: "abc"}}}
 		start := time.Now()
-		err := f.Fetch(t.Context(), Download{URL: "http://mirror.test/k3s", SHA256: sum(nil), Dir: dir}, nil)
-		if !reason.Is(err, reason.DownloadTruncated) || !strings.Contains(err.Error(), "no byte for 30s") {
+		err := f.Fetch(t.Context(), Download{URLs: []string{"http://mirror.test/k3s"}, SHA256: sum(nil), Dir: dir}, nil)
+		if !reason.Is(err, reason.DownloadTruncated) || !strings.Contains(err.Error(), "less than 65536 bytes in 30s") {
 			t.Errorf("err = %v", err)
 		}
 		if d := time.Since(start); d < maxAttempts*defaultStall || d > maxAttempts*defaultStall+time.Minute {

@@ -13,6 +13,10 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
+// latecomers is how long the other mirrors have for their manifests once one has come: one that does not answer at all
+// would take minutes.
+const latecomers = 3 * time.Second
+
 // maxRotations bounds the rotations that are followed in a row: one a year for a lifetime.
 const maxRotations = 64
 
@@ -152,13 +156,19 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
 	if len(m.Mirrors) > 0 {
 		found = make([]candidate, len(m.Mirrors))
 	}
+	asked, enough := context.WithCancel(ctx)
+	defer enough()
 	var all sync.WaitGroup
+	var first sync.Once
 	for i := range found {
 		if i < len(m.Mirrors) {
 			found[i].base = m.Mirrors[i]
 		}
 		all.Go(func() {
-			data, err := f.text(ctx, found[i].url(manifest.Path), manifest.MaxEnvelope)
+			data, err := f.text(asked, found[i].url(manifest.Path), manifest.MaxEnvelope)
+			if err == nil {
+				first.Do(func() { time.AfterFunc(latecomers, enough) })
+			}
 			found[i].data, found[i].err = data, m.blameClock(err)
 		})
 	}

@@ -2,13 +2,14 @@ package artifact
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // CheckMirror finds an address that no mirror can have. "" means the origins and is fine.
 func CheckMirror(base string) error {
-	if base == "" {
+	if base == "" || base == BundleBase {
 		return nil
 	}
 	u, err := url.Parse(base)
@@ -16,4 +17,30 @@ func CheckMirror(base string) error {
 		return reason.Newf(reason.Usage, "%q is no address of a mirror, such as https://mirror.example", base)
 	}
 	return nil
+}
+
+// originWord stands for the origins in a list of mirrors.
+const originWord = "origin"
+
+// ParseMirrors reads a list of mirrors, separated by commas, in the order of preference; "origin" in it stands for the
+// origins. An empty list is nil: the origins only.
+func ParseMirrors(list string) ([]string, error) {
+	if list == "" {
+		return nil, nil
+	}
+	var all []string
+	for base := range strings.SplitSeq(list, ",") {
+		base = strings.TrimSpace(base)
+		if err := CheckMirror(base); base != originWord && (err != nil || base == "" || base == BundleBase) {
+			return nil, reason.Newf(reason.Usage, "%q is no address of a mirror, such as https://mirror.example, nor a list of some", list)
+		}
+		if base == originWord {
+			base = ""
+		}
+		all = append(all, base)
+	}
+	if len(all) > maxSources {
+		return nil, reason.Newf(reason.Usage, "more than %d mirrors are given", maxSources)
+	}
+	return all, nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"os"
@@ -50,10 +49,16 @@ type writeError struct{ err error }
 
 func (w *writeError) Error() string { return w.err.Error() }
 
-func (p *part) readFrom(r io.Reader, report func()) error {
+var errTooLong = errors.New("more bytes than the file has")
+
+// readFrom appends what r gives, up to a size of limit bytes; report is called after each piece.
+func (p *part) readFrom(r io.Reader, limit int64, report func()) error {
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := r.Read(buf)
+		if p.size+int64(n) > limit {
+			return errTooLong
+		}
 		if n > 0 {
 			if _, werr := p.file.Write(buf[:n]); werr != nil {
 				return &writeError{errors.Join(werr, p.cutBack())}
@@ -62,9 +67,6 @@ func (p *part) readFrom(r io.Reader, report func()) error {
 			p.size += int64(n)
 			p.flush()
 			report()
-		}
-		if p.size > maxSize {
-			return fmt.Errorf("more than %d bytes", int64(maxSize))
 		}
 		if err == io.EOF {
 			return nil

@@ -108,6 +108,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	}
 	p.Settings = o.difference(p.Decision)
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
+	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
 	steps, err := o.changes(p.Decision, units(p.Facts))
 	if err != nil {
 		return p, nil, err
@@ -155,6 +156,7 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 		return 0, err
 	}
 	o.Install.OpenRC = distro.OpenRC(facts)
+	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, facts, decision, o.Install.NodeName, o.Gateway)
 	units, closeUnits, err := connect(ctx, o.Install.OpenRC)
 	if err != nil {
 		return 0, err

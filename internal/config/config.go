@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 )
 
 // The places of the agent on a host.
@@ -19,13 +21,14 @@ const (
 	Socket   = "/run/pipeops-agent/agent.sock"
 )
 
-// Config is the content of the file. It holds no secret: the join token is never kept.
+// Config is the content of the file. The join token is never kept; the password of a proxy may be.
 type Config struct {
 	Gateway    string   `json:"gateway,omitempty"`     // host:port
 	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
 	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
 	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
-	Mirror     string   `json:"mirror,omitempty"`      // base URL that replaces the origins of downloads
+	Mirror     string   `json:"mirror,omitempty"`      // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
+	Bundle     string   `json:"bundle,omitempty"`      // file that an install without internet takes everything from
 	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
 	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
 	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
@@ -33,6 +36,16 @@ type Config struct {
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
 	Consent    []string `json:"consent,omitzero"`      // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
 	Adopt      *bool    `json:"adopt,omitempty"`       // whether a cluster that is already here may be taken over; nil means yes
+	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
+}
+
+// Proxy is through what others are reached. Its addresses may hold passwords.
+type Proxy struct {
+	HTTP       string `json:"http,omitempty"`       // http://[user:password@]host:port
+	HTTPS      string `json:"https,omitempty"`      // likewise
+	NoProxy    string `json:"no_proxy,omitempty"`   // names, .domains, addresses and networks, separated by commas; what belongs to the cluster is added
+	Containerd *Proxy `json:"containerd,omitempty"` // of the images, if it is another one
+	Found      string `json:"found,omitempty"`      // where install has found it, if it was given in neither file nor environment
 }
 
 // maxFile bounds what is read; a real file has a few hundred bytes.
@@ -72,8 +85,10 @@ func Decode(content []byte) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas PIPEOPS_DISABLE,
-// PIPEOPS_TLS_SAN and PIPEOPS_CONSENT. An empty variable is as none.
+// PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas
+// PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT. An empty variable is as none.
+// Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
+// NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
 		"PIPEOPS_GATEWAY":     &c.Gateway,
@@ -81,6 +96,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_DISTRO":      &c.Distro,
 		"PIPEOPS_MIRROR":      &c.Mirror,
 		"PIPEOPS_K3S_VERSION": &c.K3sVersion,
+		"PIPEOPS_BUNDLE":      &c.Bundle,
 		"PIPEOPS_TRUST":       &c.Trust,
 		"PIPEOPS_DATA_DIR":    &c.DataDir,
 		"PIPEOPS_KUBECONFIG":  &c.Kubeconfig,
@@ -89,6 +105,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 			*field = value
 		}
 	}
+	c.Proxy = c.Proxy.environ(getenv)
 	for name, field := range map[string]*[]string{
 		"PIPEOPS_DISABLE": &c.Disable,
 		"PIPEOPS_TLS_SAN": &c.TLSSAN,
@@ -99,6 +116,25 @@ func (c Config) Environ(getenv func(string) string) Config {
 		}
 	}
 	return c
+}
+
+// environ lays the proxies of the environment over p. One set of them counts as a whole.
+func (p Proxy) environ(getenv func(string) string) Proxy {
+	usual := artifact.ProxyFromEnvironment(getenv)
+	if own := getenv("PIPEOPS_PROXY"); own != "" {
+		usual.HTTP, usual.HTTPS = own, own
+	}
+	if usual.Set() {
+		p = Proxy{HTTP: usual.HTTP, HTTPS: usual.HTTPS, NoProxy: usual.NoProxy, Containerd: p.Containerd}
+	}
+	if own := getenv("PIPEOPS_NO_PROXY"); own != "" {
+		p.NoProxy = own
+	}
+	images := artifact.ProxyFromEnvironment(func(name string) string { return getenv("CONTAINERD_" + name) })
+	if images.Set() || images.NoProxy != "" {
+		p.Containerd = &Proxy{HTTP: images.HTTP, HTTPS: images.HTTPS, NoProxy: images.NoProxy}
+	}
+	return p
 }
 
 // Encode returns the content of the file for c.

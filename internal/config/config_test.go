@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,47 @@ func TestFileThenEnvironment(t *testing.T) {
 	want.Cluster, want.Disable, want.Consent, want.DataDir = "two", []string{"traefik", "servicelb"}, []string{"package", "reboot"}, "/data/k3s"
 	if diff := cmp.Diff(want, got.Environ(func(name string) string { return env[name] })); diff != "" {
 		t.Error("with the environment:", diff)
+	}
+}
+
+func TestProxies(t *testing.T) {
+	file := Proxy{HTTP: "http://file", HTTPS: "http://file", NoProxy: "file", Containerd: &Proxy{HTTPS: "http://images"}, Found: "there"}
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want Proxy
+	}{
+		"file":                            {want: file},
+		"environment":                     {map[string]string{"https_proxy": "http://env", "NO_PROXY": "env"}, Proxy{HTTPS: "http://env", NoProxy: "env", Containerd: file.Containerd}},
+		"NO_PROXY is of no use by itself": {map[string]string{"NO_PROXY": "env"}, file},
+		"our own": {map[string]string{"HTTPS_PROXY": "http://env", "NO_PROXY": "env", "PIPEOPS_PROXY": "http://own", "PIPEOPS_NO_PROXY": "own"},
+			Proxy{HTTP: "http://own", HTTPS: "http://own", NoProxy: "own", Containerd: file.Containerd}},
+		"only what goes past it": {map[string]string{"PIPEOPS_NO_PROXY": "own"}, Proxy{HTTP: "http://file", HTTPS: "http://file", NoProxy: "own", Containerd: file.Containerd, Found: "there"}},
+		"for images":             {map[string]string{"CONTAINERD_HTTP_PROXY": "http://env"}, Proxy{HTTP: "http://file", HTTPS: "http://file", NoProxy: "file", Containerd: &Proxy{HTTP: "http://env"}, Found: "there"}},
+	} {
+		got := Config{Proxy: file}.Environ(func(name string) string { return c.env[name] }).Proxy
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	content, err := Config{Proxy: file}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Load(path); err != nil || !cmp.Equal(got.Proxy, file) {
+		t.Errorf("after a round trip: %+v, %v", got.Proxy, err)
+	}
+	if content, err := (Config{}).Encode(); err != nil || len(content) > 120 {
+		t.Errorf("an empty one: %s, %v", content, err)
+	}
+	if err := os.WriteFile(path, []byte("proxy: http://user:s3cret@proxy\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("not a mapping: %v", err)
 	}
 }
 

@@ -24,6 +24,8 @@ type Install struct {
 	Manifests *artifact.Manifests // what may be installed, and the mirrors; nil means that nobody is trusted to say so
 	Fetcher   *artifact.Fetcher   // nil: one with defaults
 
+	Proxy Proxies // see [FindProxies]; the zero value is none
+
 	NodeName    string   // "" means the host's name
 	TLSNames    []string // further names and addresses in the API server's certificate
 	Disable     []string // components of k3s that are left out: traefik, servicelb, ...

@@ -52,13 +52,16 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	k := &k3sInstall{Install: in, fetcher: in.Fetcher, manifests: in.Manifests,
 		binDir: k3sBinDir, dataDir: k3sDataDir, settings: map[string]any{}, limits: limits()}
 	if k.fetcher == nil {
-		k.fetcher = &artifact.Fetcher{}
+		k.fetcher = &artifact.Fetcher{Client: artifact.NewClient(in.Proxy.Proxy)}
 	}
 	if k.manifests == nil {
 		k.manifests = &artifact.Manifests{}
 	}
 	if err := k.check(); err != nil {
 		return nil, err
+	}
+	if err := in.Proxy.Check(); err != nil {
+		return nil, reason.New(reason.Usage, err.Error(), nil)
 	}
 	early, late, err := k.applyRemedies()
 	if err != nil {
@@ -82,6 +85,16 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		steps = append(steps, k.containerd(files))
 		for _, f := range files {
 			k.started = append(k.started, f.content)
+		}
+	}
+	proxy, err := k.proxy()
+	if err != nil {
+		return nil, err
+	}
+	if proxy != nil {
+		steps = append(steps, *proxy)
+		if lines := k.proxyLines(); lines != "" {
+			k.started = append(k.started, lines)
 		}
 	}
 	unit := service{

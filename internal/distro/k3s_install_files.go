@@ -66,7 +66,7 @@ func (k *k3sInstall) placed(f k3sFile) (bool, error) {
 func (k *k3sInstall) fetched(f k3sFile) artifact.Download {
 	file, _ := k.known(f)
 	return artifact.Download{
-		URL: k.manifests.URLs(file)[0], SHA256: file.SHA256, Bytes: file.Bytes,
+		URLs: k.manifests.URLs(file), SHA256: file.SHA256, Bytes: file.Bytes,
 		Dir: k.artifacts(), Dest: filepath.Dir(k.path(f.target)),
 	}
 }

@@ -278,27 +278,12 @@ func webPorts() Requirement {
 	}}
 }
 
-// proxied says that a proxy was found, and what has to go past it.
+// proxied says that only the package manager has a proxy. An install sees to any other: [FindProxies].
 func proxied() Requirement {
 	return Requirement{Name: "proxy", Code: reason.NetProxy, Advice: true, Judge: func(c Case) Finding {
-		p := c.Facts.Proxy
-		if p.Source == "" { // none was found
-			return met()
+		if p := c.Facts.Proxy; ofPackages(p) {
+			return unmet("the proxy in "+p.Source+" is used for packages only: neither downloads nor images go through it", "")
 		}
-		n, _, _ := freeNetworks(c.Facts)
-		past := append(n.values(), ".svc", ".cluster.local")
-		if c.Facts.Addresses.Node != "" {
-			past = append([]string{c.Facts.Addresses.Node}, past...)
-		}
-		var lacking []string
-		for _, v := range past {
-			if !strings.Contains(p.NoProxy, v) {
-				lacking = append(lacking, v)
-			}
-		}
-		if len(lacking) == 0 {
-			return met()
-		}
-		return unmet(fmt.Sprintf("a proxy is set in %s, and NO_PROXY lacks %s", p.Source, strings.Join(lacking, ", ")), "")
+		return met()
 	}}
 }

@@ -225,6 +225,9 @@ func TestRequirements(t *testing.T) {
 		"broken iptables": {change: func(m *captured) { m.facts.IPTables.Version = "1.8.2" }, want: sight{K3s, "", "", "prefer-bundled-bin"}},
 		"proxy": {change: func(m *captured) {
 			m.facts.Proxy = host.Proxy{HTTPS: "http://proxy:3128", NoProxy: "localhost", Source: "environment"}
+		}, want: sight{K3s, "", "", ""}}, // an install sees to it
+		"proxy of apt": {change: func(m *captured) {
+			m.facts.Proxy = host.Proxy{HTTP: "http://proxy:3128", Source: "/etc/apt/apt.conf.d/proxy"}
 		}, want: sight{K3s, "", "NET_PROXY", ""}},
 
 		// identity and time

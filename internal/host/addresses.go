@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,7 @@ type Addresses struct {
 	IPv4 Known[bool] `json:"ipv4"` // an address that is not only for this link, and a default route
 	IPv6 Known[bool] `json:"ipv6"`
 	Node string      `json:"node,omitzero"` // address of the interface that has the default route, IPv4 before IPv6; "" is unknown
+	Own  []string    `json:"own,omitzero"`  // all that others can reach, of interfaces that no cluster has made
 }
 
 // ownAddress is an address of the machine. Interface "" is unknown.
@@ -31,7 +33,7 @@ func addressesProbe() Probe {
 }
 
 func readAddresses(s *System) (Addresses, error) {
-	if a := s.Snapshot().Addresses; a != (Addresses{}) {
+	if a := s.Snapshot().Addresses; a.IPv4.OK || a.IPv6.OK || a.Node != "" {
 		return a, nil
 	}
 	routes, err := readRoutes(s)
@@ -42,7 +44,34 @@ func readAddresses(s *System) (Addresses, error) {
 	if err != nil {
 		return Addresses{}, err
 	}
-	return reachable(v4, v6, routes), nil
+	a := reachable(v4, v6, routes)
+	a.Own = others(slices.Concat(v4, v6), routes)
+	return a, nil
+}
+
+// maxOwn bounds the addresses that are told: a router may have hundreds.
+const maxOwn = 32
+
+// others leaves out the addresses that only this machine knows: of the loopback, of a link, and of the interfaces that
+// clusters and container engines make.
+func others(all []ownAddress, routes []Route) []string {
+	var out []string
+	for _, a := range all {
+		made := madeForContainers(a.Interface)
+		for _, r := range routes {
+			made = made || a.Interface == "" && madeForContainers(r.Interface) && onLink(a.Addr, r.Interface, routes)
+		}
+		if text := a.String(); a.IsGlobalUnicast() && !made && len(out) < maxOwn && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+func madeForContainers(link string) bool {
+	return slices.ContainsFunc([]string{"cni", "flannel", "veth", "cali", "docker", "br-", "kube-", "podman", "nerdctl"}, func(prefix string) bool {
+		return strings.HasPrefix(link, prefix)
+	})
 }
 
 // ownAddresses returns nil without an error for a family of which a captured machine does not tell.

@@ -78,7 +78,7 @@ func withoutAddresses(f *Facts) {
 			(*list)[i] = string(redactAddresses([]byte(text)))
 		}
 	}
-	f.Addresses.Node = string(redactAddresses([]byte(f.Addresses.Node)))
+	f.Addresses.Node, f.Addresses.Own = string(redactAddresses([]byte(f.Addresses.Node))), nil
 }
 
 func TestRedact(t *testing.T) {

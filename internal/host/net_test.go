@@ -94,17 +94,32 @@ func TestAddresses(t *testing.T) {
 		routes     []Route
 		want       Addresses
 	}{
-		{"both", own4, own6, slices.Concat(v4, v6), Addresses{Is(true), Is(true), "192.0.2.9"}},
-		{"no IPv6 route", own4, own6, v4, Addresses{Is(true), Is(false), "192.0.2.9"}},
-		{"IPv6 only", own4, own6, v6, Addresses{Is(false), Is(true), "fd00::2"}},
-		{"no network", own4, own6, []Route{}, Addresses{Is(false), Is(false), ""}},
-		{"link-local only", own4, []ownAddress{{"eth0", netip.MustParseAddr("fe80::1")}}, v6, Addresses{Is(false), Is(false), ""}},
-		{"only routes are known", nil, nil, slices.Concat(v4, v6), Addresses{Is(true), Known[bool]{}, ""}},
-		{"no addresses of IPv4 are known", nil, own6, slices.Concat(v4, v6), Addresses{Is(true), Is(true), ""}},
+		{"both", own4, own6, slices.Concat(v4, v6), Addresses{Is(true), Is(true), "192.0.2.9", nil}},
+		{"no IPv6 route", own4, own6, v4, Addresses{Is(true), Is(false), "192.0.2.9", nil}},
+		{"IPv6 only", own4, own6, v6, Addresses{Is(false), Is(true), "fd00::2", nil}},
+		{"no network", own4, own6, []Route{}, Addresses{Is(false), Is(false), "", nil}},
+		{"link-local only", own4, []ownAddress{{"eth0", netip.MustParseAddr("fe80::1")}}, v6, Addresses{Is(false), Is(false), "", nil}},
+		{"only routes are known", nil, nil, slices.Concat(v4, v6), Addresses{Is(true), Known[bool]{}, "", nil}},
+		{"no addresses of IPv4 are known", nil, own6, slices.Concat(v4, v6), Addresses{Is(true), Is(true), "", nil}},
 	} {
-		if got := reachable(c.own4, c.own6, c.routes); got != c.want {
+		if got := reachable(c.own4, c.own6, c.routes); !cmp.Equal(got, c.want) {
 			t.Errorf("%s: %+v", c.name, got)
 		}
+	}
+}
+
+func TestOwnAddresses(t *testing.T) {
+	routes := []Route{{"10.42.0.0/24", "cni0", false, 0}, {"192.0.2.0/24", "eth0", false, 0}}
+	var all []ownAddress
+	for _, a := range []string{
+		"eth0 192.0.2.9", "eth0 192.0.2.9", "lo 127.0.0.1", "eth0 fe80::1", "wg0 10.8.0.2", "docker0 172.17.0.1", "br-1234 172.18.0.1", "br0 10.9.0.1",
+		"cni0 10.42.0.1", "flannel.1 10.42.0.0", " 10.42.0.1", " 192.0.2.10",
+	} {
+		link, address, _ := strings.Cut(a, " ")
+		all = append(all, ownAddress{link, netip.MustParseAddr(address)})
+	}
+	if got, want := others(all, routes), []string{"192.0.2.9", "10.8.0.2", "10.9.0.1", "192.0.2.10"}; !slices.Equal(got, want) {
+		t.Errorf("%v, not %v", got, want)
 	}
 }
 
@@ -124,6 +139,9 @@ func TestNetworkOfCapture(t *testing.T) {
 	f := Collect(t.Context(), load(t, dir))
 	if len(f.Routes) != 6 || f.Addresses.Node != "192.0.2.9" {
 		t.Errorf("routes %v, addresses %+v", f.Routes, f.Addresses)
+	}
+	if want := []string{"192.0.2.9", "10.8.0.2", "fd00::2"}; !slices.Equal(f.Addresses.Own, want) {
+		t.Errorf("own addresses %v, not %v", f.Addresses.Own, want)
 	}
 	want := []Link{{"ens3", 1450, true, false}, {"br0", 1500, false, true}, {"wg0", 1420, true, true}}
 	if diff := cmp.Diff(want, f.Links); diff != "" {

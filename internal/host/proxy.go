@@ -99,6 +99,9 @@ func (s *System) matching(pattern string) []string {
 	return sorted(all)
 }
 
+// ProxyOfCaller is the proxy in the environment of who started this process, which is seen by nobody later on.
+func ProxyOfCaller() Proxy { return callersProxy(Live()) }
+
 // callersProxy looks at those who started us, as sudo takes the proxy out of the environment. Nothing but the proxy is taken from theirs.
 func callersProxy(s *System) Proxy {
 	pid := os.Getppid()

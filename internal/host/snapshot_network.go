@@ -23,6 +23,7 @@ func networkSnapshotOf(f Facts, containers []Container) NetworkSnapshot {
 	n := NetworkSnapshot{
 		Routes: documentedRoutes(f.Routes), Links: f.Links, Addresses: f.Addresses, Proxy: f.Proxy, IPTables: f.IPTables, Firewall: f.Firewall, Containers: containers,
 	}
+	n.Addresses.Own = nil // only an install needs them
 	if a, err := netip.ParseAddr(n.Addresses.Node); err == nil {
 		n.Addresses.Node = documented(a).String()
 	}

@@ -85,6 +85,11 @@ const (
 	DownloadDigest    Code = "DOWNLOAD_DIGEST"
 	DownloadNoSpace   Code = "DOWNLOAD_NO_SPACE"
 
+	BundleInvalid   Code = "BUNDLE_INVALID"
+	BundleTruncated Code = "BUNDLE_TRUNCATED"
+	BundleLacks     Code = "BUNDLE_LACKS"
+	BundleArch      Code = "BUNDLE_ARCH"
+
 	ManifestUnsigned   Code = "MANIFEST_UNSIGNED"
 	ManifestTampered   Code = "MANIFEST_TAMPERED"
 	ManifestKeyUnknown Code = "MANIFEST_KEY_UNKNOWN"
@@ -206,7 +211,7 @@ func All() []Entry {
 		{NetWebPorts, ExitHostRefused, "a web server has the ports of the bundled ingress", "the bundled ingress is left out", Here, CostNone},
 		{NetIPv6Only, ExitHostRefused, "no IPv4 leads to the releases", "give a mirror that has IPv6 by --mirror", Mirror, CostNone},
 		{NetMTU, ExitHostRefused, "the network carries only small packets", "raise the MTU of the link, or let flannel use host-gw", Here, CostNone},
-		{NetProxy, ExitHostRefused, "a proxy is set, and not everything of the cluster goes past it", "add what is named to NO_PROXY", Here, CostNone},
+		{NetProxy, ExitHostRefused, "a proxy is set for packages only", "if downloads and images need it too, set it as PIPEOPS_PROXY or as proxy in config.yaml", Here, CostNone},
 		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
@@ -235,6 +240,11 @@ func All() []Entry {
 		{DownloadTruncated, ExitDownload, "a download was cut", "run the command again: it resumes where it was cut", Mirror, CostNone},
 		{DownloadDigest, ExitDownload, "a downloaded file is not the one that was released", "use another mirror; nothing of the file was kept", Mirror, CostNone},
 		{DownloadNoSpace, ExitDownload, "there is no space for a download", "free space on the file system that is named, then run the command again", Here, CostNone},
+
+		{BundleInvalid, ExitDownload, "the file is no bundle", "make one with pipeops-agent bundle", Here, CostNone},
+		{BundleTruncated, ExitDownload, "the bundle is cut short", "copy it once more, and compare its SHA-256 with the one that pipeops-agent bundle has told", Here, CostNone},
+		{BundleLacks, ExitDownload, "the bundle does not have what is asked for", "ask for a version that it has by --k3s-version, or make one that has it with pipeops-agent bundle --k3s-version", Here, CostNone},
+		{BundleArch, ExitDownload, "the bundle is for another architecture", "make one for this machine with pipeops-agent bundle --arch", Here, CostNone},
 
 		{ManifestUnsigned, ExitSignature, "the list of releases is not signed", "use another mirror, or none; behind a network that asks for a login, log in first", Mirror, CostNone},
 		{ManifestTampered, ExitSignature, "the list of releases is not what was signed", "use another mirror, or none: this one, or somebody before it, changes what it hands out", Mirror, CostNone},

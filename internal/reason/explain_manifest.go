@@ -3,6 +3,14 @@ package reason
 // explainManifest explains what may be wrong with the signed list of what may be installed, and with who signs it.
 func explainManifest(code Code) string {
 	switch code {
+	case "BUNDLE_INVALID":
+		return "A bundle is a tar archive that pipeops-agent bundle makes: manifest.json first, then plain files. What is given cannot be opened or is something else, such as a bundle that was packed once more."
+	case "BUNDLE_TRUNCATED":
+		return "The archive does not go on to its end: the copy was cut, or the medium was full. It is found before anything is changed."
+	case "BUNDLE_LACKS":
+		return "An install from a bundle asks nobody else, and this one does not hold the version of k3s that is wanted. What it holds is named."
+	case "BUNDLE_ARCH":
+		return "The programs in the bundle run on another kind of processor than this machine has. What it holds is named."
 	case "MANIFEST_UNSIGNED":
 		return "What the mirror hands out as manifest.json is no signed document: a page that asks for a login, the answer of a proxy, or a list without a signature. Nothing of it is used."
 	case "MANIFEST_TAMPERED":

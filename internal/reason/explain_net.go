@@ -18,7 +18,7 @@ func explainNet(code Code) string {
 	case "NET_NO_ROUTE":
 		return "The machine has no default route: k3s does not find its own address without one, and nothing can be downloaded. The routing tables in /proc/net are read."
 	case "NET_PROXY":
-		return "The machine reaches others through a proxy; what belongs to the cluster has to be exempt from it (NO_PROXY), and the download needs it. The environment, /etc/environment and the settings of the package manager are read, without user names and passwords."
+		return "apt or dnf reach others through a proxy, and nothing else is told to: if the machine has no other way out, downloads and images fail. A proxy in the environment, in that of the caller of sudo, in /etc/environment or in the settings of systemd is used for downloads, k3s and images, past everything that belongs to the cluster (NO_PROXY). All these places are read, without user names and passwords."
 	case "NET_WEB_PORTS":
 		return "A web server holds port 80 or 443, which the ingress of k3s would take. It is left out by default, since projects are reached through the tunnel; the owner is found as for NET_PORT_TAKEN."
 	case "NET_MANAGER":

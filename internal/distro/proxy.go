@@ -1,0 +1,115 @@
+package distro
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/artifact"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+)
+
+// Proxies is through what others are reached: by our downloads, by k3s and what it runs, and by containerd for images.
+type Proxies struct {
+	artifact.Proxy
+	Containerd artifact.Proxy
+	Source     string // where they were found, for people
+	Off        bool   // none is to be used, whatever the machine has
+}
+
+// FindProxies completes the proxies that the user gave, or those that the machine has where none were given: NoProxy names
+// whatever belongs to the cluster, to the machine and to a private network of the gateway. Without a proxy it is the zero
+// value. Those of a package manager are only its own.
+func FindProxies(given Proxies, f host.Facts, d Decision, nodeName, gateway string) Proxies {
+	p := given
+	if p.Off {
+		return Proxies{}
+	}
+	if !p.Set() && !p.Containerd.Set() && !ofPackages(f.Proxy) {
+		p.Proxy, p.Source = artifact.Proxy{HTTP: f.Proxy.HTTP, HTTPS: f.Proxy.HTTPS, NoProxy: f.Proxy.NoProxy}, f.Proxy.Source
+	}
+	if !p.Set() && !p.Containerd.Set() {
+		return Proxies{}
+	}
+	past := pastProxy(f, d, nodeName, gateway)
+	if !p.Containerd.Set() {
+		p.Containerd.HTTP, p.Containerd.HTTPS = p.HTTP, p.HTTPS
+	}
+	if p.Containerd.NoProxy == "" {
+		p.Containerd.NoProxy = p.NoProxy
+	}
+	p.Proxy.NoProxy, p.Containerd.NoProxy = joined(p.NoProxy, past), joined(p.Containerd.NoProxy, past)
+	return p
+}
+
+// Check finds what cannot be a proxy, without telling it.
+func (p Proxies) Check() error {
+	if err := p.Proxy.Check(); err != nil {
+		return err
+	}
+	return p.Containerd.Check()
+}
+
+// ofPackages reports whether a proxy is set for apt or dnf only: what it lets through may be no more than packages.
+func ofPackages(p host.Proxy) bool {
+	return strings.HasPrefix(p.Source, "/etc/apt/") || strings.HasPrefix(p.Source, "/etc/dnf/") || p.Source == "/etc/yum.conf"
+}
+
+// pastProxy lists what must not go through a proxy (k3s issues 194, 325, 2026): the loopback, the machine itself, what is
+// in the cluster, and the gateway if it is near.
+func pastProxy(f host.Facts, d Decision, nodeName, gateway string) []string {
+	past := []string{"localhost", "127.0.0.0/8", "::1"}
+	past = append(past, f.Addresses.Own...)
+	past = append(past, f.Addresses.Node, strings.ToLower(f.Identity.Hostname), nodeName)
+	n, _, _ := freeNetworks(f)
+	nets := n.values()
+	for _, r := range d.Remedies {
+		switch r.ID {
+		case RemedyNodeName:
+			past = append(past, r.Values...)
+		case RemedyCIDR:
+			nets = r.Values
+		}
+	}
+	past = append(append(past, nets...), ".svc", ".cluster.local")
+	if host := nearby(gateway); host != "" {
+		past = append(past, host)
+	}
+	return past
+}
+
+// nearby returns the host of HOST:PORT if no proxy would lead to it: a private address, or a name of a local network.
+func nearby(address string) string {
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		name = strings.Trim(address, "[]")
+	}
+	if ip, err := netip.ParseAddr(name); err == nil {
+		if ip = ip.Unmap().WithZone(""); ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || netip.MustParsePrefix("100.64.0.0/10").Contains(ip) {
+			return ip.String()
+		}
+		return ""
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if name != "" && !strings.Contains(name, ".") {
+		return name
+	}
+	for _, local := range []string{".local", ".internal", ".lan", ".home.arpa", ".test"} { // RFC 6762, 8375, 6761; .internal by ICANN
+		if strings.HasSuffix(name, local) {
+			return name
+		}
+	}
+	return ""
+}
+
+// joined adds to a list what it lacks.
+func joined(list string, more []string) string {
+	var all []string
+	for _, v := range append(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }), more...) {
+		if v != "" && !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return strings.Join(all, ",")
+}
