@@ -189,7 +189,7 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 		err = o.settle(config)
 	}
 	if err != nil {
-		return changed, err
+		return changed, errors.Join(err, guard.withdraw(ctx, runner, err))
 	}
 	runner.Begin = nil
 	if err := o.prove(ctx, runner, decision, facts, changed > 0 || guard.Resumes()); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -127,6 +128,21 @@ func (g *Guard) giveUp(cause error) error {
 		}
 	}
 	return g.remove()
+}
+
+// withdraw takes back the unit that resumes where a run has failed for good and nothing else is ours: the machine is then as it
+// was before.
+func (g *Guard) withdraw(ctx context.Context, r *plan.Runner, err error) error {
+	wait := (*plan.Waiting)(nil)
+	if ctx.Err() != nil || errors.As(err, &wait) || g.alone && Transient(err) {
+		return nil
+	}
+	for _, c := range g.Store.Ledger.Changes() {
+		if c.Step != distro.ResumeStep {
+			return nil
+		}
+	}
+	return r.Withdraw(ctx, distro.ResumeStep)
 }
 
 // wait leaves the note, with what is waited for.

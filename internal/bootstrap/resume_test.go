@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -426,12 +427,64 @@ func FuzzUnfinished(f *testing.F) {
 		if err != nil {
 			return
 		}
-		dir := t.TempDir()
-		if err := u.write(dir); err != nil {
+		text, err := u.encode()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := ReadUnfinished(dir); err != nil || back.Command != u.Command || back.Attempts != u.Attempts || back.Waits != u.Waits {
+		if back, err := parseUnfinished(text); err != nil || back.Command != u.Command || back.Attempts != u.Attempts || back.Waits != u.Waits {
 			t.Errorf("%+v became %+v, %v", u, back, err)
 		}
 	})
+}
+
+// TestWithdraw wants a run that failed for good to leave nothing, where nothing but the unit that resumes was written.
+func TestWithdraw(t *testing.T) {
+	failed := reason.Newf(reason.DownloadFailed, "x")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, tt := range map[string]struct {
+		ctx   context.Context
+		alone bool
+		more  string // a step that has changed something too
+		err   error
+		stays bool
+	}{
+		"failed":          {err: failed},
+		"alone, for good": {err: reason.Newf(reason.StepFailed, "x"), alone: true},
+		"tried again":     {err: failed, alone: true, stays: true},
+		"not the only":    {err: failed, more: "k3s-binary", stays: true},
+		"stopped":         {ctx: ended, err: context.Canceled, stays: true},
+		"waits":           {err: plan.Wait(plan.WaitingReboot, failed), stays: true},
+	} {
+		m := newMachine(t)
+		store, err := plan.Open(m.dir, m.root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		r := &plan.Runner{Store: store}
+		var steps []plan.Step
+		for _, id := range []string{distro.ResumeStep, tt.more} {
+			if id != "" {
+				steps = append(steps, plan.Step{ID: id, Do: func(_ context.Context, r *plan.Recorder) error {
+					return r.WriteFile("/etc/"+id, 0o644, []byte("x"))
+				}})
+			}
+		}
+		if _, err := r.Run(t.Context(), plan.Plan{Name: installCommand, Steps: steps}); err != nil {
+			t.Fatal(err)
+		}
+		ctx := tt.ctx
+		if ctx == nil {
+			ctx = t.Context()
+		}
+		g := newGuard(store, m.dir, installCommand)
+		g.alone = tt.alone
+		if err := g.withdraw(ctx, r, tt.err); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(m.root + "/etc/" + distro.ResumeStep); (err == nil) != tt.stays {
+			t.Errorf("%s: stays %v", name, err == nil)
+		}
+	}
 }

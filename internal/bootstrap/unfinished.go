@@ -97,11 +97,16 @@ func parseUnfinished(data []byte) (Unfinished, error) {
 	return u, fmt.Errorf("it waits for %q, which this program does not know", u.Waits)
 }
 
-func (u Unfinished) write(dir string) error {
+func (u Unfinished) encode() ([]byte, error) {
 	u.Format, u.Version = unfinishedFormat, unfinishedVersion
 	data, err := json.Marshal(u)
+	return append(data, '\n'), err
+}
+
+func (u Unfinished) write(dir string) error {
+	data, err := u.encode()
 	if err == nil {
-		err = atomicfile.Write(filepath.Join(dir, UnfinishedFile), 0o600, append(data, '\n'))
+		err = atomicfile.Write(filepath.Join(dir, UnfinishedFile), 0o600, data)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write down what is to be done: %w", err)

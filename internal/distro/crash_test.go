@@ -103,14 +103,14 @@ func (b *bench) changes() []plan.Record {
 }
 
 // TestEveryRecordOfAnInstallIsACrashPoint kills a full install at each write of journal and ledger, some twice, and goes on as
-// the unit that resumes does: the same machine, and the same ledger, must come of it. Then it is uninstalled.
+// the unit that resumes does: the same machine, and the same ledger, must come of it. Then it is uninstalled. Of an install
+// under OpenRC every fifth is enough: only its services differ.
 func TestEveryRecordOfAnInstallIsACrashPoint(t *testing.T) {
-	for name, openRC := range map[string]bool{"systemd": false, "OpenRC": true} {
-		t.Run(name, func(t *testing.T) { everyCrashPoint(t, openRC) })
-	}
+	t.Run("systemd", func(t *testing.T) { everyCrashPoint(t, false, 1) })
+	t.Run("OpenRC", func(t *testing.T) { everyCrashPoint(t, true, 5) })
 }
 
-func everyCrashPoint(t *testing.T, openRC bool) {
+func everyCrashPoint(t *testing.T, openRC bool, stride int) {
 	clean := crashBench(t, openRC)
 	before := clean.tree()
 	if _, err := clean.runSteps(clean.whole(false), nil); err != nil {
@@ -118,7 +118,7 @@ func everyCrashPoint(t *testing.T, openRC bool) {
 	}
 	tree, changes, states := clean.tree(), clean.changes(), clean.units.states
 	points := 0
-	for n := 1; ; n++ {
+	for n := 1; ; n += stride {
 		b := crashBench(t, openRC)
 		if b.dieAt(n, false) {
 			break
@@ -144,7 +144,7 @@ func everyCrashPoint(t *testing.T, openRC bool) {
 		}
 	}
 	t.Logf("%d crash points", points)
-	if points < 100 {
+	if points < 200/stride {
 		t.Errorf("only %d crash points: are they still called?", points)
 	}
 }

@@ -15,6 +15,9 @@ import (
 //go:embed pipeops-agent-resume.initd
 var resumeInitScript string
 
+// ResumeStep is the id of the step of ResumeService.
+const ResumeStep = "resume-unit"
+
 // ResumeService returns the step that writes the unit which goes on with what is unfinished, at boot and as soon as the
 // install has ended, unless a package has brought the same. It is started if start says so, which is not recorded: it ends
 // by itself.
@@ -37,7 +40,7 @@ func ResumeService(in Install, binary string, start bool) (plan.Step, error) {
 		}
 	}
 	step := plan.Step{
-		ID: "resume-unit", Title: "Make sure that an interrupted install goes on by itself", Timeout: time.Minute,
+		ID: ResumeStep, Title: "Make sure that an interrupted install goes on by itself", Timeout: time.Minute,
 		Done: func(ctx context.Context) (bool, error) {
 			there, err := s.present()
 			if err != nil || !there {

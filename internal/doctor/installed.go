@@ -16,7 +16,7 @@ import (
 // installed reports whether pipeops-agent was installed on the machine, or has begun to be. Settings alone say nothing: they
 // may have been put in place before.
 func (p Patient) installed() bool {
-	return p.Enrolled || p.Agent != nil || reason.Is(p.Silence, reason.HostNotRoot) || slices.ContainsFunc(p.Facts.Clusters, ours)
+	return p.Enrolled || p.Begun != nil || p.Agent != nil || reason.Is(p.Silence, reason.HostNotRoot) || slices.ContainsFunc(p.Facts.Clusters, ours)
 }
 
 func ours(c host.Cluster) bool { return c.Ours.Value }
@@ -53,7 +53,7 @@ func (p Patient) agentFindings() []Finding {
 		return all
 	case reason.Is(p.Silence, reason.HostNotRoot):
 		all = append(all, found(Note, reason.HostNotRoot, "the agent answers to root only", ""))
-	case p.Silence != nil:
+	case p.Silence != nil && p.Begun == nil: // else it may not have been started yet
 		all = append(all, found(Broken, reason.AgentNotRunning, text(p.Silence), "systemctl start pipeops-agent; journalctl -u pipeops-agent says why it stopped"))
 	}
 	if !p.Expires.IsZero() && p.Now.After(p.Expires) {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -191,5 +193,34 @@ func TestAPlanThatFailedAndIsDoneAtLastIsNotOpen(t *testing.T) {
 	n := len(s.Journal.entries)
 	if _, err := r.Run(t.Context(), h.plan()); !errors.Is(err, refused) || len(s.Journal.entries) != n {
 		t.Errorf("%v; %d entries more", err, len(s.Journal.entries)-n)
+	}
+}
+
+func TestWithdraw(t *testing.T) {
+	h := newHost(t)
+	p := h.plan()
+	p.Steps = p.Steps[:2]
+	if _, err := h.run(p); err != nil {
+		t.Fatal(err)
+	}
+	before, changes := h.tree(), h.changes()
+	if _, err := h.run(h.plan()); err != nil {
+		t.Fatal(err)
+	}
+	s := h.open(nil)
+	r := &Runner{Store: s}
+	for _, step := range []string{"unit", "config", "sysctl", "sysctl"} {
+		if err := r.Withdraw(t.Context(), step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.tree(); got != before {
+		t.Errorf("it is not as before:\n%s", cmp.Diff(before, got))
+	}
+	if got := h.changes(); !cmp.Equal(changes, got) {
+		t.Error(cmp.Diff(changes, got))
 	}
 }
