@@ -25,7 +25,7 @@ func rooms() map[string]int {
 	layers := []string{
 		0: "wire reason version atomicfile backoff command refusal health console cli artifact/manifest",
 		1: "host trial unit openrc remains artifact identity session bootstrap/plan cluster gateway/store",
-		2: "distro tunnel apiproxy deploy localapi gateway",
+		2: "distro baseline tunnel apiproxy deploy localapi gateway",
 		3: "bootstrap agent doctor",
 		4: "config",
 	}

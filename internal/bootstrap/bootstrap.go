@@ -177,6 +177,9 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	if err != nil {
 		return 0, err
 	}
+	if err := keepFirst(ctx, o.StateDir, store, facts); err != nil {
+		return 0, err
+	}
 	if err := connected(); err != nil {
 		return 0, err
 	}

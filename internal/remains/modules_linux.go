@@ -1,20 +1,12 @@
 package remains
 
 import (
-	"bufio"
 	"context"
-	"errors"
-	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// maxModules bounds what is read of /proc/modules, in bytes.
-const maxModules = 1 << 20
 
 // moduleOfPods reports whether a module is one that the start of k3s loads, itself or by what it uses.
 func moduleOfPods(name string) bool {
@@ -39,15 +31,7 @@ func moduleOfPods(name string) bool {
 func (e Env) modules() Thing {
 	return Thing{
 		Kind: "k3s-modules", Title: "modules of the kernel",
-		List: func(context.Context) ([]string, error) {
-			used, err := loaded()
-			var all []string
-			for name := range used {
-				all = append(all, name)
-			}
-			slices.Sort(all)
-			return all, err
-		},
+		List: func(context.Context) ([]string, error) { return Modules() },
 		Remove: func(ctx context.Context, before []string) ([]string, error) {
 			if len(e.forwarders()) > 0 { // their rules may hold by what br_netfilter does, which counts no users
 				before = append(slices.Clone(before), "br_netfilter", "bridge")
@@ -67,29 +51,4 @@ func (e Env) modules() Thing {
 			return nil, ctx.Err()
 		},
 	}
-}
-
-// loaded returns the modules and whether they are in use; none where the kernel has no modules.
-func loaded() (map[string]bool, error) {
-	f, err := os.Open("/proc/modules")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return parseModules(io.LimitReader(f, maxModules))
-}
-
-// parseModules reads lines of name, size, users and who they are.
-func parseModules(r io.Reader) (map[string]bool, error) {
-	used := map[string]bool{}
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) >= 3 {
-			used[fields[0]] = fields[2] != "0"
-		}
-	}
-	return used, lines.Err()
 }

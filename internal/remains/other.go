@@ -24,3 +24,6 @@ func nothing(kind string) Thing {
 		Remove: func(context.Context, []string) ([]string, error) { return nil, nil },
 	}
 }
+
+// Rules lists nothing.
+func Rules() ([]string, error) { return nil, errors.ErrUnsupported }
