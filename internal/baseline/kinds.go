@@ -38,7 +38,7 @@ func Kinds() []Kind {
 	}
 	return []Kind{
 		{Name: Files, What: "the names in folders where installs put things: " + strings.Join(folders(), ", "), Ours: came(regexp.MustCompile(
-			`/(k3s[^/]*|rancher|kube[^/]*|cni|flannel|pods|containers|containerd|netns|[^/]*pipeops[^/]*|crictl|ctr)$`))},
+			`/(k3s[^/]*|rancher|kube[^/]*|cni|flannel|pods|containers|containerd|nri|netns|[^/]*pipeops[^/]*|crictl|ctr)$`))},
 		{Name: Units, What: "unit files and whether they are enabled", Ours: came(regexp.MustCompile(`^(k3s|kube|pipeops)`))},
 		{Name: Services, What: "enabled services that ran and run no more", Only: "went", Ours: never},
 		{Name: Sysctls, What: "values of the kernel that Kubernetes and installs change", Only: "changed", Ours: func(Difference) bool { return true }},

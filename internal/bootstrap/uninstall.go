@@ -225,5 +225,5 @@ func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity) {
 			id.Gateway(), id.Cluster(), err, id.Cluster()), nil))
 		return
 	}
-	o.Events(event("left-gateway", fmt.Sprintf("The gateway %s has forgotten cluster %s", id.Gateway(), id.Cluster()), nil))
+	o.Events(event("gateway", fmt.Sprintf("The gateway %s has forgotten cluster %s", id.Gateway(), id.Cluster()), nil))
 }

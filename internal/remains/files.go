@@ -73,8 +73,9 @@ func (e Env) unlink(ctx context.Context, paths []string) (left []string) {
 	return left
 }
 
-// socketPatterns are sockets of containerd's shims, in a folder that every containerd of the machine uses.
-func socketPatterns() []string { return []string{"/run/containerd/s/*"} }
+// socketPatterns are sockets of containerd's shims, in a folder that every containerd of the machine uses, and that of its
+// plugins.
+func socketPatterns() []string { return []string{"/run/containerd/s/*", "/run/nri/nri.sock"} }
 
 // sockets are those on which nobody listens any more, by their paths: those of another containerd are in use.
 func (e Env) sockets() Thing {
@@ -114,7 +115,7 @@ func folderNames() []string {
 		"/usr/libexec/kubernetes/kubelet-plugins/volume/exec",
 		"/etc/rancher", "/etc/rancher/k3s", "/var/lib/rancher",
 		"/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/results",
-		"/run/containerd", "/run/containerd/s", "/run/containerd/runc",
+		"/run/containerd", "/run/containerd/s", "/run/containerd/runc", "/run/nri",
 		"/run/netns", "/etc/cni", "/etc/cni/net.d", "/opt/cni", "/opt/cni/bin",
 	}
 }

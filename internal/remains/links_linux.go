@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -50,19 +47,76 @@ func (e Env) links() Thing {
 	}
 }
 
-// listLinks returns the links by name: first those in the bridge of pods.
-func listLinks() ([]string, error) {
-	all, err := net.Interfaces()
+// link is a network link of this network namespace.
+type link struct {
+	index, master uint32
+	name, kind    string
+	up            bool
+}
+
+// allLinks asks the kernel, not /sys, which may be that of another network namespace.
+func allLinks() ([]link, error) {
+	answers, err := route(unix.RTM_GETLINK, netlink.Dump, make([]byte, unix.SizeofIfInfomsg))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the links: %w", err)
 	}
+	var all []link
+	for _, m := range answers {
+		if len(m.Data) < unix.SizeofIfInfomsg {
+			continue
+		}
+		l := link{
+			index: binary.NativeEndian.Uint32(m.Data[4:]),
+			up:    binary.NativeEndian.Uint32(m.Data[8:])&unix.IFF_UP != 0,
+		}
+		d, err := netlink.NewAttributeDecoder(m.Data[unix.SizeofIfInfomsg:])
+		if err != nil {
+			return nil, fmt.Errorf("cannot list the links: %w", err)
+		}
+		for d.Next() {
+			switch d.Type() {
+			case unix.IFLA_IFNAME:
+				l.name = d.String()
+			case unix.IFLA_MASTER:
+				l.master = d.Uint32()
+			case unix.IFLA_LINKINFO:
+				d.Nested(func(info *netlink.AttributeDecoder) error {
+					for info.Next() {
+						if info.Type() == unix.IFLA_INFO_KIND {
+							l.kind = info.String()
+						}
+					}
+					return nil
+				})
+			}
+		}
+		if err := d.Err(); err != nil {
+			return nil, fmt.Errorf("cannot list the links: %w", err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// listLinks returns the links of k3s by name: first those in the bridge of pods.
+func listLinks() ([]string, error) {
+	all, err := allLinks()
+	if err != nil {
+		return nil, err
+	}
+	bridge := uint32(0)
+	for _, l := range all {
+		if l.name == podBridge {
+			bridge = l.index
+		}
+	}
 	var pods, own []string
-	for _, link := range all {
-		switch master, err := os.Readlink(filepath.Join("/sys/class/net", link.Name, "master")); {
-		case err == nil && filepath.Base(master) == podBridge && strings.HasPrefix(link.Name, "veth"):
-			pods = append(pods, link.Name)
-		case slices.Contains(linkNames(), link.Name):
-			own = append(own, link.Name)
+	for _, l := range all {
+		switch {
+		case bridge != 0 && l.master == bridge && l.kind == "veth":
+			pods = append(pods, l.name)
+		case slices.Contains(linkNames(), l.name):
+			own = append(own, l.name)
 		}
 	}
 	slices.Sort(pods)
@@ -70,27 +124,44 @@ func listLinks() ([]string, error) {
 	return append(pods, own...), nil
 }
 
+// bridges lists the bridges of others that are up.
+func bridges() []string {
+	all, err := allLinks()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, l := range all {
+		if l.kind == "bridge" && l.up && l.name != podBridge {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
 func removeLink(name string) error {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil // it went with another
 	}
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(netlinkTimeout)); err != nil {
-		return err
-	}
 	message := make([]byte, unix.SizeofIfInfomsg) // struct ifinfomsg of linux/rtnetlink.h
 	binary.NativeEndian.PutUint32(message[4:], uint32(link.Index))
-	_, err = conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_DELLINK, Flags: netlink.Request | netlink.Acknowledge},
-		Data:   message,
-	})
+	_, err = route(unix.RTM_DELLINK, netlink.Acknowledge, message)
 	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
 	return err
+}
+
+// route sends one request to the kernel's part for links and returns its answers.
+func route(kind netlink.HeaderType, flags netlink.HeaderFlags, message []byte) ([]netlink.Message, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(netlinkTimeout)); err != nil {
+		return nil, err
+	}
+	return conn.Execute(netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Request | flags}, Data: message})
 }

@@ -121,17 +121,8 @@ func readSysctl(path string) (string, error) {
 
 // forwarders are bridges of other runtimes that are up: without forwarding their containers reach nothing.
 func (e Env) forwarders() []string {
-	found, err := filepath.Glob(e.path("/sys/class/net/*/bridge"))
-	if err != nil {
+	if e.Root != "" {
 		return nil
 	}
-	var all []string
-	for _, path := range found {
-		name := filepath.Base(filepath.Dir(path))
-		state, err := readSysctl(filepath.Join(filepath.Dir(path), "operstate"))
-		if name != podBridge && err == nil && state == "up" {
-			all = append(all, name)
-		}
-	}
-	return all
+	return bridges()
 }
