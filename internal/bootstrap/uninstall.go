@@ -43,7 +43,6 @@ type UninstallOptions struct {
 // gateway forgets the cluster, and the agent's own state and program go. Until the last of these, the next call knows how to
 // go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED or one of the disk.
 func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
-	began := time.Now()
 	if _, err := os.Stat(o.StateDir); errors.Is(err, fs.ErrNotExist) {
 		o.Events(event("done", "Nothing is installed here by pipeops-agent: there is no "+o.StateDir, nil))
 		if o.Confirm == nil {
@@ -56,7 +55,13 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	wish, begun, err := readBegun(o.StateDir)
+	return o.run(ctx, store)
+}
+
+// run is one run of an uninstall, below the lock.
+func (o UninstallOptions) run(ctx context.Context, store *plan.Store) error {
+	began := time.Now()
+	wish, begun, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return err
 	}
@@ -67,7 +72,7 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 			return err
 		}
 	}
-	if err := writeBegun(o.StateDir, begunWith{KeepData: o.KeepData, KeepAgent: o.KeepAgent}); err != nil {
+	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent}); err != nil {
 		return err
 	}
 	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
@@ -94,7 +99,7 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 		return err
 	}
 	o.leave(ctx, id)
-	if err := plan.Discard(ctx, o.StateDir, begunFile); err != nil {
+	if err := plan.Discard(ctx, o.StateDir, uninstallFile); err != nil {
 		return err
 	}
 	if err := o.removeProgram(ctx); err != nil {

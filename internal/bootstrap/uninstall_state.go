@@ -24,10 +24,10 @@ import (
 const (
 	// firstFile is how the machine was before the first install.
 	firstFile = "first.json"
-	// begunFile says with what an uninstall was begun, so that the next call goes on with the same.
-	begunFile = "uninstall.json"
-	// maxBegun bounds what is read of it, in bytes.
-	maxBegun = 4 << 10
+	// uninstallFile says with what an uninstall was begun, so that the next call goes on with the same.
+	uninstallFile = "uninstall.json"
+	// maxUninstallWish bounds what is read of it, in bytes.
+	maxUninstallWish = 4 << 10
 )
 
 // Undoing is what an uninstall would do.
@@ -52,7 +52,7 @@ func WouldUninstall(ctx context.Context, o UninstallOptions) (Undoing, error) {
 	if err != nil {
 		return Undoing{}, err
 	}
-	wish, _, err := readBegun(o.StateDir)
+	wish, _, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return Undoing{}, err
 	}
@@ -83,20 +83,20 @@ func (o UninstallOptions) undoing(ctx context.Context, changes []plan.Record) Un
 // UninstallBegun reports whether an uninstall was begun here and has not come to its end. Called again, with whatever options,
 // it goes on as it was begun.
 func UninstallBegun(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, begunFile))
+	_, err := os.Lstat(filepath.Join(dir, uninstallFile))
 	return err == nil
 }
 
-// begunWith are the options of an uninstall that was begun.
-type begunWith struct {
+// uninstallWish are the options of an uninstall that was begun.
+type uninstallWish struct {
 	Version   int  `json:"version"`
 	KeepData  bool `json:"keep_data,omitempty"`
 	KeepAgent bool `json:"keep_agent,omitempty"`
 }
 
-// readBegun returns with what an uninstall was begun, and whether one was. A damaged file counts as begun, and keeps all.
-func readBegun(dir string) (w begunWith, begun bool, err error) {
-	f, err := os.Open(filepath.Join(dir, begunFile))
+// readUninstallWish returns with what an uninstall was begun, and whether one was. A damaged file counts as begun, and keeps all.
+func readUninstallWish(dir string) (w uninstallWish, begun bool, err error) {
+	f, err := os.Open(filepath.Join(dir, uninstallFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return w, false, nil
 	}
@@ -104,26 +104,26 @@ func readBegun(dir string) (w begunWith, begun bool, err error) {
 		return w, false, fmt.Errorf("cannot read how the uninstall was begun: %w", err)
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxBegun))
+	raw, err := io.ReadAll(io.LimitReader(f, maxUninstallWish))
 	if err != nil {
 		return w, false, fmt.Errorf("cannot read how the uninstall was begun: %w", err)
 	}
-	return parseBegun(raw), true, nil
+	return parseUninstallWish(raw), true, nil
 }
 
-func parseBegun(raw []byte) begunWith {
-	var w begunWith
+func parseUninstallWish(raw []byte) uninstallWish {
+	var w uninstallWish
 	if json.Unmarshal(raw, &w) != nil || w.Version != 1 {
-		return begunWith{Version: 1, KeepData: true, KeepAgent: true}
+		return uninstallWish{Version: 1, KeepData: true, KeepAgent: true}
 	}
 	return w
 }
 
-func writeBegun(dir string, w begunWith) error {
+func writeUninstallWish(dir string, w uninstallWish) error {
 	w.Version = 1
 	raw, err := json.Marshal(w)
 	if err == nil {
-		err = atomicfile.Write(filepath.Join(dir, begunFile), 0o600, append(raw, '\n'))
+		err = atomicfile.Write(filepath.Join(dir, uninstallFile), 0o600, append(raw, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep how the uninstall was begun: %w", err)
@@ -133,7 +133,7 @@ func writeBegun(dir string, w begunWith) error {
 
 // keepFirst keeps how the machine is, unless something is installed already. An install ends an uninstall that was begun.
 func keepFirst(ctx context.Context, dir string, store *plan.Store, facts host.Facts) error {
-	if err := atomicfile.Remove(filepath.Join(dir, begunFile)); err != nil {
+	if err := atomicfile.Remove(filepath.Join(dir, uninstallFile)); err != nil {
 		return fmt.Errorf("cannot end the uninstall: %w", err)
 	}
 	if len(store.Ledger.Changes()) > 0 {
