@@ -40,15 +40,9 @@ more, 31 if something is, or could not be undone, 13 if it was not confirmed, 75
   pipeops-agent uninstall --yes --keep-data`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
-			program, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("cannot find this program: %w", err)
+			if err := g.uninstalled(&o); err != nil {
+				return err
 			}
-			c, err := g.load(os.Getenv) // of a damaged file nothing is needed that the ledger does not know
-			if err == nil {
-				o.Kubeconfig = c.Kubeconfig
-			}
-			o.StateDir, o.Program, o.Host = g.state, program, host.Live()
 			if dry {
 				would, err := bootstrap.WouldUninstall(command.Context(), o)
 				if err != nil {
@@ -68,6 +62,19 @@ more, 31 if something is, or could not be undone, 13 if it was not confirmed, 75
 	flags.BoolVar(&o.KeepData, "keep-data", false, "keep the volumes of the cluster")
 	flags.BoolVar(&o.KeepAgent, "keep-agent", false, "keep this program")
 	return command
+}
+
+// uninstalled fills in what an uninstall works on.
+func (g *globals) uninstalled(o *bootstrap.UninstallOptions) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find this program: %w", err)
+	}
+	if c, err := g.load(os.Getenv); err == nil { // of a damaged file nothing is needed that the ledger does not know
+		o.Kubeconfig = c.Kubeconfig
+	}
+	o.StateDir, o.Program, o.Host = g.state, program, host.Live()
+	return nil
 }
 
 func runUninstall(command *cobra.Command, g *globals, o bootstrap.UninstallOptions, yes bool) error {

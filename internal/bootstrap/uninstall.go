@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,17 +51,31 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 		}
 		return nil
 	}
-	store, err := plan.Open(o.StateDir, "")
+	store, _, err := Options{StateDir: o.StateDir, Events: o.Events}.takeOver(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return o.run(ctx, store)
+	// The unit that resumes is not started beside an uninstall, which takes it away: it goes on at the next boot.
+	return o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
 }
 
-// run is one run of an uninstall, below the lock.
-func (o UninstallOptions) run(ctx context.Context, store *plan.Store) error {
+// UninstallOperation returns how an uninstall is gone on with. options makes its options; with what it was begun it knows.
+func UninstallOperation(options func() (UninstallOptions, error)) Operation {
+	return func(ctx context.Context, g *Guard, _ json.RawMessage) error {
+		o, err := options()
+		if err != nil {
+			return g.End(ctx, reason.New(reason.NotResumed, "the settings of the uninstall", err))
+		}
+		return o.run(ctx, g)
+	}
+}
+
+// run is one run of an uninstall, below its guard.
+func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	began := time.Now()
+	store := guard.Store
+	defer func() { err = guard.End(ctx, err) }()
 	wish, begun, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return err
@@ -73,6 +88,12 @@ func (o UninstallOptions) run(ctx context.Context, store *plan.Store) error {
 		}
 	}
 	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent}); err != nil {
+		return err
+	}
+	if !guard.alone {
+		guard.Settings = func() (json.RawMessage, error) { return json.RawMessage("{}"), nil }
+	}
+	if err := guard.Begin(ctx); err != nil {
 		return err
 	}
 	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
@@ -94,12 +115,15 @@ func (o UninstallOptions) run(ctx context.Context, store *plan.Store) error {
 	if err != nil {
 		return err
 	}
+	for _, path := range []string{motd, filepath.Dir(motd)} { // where an install that went on by itself has said so
+		_ = os.Remove(path)
+	}
 	remaining, err := o.prove(ctx, left)
 	if err != nil {
 		return err
 	}
 	o.leave(ctx, id)
-	if err := plan.Discard(ctx, o.StateDir, uninstallFile); err != nil {
+	if err := plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile); err != nil {
 		return err
 	}
 	if err := o.removeProgram(ctx); err != nil {
