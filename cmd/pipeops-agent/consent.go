@@ -54,7 +54,12 @@ func parseConsent(names []string) ([]reason.Cost, error) {
 
 // askConsent asks on a terminal. Only y and yes are consent.
 func askConsent(ctx context.Context, in *os.File, out io.Writer, needed []distro.Remedy) (bool, error) {
-	if _, err := fmt.Fprintf(out, "This machine needs: %s. Go on? [y/N] ", bootstrap.Needs(needed)); err != nil {
+	return ask(ctx, in, out, "This machine needs: "+bootstrap.Needs(needed)+". Go on? [y/N] ")
+}
+
+// ask asks a question on a terminal. Only y and yes are a yes.
+func ask(ctx context.Context, in *os.File, out io.Writer, question string) (bool, error) {
+	if _, err := io.WriteString(out, question); err != nil {
 		return false, fmt.Errorf("cannot ask: %w", err)
 	}
 	for {

@@ -23,7 +23,7 @@ func newResume(g *globals) *cobra.Command {
 	var onConsole bool
 	command := &cobra.Command{
 		Use:   "resume",
-		Short: "Go on with an install that was interrupted, as its unit does at boot",
+		Short: "Go on with an install or uninstall that was interrupted, as its unit does at boot",
 		Long: `Wait until nobody else changes this machine, then go on with what was interrupted: by SIGKILL, a power cut, a reboot.
 pipeops-agent-resume.service does so at every boot, and as soon as an install has ended; where OpenRC starts the services,
 /etc/init.d/pipeops-agent-resume does. It has nothing to do where all came to its end, or a user stopped it. An install that
@@ -76,7 +76,11 @@ func runResume(command *cobra.Command, g *globals, out io.Writer) error {
 		o.Events, o.Log = view.Show, log
 		return o, err
 	})
-	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install}}
+	uninstall := bootstrap.UninstallOperation(func() (o bootstrap.UninstallOptions, err error) {
+		o.Events, o.Log = view.Show, log
+		return o, g.uninstalled(&o)
+	})
+	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install, "uninstall": uninstall}}
 	err := r.Run(command.Context())
 	if again && bootstrap.Repeats(err) {
 		return errors.Join(err, bootstrap.Reboot(command.Context()))

@@ -14,9 +14,9 @@ import (
 )
 
 func newClusters(g *globals) *cobra.Command {
-	return &cobra.Command{
+	command := &cobra.Command{
 		Use:   "clusters",
-		Short: "List the clusters",
+		Short: "List the clusters, or remove one",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Clusters(command.Context())
@@ -34,6 +34,8 @@ func newClusters(g *globals) *cobra.Command {
 			})
 		},
 	}
+	command.AddCommand(newClustersRemove(g))
+	return command
 }
 
 func yes(c gateway.ClusterInfo) string {

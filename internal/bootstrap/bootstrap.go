@@ -173,6 +173,9 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	if err != nil {
 		return 0, err
 	}
+	if err := keepFirst(ctx, o.StateDir, guard.Store, facts); err != nil {
+		return 0, err
+	}
 	id, err := o.enrolled(ctx, story)
 	if err != nil {
 		return 0, err

@@ -51,3 +51,19 @@ func (c *Client) AdminsGranted(ctx context.Context) (bool, error) {
 	subject, _ := subjects[0].(map[string]any)
 	return subject["kind"] == "Group" && subject["name"] == wire.GroupAdmins, nil
 }
+
+// RevokeAdmins deletes what GrantAdmins made, unless it is somebody else's by now. It may be called again and again.
+func (c *Client) RevokeAdmins(ctx context.Context) error {
+	binding, err := c.rbac("clusterrolebindings").Get(ctx, AdminsBinding, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err == nil && binding.GetLabels()["app.kubernetes.io/managed-by"] == wire.FieldManager {
+		uid := binding.GetUID()
+		err = c.rbac("clusterrolebindings").Delete(ctx, AdminsBinding, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot delete the ClusterRoleBinding %s: %w", AdminsBinding, err)
+	}
+	return nil
+}

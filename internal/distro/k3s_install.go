@@ -106,6 +106,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 			return binary.SHA256 + "\x00" + strings.Join(k.started, "\x00"), nil
 		},
 		timeout: k3sStartUp, diagnose: k.diagnose,
+		makes: k.makes,
 	}
 	if in.OpenRC {
 		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))

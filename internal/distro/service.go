@@ -32,8 +32,8 @@ type service struct {
 	inputs    func() (string, error) // tells apart what the process is started with: binary, configuration
 	timeout   time.Duration          // until it is active
 
-	ready func(ctx context.Context) error // asks whether it is of use already, where being active does not say so
-	makes func(r *plan.Recorder) error    // records what the running service will make; nil means nothing
+	ready func(ctx context.Context) error                   // asks whether it is of use already, where being active does not say so
+	makes func(ctx context.Context, r *plan.Recorder) error // records what the running service will make; nil means nothing
 	// diagnose finds the cause in what was said, where the causes are known; nil where they are not.
 	diagnose func(ctx context.Context, words Words) (Diagnosis, bool)
 }
@@ -131,7 +131,7 @@ func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active strin
 		return err
 	}
 	if s.makes != nil {
-		if err := s.makes(r); err != nil {
+		if err := s.makes(ctx, r); err != nil {
 			return err
 		}
 	}

@@ -7,9 +7,11 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/remains"
 )
 
-// Kinds of changes that are undone by what this package knows. Their targets are names of units.
+// Kinds of changes that are undone by what this package knows. Their targets are names of units; those of [remains.All] have
+// the data folder of k3s.
 const (
 	unitsRead   plan.Kind = "units-read" // the service manager has read files that were written
 	unitEnabled plan.Kind = "unit-enabled"
@@ -17,17 +19,29 @@ const (
 )
 
 // Undo returns how changes of this package's kinds are undone, for a [plan.Store]. Units must be set.
-func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) (plan.Op, error) {
-	undone := func(do func(ctx context.Context, name string) error) func(context.Context, plan.Record) (plan.Op, error) {
-		return func(ctx context.Context, c plan.Record) (plan.Op, error) { return plan.Undone, do(ctx, c.Target) }
+func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]string, error) {
+	undone := func(do func(ctx context.Context, name string) error) func(context.Context, plan.Record) ([]string, error) {
+		return func(ctx context.Context, c plan.Record) ([]string, error) { return nil, do(ctx, c.Target) }
 	}
-	return map[plan.Kind]func(context.Context, plan.Record) (plan.Op, error){
+	all := map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
 		unitsRead:   undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
 		unitEnabled: undone(in.Units.Disable),
 		unitStarted: undone(func(ctx context.Context, name string) error {
 			return errors.Join(in.Units.StopAll(ctx, name), in.Units.ResetFailed(ctx, name), atomicfile.Remove(in.stamp(name)))
 		}),
 	}
+	for _, thing := range remains.All(in.remains("")) {
+		kind := thing.Kind
+		all[plan.Kind(kind)] = func(ctx context.Context, c plan.Record) ([]string, error) {
+			for _, t := range remains.All(in.remains(c.Target)) {
+				if t.Kind == kind {
+					return t.Remove(ctx, c.Before.Names)
+				}
+			}
+			return nil, nil
+		}
+	}
+	return all
 }
 
 // stamp is the file that says what a unit was last started with.

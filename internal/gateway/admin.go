@@ -68,6 +68,7 @@ func (g *Gateway) admin() http.Handler {
 	handle("GET /tokens", func(r *http.Request) (any, error) { return g.store.Tokens(r.Context()) })
 	handle("GET /users", func(r *http.Request) (any, error) { return g.store.Users(r.Context()) })
 	handle("GET /clusters", g.listClusters)
+	handle("DELETE /clusters/{cluster}", g.removeCluster)
 	handle("GET /clusters/{cluster}/facts", g.clusterFacts)
 	handle("GET /clusters/{cluster}/events", g.clusterEvents)
 	handle("POST /clusters/{cluster}/access", g.createAccess)

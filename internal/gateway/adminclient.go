@@ -60,6 +60,15 @@ func (a *Admin) Clusters(ctx context.Context) (list []ClusterInfo, err error) {
 	return list, a.call(ctx, http.MethodGet, "/clusters", nil, &list)
 }
 
+// RemoveCluster forgets a cluster, so that its name is free. One that is connected is removed only by force.
+func (a *Admin) RemoveCluster(ctx context.Context, cluster string, force bool) (removed store.Cluster, err error) {
+	path := "/clusters/" + url.PathEscape(cluster)
+	if force {
+		path += "?force=true"
+	}
+	return removed, a.call(ctx, http.MethodDelete, path, nil, &removed)
+}
+
 // Facts returns what a cluster's agent last said of its machine, null if it said nothing.
 func (a *Admin) Facts(ctx context.Context, cluster string) (facts json.RawMessage, err error) {
 	return facts, a.call(ctx, http.MethodGet, "/clusters/"+url.PathEscape(cluster)+"/facts", nil, &facts)

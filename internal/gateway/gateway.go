@@ -196,6 +196,7 @@ func (g *Gateway) https() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+wire.PathEnroll, g.enroll)
 	mux.HandleFunc("POST "+wire.PathEvents, g.events)
+	mux.HandleFunc("POST "+wire.PathLeave, g.leave)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := g.store.Ping(r.Context()); err != nil {

@@ -129,6 +129,9 @@ const (
 	Interrupted       Code = "INTERRUPTED"
 	NotResumed        Code = "NOT_RESUMED"
 
+	UninstallIncomplete Code = "UNINSTALL_INCOMPLETE"
+	UninstallRemains    Code = "UNINSTALL_REMAINS"
+
 	GatewayUnreachable  Code = "GATEWAY_UNREACHABLE"
 	GatewayUntrusted    Code = "GATEWAY_UNTRUSTED"
 	GatewayRefused      Code = "GATEWAY_REFUSED"
@@ -281,6 +284,8 @@ func All() []Entry {
 
 		{StepFailed, ExitRolledBack, "a step failed and was rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
 		{StepNotRolledBack, ExitNotRolledBack, "a step failed and could not be rolled back", "mend the cause, then run the command again: it resumes", Here, CostNone},
+		{UninstallIncomplete, ExitNotRolledBack, "the uninstall could not be brought to its end", "mend the cause, then run pipeops-agent uninstall again: it goes on", Here, CostNone},
+		{UninstallRemains, ExitNotRolledBack, "something of the install is still here", "remove what is listed, or reboot if it is in use", Here, CostNone},
 		{Interrupted, ExitBusy, "the command was stopped before its end", "run it again: it goes on where it was", Here, CostNone},
 		{NotResumed, ExitNotRolledBack, "an unfinished install does not go on by itself", "mend what is named, then run the command again: it goes on where it was", Here, CostNone},
 		{Busy, ExitBusy, "another pipeops-agent is changing this machine", "wait for it to end, then run the command again", Here, CostNone},

@@ -17,6 +17,10 @@ func explainInstall(code Code) string {
 		return "A step of the plan failed, or its effect could not be proved in time; what it had changed was put back from the ledger. The steps before it stay done, and the next run goes on with this one."
 	case "STEP_NOT_ROLLED_BACK":
 		return "A step failed, and something that it had changed could not be put back. The ledger below /var/lib/pipeops-agent names each change with what was there before."
+	case "UNINSTALL_INCOMPLETE":
+		return "A change that an install had made could not be undone, and what came before it may still be in use, so nothing further was touched. The agent's state is kept: the next uninstall goes on with this change."
+	case "UNINSTALL_REMAINS":
+		return "All changes are undone, but the machine differs from the record of how it was before the first install, in what may come from an install: files, unit files, values of the kernel, chains of the firewall, mounts, links, ports. What you have changed yourself, or what was left for a reason that was printed, is not counted."
 	case "INTERRUPTED":
 		return "A signal ended the command: somebody stopped it, or an install by hand took over from the one that was going on by itself. The journal says where it was; the next run goes on there."
 	case "NOT_RESUMED":

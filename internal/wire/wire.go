@@ -16,6 +16,7 @@ const Version = 1
 const (
 	PathEnroll   = "/v1/enroll"   // POST EnrollRequest -> EnrollResponse; no certificate needed
 	PathEvents   = "/v1/events"   // POST lines of Event; client certificate
+	PathLeave    = "/v1/leave"    // POST -> 204: the cluster is no more, and its name is free; client certificate
 	PathClusters = "/v1/clusters" // /v1/clusters/NAME/...: the Kubernetes API of a cluster, for kubectl; user token
 	PathProjects = "/v1/projects" // /v1/projects/CLUSTER/NAME/...: a project's own pages; user token
 )

@@ -14,8 +14,8 @@ import (
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
-// watched runs a command whose output is events, tells each as it comes, and returns what checkFailure wants.
-func watched(t *testing.T, m *lab.Machine, argv []string, on func(wire.Event)) lab.Result {
+// following runs a command whose output is events, tells each as it comes, and returns what checkFailure wants.
+func following(t *testing.T, m *lab.Machine, argv []string, on func(wire.Event)) lab.Result {
 	t.Helper()
 	var all, stderr bytes.Buffer
 	events := &rig.Events{Show: on}
@@ -58,7 +58,7 @@ func TestBusy(t *testing.T) {
 
 	t.Run("cloud-init does not end", func(t *testing.T) {
 		shell(t, m, setup)
-		result := watched(t, m, install("--wait", "2s"), nil)
+		result := following(t, m, install("--wait", "2s"), nil)
 		checkFailure(t, result, notSoon, 75)
 		if len(ofKindUntilError(result.Stdout, "waiting")) == 0 {
 			t.Errorf("nobody was told that it waits:\n%s", result.Stdout)
@@ -71,14 +71,14 @@ func TestBusy(t *testing.T) {
 			_, err := m.Shell(ctx, "test -e /run/locked")
 			return err
 		})
-		result := watched(t, m, install("--wait", "1s"), nil)
+		result := following(t, m, install("--wait", "1s"), nil)
 		checkFailure(t, result, notSoon, 75)
 		if !strings.Contains(result.Stdout, "perl (process ") || !strings.Contains(result.Stdout, "holds the lock of apt") {
 			t.Errorf("the holder is not named:\n%s", result.Stdout)
 		}
 	})
 	t.Run("cloud-init ends", func(t *testing.T) {
-		result := watched(t, m, install(), func(e wire.Event) {
+		result := following(t, m, install(), func(e wire.Event) {
 			if e.Kind == "waiting" && strings.HasPrefix(e.Message, "Waiting") {
 				shell(t, m, over)
 			}
@@ -89,13 +89,13 @@ func TestBusy(t *testing.T) {
 		}
 	})
 	t.Run("a package manager that is not needed", func(t *testing.T) { // perl still holds the lock
-		checkFailure(t, watched(t, m, install("--wait", "0"), nil), reached, 50)
+		checkFailure(t, following(t, m, install("--wait", "0"), nil), reached, 50)
 		shell(t, m, "systemctl stop holder")
 	})
 	t.Run("cloud-init runs us", func(t *testing.T) {
 		shell(t, m, setup)
 		argv := append([]string{"systemd-run", "--quiet", "--unit", "cloud-final", "--wait", "--pipe", "--collect"}, install()...)
-		result := watched(t, m, argv, nil)
+		result := following(t, m, argv, nil)
 		checkFailure(t, result, reached, 50)
 		if waits := ofKindUntilError(result.Stdout, "waiting"); len(waits) > 0 {
 			t.Errorf("it waited for itself: %q", waits)
@@ -104,7 +104,7 @@ func TestBusy(t *testing.T) {
 	})
 	t.Run("another install", func(t *testing.T) {
 		argv := append([]string{"flock", "/var/lib/pipeops-agent/lock"}, install()...)
-		checkFailure(t, watched(t, m, argv, nil), "BUSY", 75)
+		checkFailure(t, following(t, m, argv, nil), "BUSY", 75)
 	})
 	shell(t, m, "test ! -e "+identity)
 	if after := shell(t, m, fingerprint); after != before {
@@ -156,7 +156,7 @@ func TestFailures(t *testing.T) {
 
 	t.Run("no space for the download", func(t *testing.T) {
 		slow(400_000)
-		result := watched(t, m, install, during("k3s-download", "mount -o remount,size=8m /var/lib/pipeops-agent"))
+		result := following(t, m, install, during("k3s-download", "mount -o remount,size=8m /var/lib/pipeops-agent"))
 		checkFailure(t, result, "DOWNLOAD_NO_SPACE", 20)
 		w.Mirror.Mend()
 		asBefore(t)
@@ -164,7 +164,7 @@ func TestFailures(t *testing.T) {
 	})
 	t.Run("usr local becomes read-only", func(t *testing.T) {
 		slow(20_000_000)
-		result := watched(t, m, install, during("k3s-download", "mount --bind /usr/local /usr/local && mount -o remount,ro,bind /usr/local"))
+		result := following(t, m, install, during("k3s-download", "mount --bind /usr/local /usr/local && mount -o remount,ro,bind /usr/local"))
 		checkFailure(t, result, "STEP_FAILED", 30)
 		if !strings.Contains(result.Stdout, "read-only file system") {
 			t.Errorf("the cause is not told:\n%s", result.Stdout)
@@ -177,12 +177,12 @@ func TestFailures(t *testing.T) {
 		// k3s does not come up with a flag that it does not know, and the folder of its unit cannot be written any more
 		shell(t, m, "mkdir -p /etc/rancher/k3s/config.yaml.d && echo 'no-such-flag: 1' > /etc/rancher/k3s/config.yaml.d/99-bad.yaml")
 		shell(t, m, `systemd-run --quiet --unit freezer sh -c 'until [ -e /etc/systemd/system/k3s.service ]; do :; done; mount --bind /etc/systemd/system /etc/systemd/system && mount -o remount,ro,bind /etc/systemd/system'`)
-		result := watched(t, m, install, nil)
+		result := following(t, m, install, nil)
 		checkFailure(t, result, "STEP_NOT_ROLLED_BACK", 31)
 		shell(t, m, "umount /etc/systemd/system; rm -r /etc/rancher/k3s/config.yaml.d")
 	})
 	t.Run("the gateway goes away", func(t *testing.T) {
-		result := watched(t, m, install, func(e wire.Event) {
+		result := following(t, m, install, func(e wire.Event) {
 			if e.Step == "k3s-unit" && e.State == "started" {
 				if err := w.Gateway.Stop(t.Context()); err != nil {
 					t.Error(err)

@@ -155,17 +155,7 @@ func TestForeignK3s(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
-	for name, to := range map[string]string{"k3s": "/usr/local/bin/k3s", "k3s-airgap-images-amd64.tar.zst": "/var/lib/rancher/k3s/agent/images/k3s.tar.zst"} {
-		if err := m.Push(t.Context(), filepath.Join(w.Release, name), to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// what this machine needs of containerd, as its owner would have found out
-	if err := m.Push(t.Context(), "test/bench/install/containerd.toml", "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl"); err != nil {
-		t.Fatal(err)
-	}
-	push(t, m, foreignUnit, "/etc/systemd/system/k3s.service")
-	shell(t, m, "chmod 755 /usr/local/bin/k3s && systemctl daemon-reload && systemctl start k3s")
+	w.foreignK3s(t, m)
 	before := shell(t, m, "find /etc/rancher /etc/systemd/system/k3s.service /usr/local/bin -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s")
 
 	token(t, w.Gateway, m)
@@ -183,6 +173,22 @@ func TestForeignK3s(t *testing.T) {
 		t.Errorf("the foreign k3s was touched:\n%s", difference(before, after))
 	}
 	output(t, w.kubectlFor(t, "theirs")("get", "nodes"))
+}
+
+// foreignK3s installs and starts k3s as its own users do.
+func (w *world) foreignK3s(t *testing.T, m *lab.Machine) {
+	t.Helper()
+	for name, to := range map[string]string{"k3s": "/usr/local/bin/k3s", "k3s-airgap-images-amd64.tar.zst": "/var/lib/rancher/k3s/agent/images/k3s.tar.zst"} {
+		if err := m.Push(t.Context(), filepath.Join(w.Release, name), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// what this machine needs of containerd, as its owner would have found out
+	if err := m.Push(t.Context(), "test/bench/install/containerd.toml", "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl"); err != nil {
+		t.Fatal(err)
+	}
+	push(t, m, foreignUnit, "/etc/systemd/system/k3s.service")
+	shell(t, m, "chmod 755 /usr/local/bin/k3s && systemctl daemon-reload && systemctl start k3s")
 }
 
 const foreignUnit = `[Unit]

@@ -155,9 +155,9 @@ func (h *fakeHost) open(point func()) *Store {
 		h.t.Fatal(err)
 	}
 	s.Journal.lines.point, s.Ledger.lines.point = point, point
-	s.Undo = map[Kind]func(context.Context, Record) (Op, error){
-		"unit": func(context.Context, Record) (Op, error) {
-			return Undone, os.WriteFile(h.path("/units/k3s"), []byte("absent"), 0o600)
+	s.Undo = map[Kind]func(context.Context, Record) ([]string, error){
+		"unit": func(context.Context, Record) ([]string, error) {
+			return nil, os.WriteFile(h.path("/units/k3s"), []byte("absent"), 0o600)
 		},
 	}
 	return s

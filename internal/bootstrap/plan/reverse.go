@@ -46,10 +46,15 @@ func (s *Store) reverseOne(ctx context.Context, c Record, keep func(path string)
 		}
 		return Undone, nil, err
 	}
-	op, err := Undone, error(nil) // without either, the step's Undo has seen to it, or it went with what it was in
 	if undo, known := s.Undo[c.Kind]; known {
-		op, err = undo(ctx, c)
-	} else if c.Reversal != nil {
+		left, err := undo(ctx, c)
+		if len(left) > 0 {
+			return Left, left, err
+		}
+		return Undone, nil, err
+	}
+	op, err := Undone, error(nil) // without either, the step's Undo has seen to it, or it went with what it was in
+	if c.Reversal != nil {
 		op, err = s.undo(ctx, *c.Reversal)
 	}
 	if op == Left {

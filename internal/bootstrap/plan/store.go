@@ -19,8 +19,9 @@ type Store struct {
 
 	// Run runs the commands that undo changes; nil means [command.Run].
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
-	// Undo reverses changes of kinds that only the caller knows, such as the start of a unit.
-	Undo map[Kind]func(ctx context.Context, c Record) (Op, error)
+	// Undo reverses changes of kinds that only the caller knows, such as the start of a unit. It returns what it had to leave,
+	// each with the reason.
+	Undo map[Kind]func(ctx context.Context, c Record) (left []string, err error)
 
 	dir  string
 	root string

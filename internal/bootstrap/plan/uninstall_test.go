@@ -90,7 +90,7 @@ func TestUninstallStopsWhereAUnitCannotBeStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := h.open(nil)
-	s.Undo["unit"] = func(context.Context, Record) (Op, error) { return "", errors.New("it does not stop") }
+	s.Undo["unit"] = func(context.Context, Record) ([]string, error) { return nil, errors.New("it does not stop") }
 	_, err := (&Uninstaller{Store: s}).Run(t.Context())
 	s.Close()
 	if err == nil || !strings.Contains(err.Error(), "it does not stop") || !h.is("/usr/local/bin/k3s", elf) {

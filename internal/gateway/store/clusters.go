@@ -165,3 +165,11 @@ func (s *Store) Events(ctx context.Context, id string) ([]wire.Event, error) {
 	}
 	return list, rows.Err()
 }
+
+// RemoveCluster forgets a cluster with all that belongs to it. It is no error if there is none.
+func (s *Store) RemoveCluster(ctx context.Context, id string) error {
+	if _, err := s.db.ExecContext(ctx, `DELETE FROM clusters WHERE id = ?`, id); err != nil {
+		return fmt.Errorf("cannot remove the cluster: %w", err)
+	}
+	return nil
+}

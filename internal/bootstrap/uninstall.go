@@ -1,0 +1,258 @@
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/baseline"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// UninstallOptions say what is to be removed.
+type UninstallOptions struct {
+	StateDir   string
+	Kubeconfig string // of a cluster that was adopted
+	Program    string // path of this binary; "" leaves it alone
+	KeepData   bool   // the volumes of the cluster stay
+	KeepAgent  bool   // the program stays
+
+	// Confirm asks the user; nil means that the user has said yes beforehand. An uninstall that goes on is not asked about.
+	Confirm func(context.Context, Undoing) (bool, error)
+
+	Host   *host.System
+	Events func(wire.Event)
+	Log    *slog.Logger
+}
+
+// Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent
+// stops, then every change of the ledger is undone, the newest first, then the difference to how the machine was is told, the
+// gateway forgets the cluster, and the agent's own state and program go. Until the last of these, the next call knows how to
+// go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED or one of the disk.
+func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
+	if _, err := os.Stat(o.StateDir); errors.Is(err, fs.ErrNotExist) {
+		o.Events(event("done", "Nothing is installed here by pipeops-agent: there is no "+o.StateDir, nil))
+		if o.Confirm == nil {
+			return o.removeProgram(ctx)
+		}
+		return nil
+	}
+	store, _, err := Options{StateDir: o.StateDir, Events: o.Events}.takeOver(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	// The unit that resumes is not started beside an uninstall, which takes it away: it goes on at the next boot.
+	return o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
+}
+
+// UninstallOperation returns how an uninstall is gone on with. options makes its options; with what it was begun it knows.
+func UninstallOperation(options func() (UninstallOptions, error)) Operation {
+	return func(ctx context.Context, g *Guard, _ json.RawMessage) error {
+		o, err := options()
+		if err != nil {
+			return g.End(ctx, reason.New(reason.NotResumed, "the settings of the uninstall", err))
+		}
+		return o.run(ctx, g)
+	}
+}
+
+// run is one run of an uninstall, below its guard.
+func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
+	began := time.Now()
+	store := guard.Store
+	defer func() { err = guard.End(ctx, err) }()
+	wish, begun, err := readUninstallWish(o.StateDir)
+	if err != nil {
+		return err
+	}
+	o.KeepData, o.KeepAgent = o.KeepData || wish.KeepData, o.KeepAgent || wish.KeepAgent
+	what := o.undoing(ctx, store.Ledger.Changes())
+	if o.Confirm != nil && !begun {
+		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
+			return err
+		}
+	}
+	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent}); err != nil {
+		return err
+	}
+	if !guard.alone {
+		guard.Settings = func() (json.RawMessage, error) { return json.RawMessage("{}"), nil }
+	}
+	if err := guard.Begin(ctx); err != nil {
+		return err
+	}
+	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
+	if err != nil && !reason.Is(err, reason.IdentityMissing) {
+		o.Log.Warn("the identity cannot be read", "err", err)
+	}
+	if id != nil {
+		report := tunnel.NewReporter(id, o.Log)
+		show := o.Events
+		o.Events = func(e wire.Event) { show(e); report.Send(e) }
+		defer func() { // after Leave the gateway has nobody to note it for
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+			defer cancel()
+			_ = report.Close(ctx)
+		}()
+	}
+	o.Events(event("uninstall", "Removing what pipeops-agent has installed", what))
+	left, err := o.undo(ctx, store, what)
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{motd, filepath.Dir(motd)} { // where an install that went on by itself has said so
+		_ = os.Remove(path)
+	}
+	remaining, err := o.prove(ctx, left)
+	if err != nil {
+		return err
+	}
+	o.leave(ctx, id)
+	if err := plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile); err != nil {
+		return err
+	}
+	if err := o.removeProgram(ctx); err != nil {
+		return err
+	}
+	if len(remaining) > 0 {
+		return reason.Newf(reason.UninstallRemains, "%s", listed(remaining))
+	}
+	done := event("done", "Done: pipeops-agent is removed from this machine", nil)
+	done.DurationMS = time.Since(began).Milliseconds()
+	o.Events(done)
+	return nil
+}
+
+// undo walks the ledger backwards, and returns what stays, each with the reason.
+func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undoing) ([]string, error) {
+	facts := host.Collect(ctx, o.Host)
+	in := distro.Install{Dir: o.StateDir, OpenRC: distro.OpenRC(facts)}
+	if len(store.Ledger.Changes()) > 0 {
+		units, closeUnits, err := connect(ctx, in.OpenRC)
+		if err != nil {
+			return nil, err
+		}
+		defer closeUnits()
+		in.Units = units
+		store.Undo = in.Undo()
+		store.Undo["kubernetes"] = o.revoke(what.Volumes != "")
+	}
+	var left []string
+	for _, c := range store.Ledger.Left() { // of an earlier call, which has told why
+		left = append(left, c.Target+": left by an earlier uninstall or roll-back")
+	}
+	walker := &plan.Uninstaller{Store: store, Log: o.Log, OnEvent: func(e plan.Event) {
+		e.Title = "Undo: " + e.Title
+		o.Events(stepEvent(e))
+	}}
+	if o.KeepData && what.Volumes != "" {
+		walker.Keep = func(path string) bool { return path == what.Volumes }
+	}
+	reversed, err := walker.Run(ctx)
+	for _, r := range reversed {
+		left = append(left, r.Left...)
+	}
+	slices.Sort(left)
+	left = slices.Compact(left)
+	if ctx.Err() != nil {
+		return left, err
+	}
+	if err != nil {
+		return left, reason.New(reason.UninstallIncomplete, "", err)
+	}
+	for _, l := range left {
+		o.Events(event("left", "Left: "+l, l))
+	}
+	return left, nil
+}
+
+// revoke takes the rights of the gateway's administrators away from a cluster that stays; with one of ours they go anyway.
+func (o UninstallOptions) revoke(ours bool) func(context.Context, plan.Record) ([]string, error) {
+	return func(ctx context.Context, c plan.Record) ([]string, error) {
+		if ours {
+			return nil, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+		defer cancel()
+		client, err := cluster.Connect(o.Kubeconfig)
+		if err == nil {
+			err = client.RevokeAdmins(ctx)
+		}
+		if err != nil {
+			return []string{fmt.Sprintf("%s: %v; to remove it: kubectl delete clusterrolebinding %s", c.Target, err, cluster.AdminsBinding)}, nil
+		}
+		return nil, nil
+	}
+}
+
+// revokeTimeout bounds how long a cluster that stays may take to answer.
+const revokeTimeout = 20 * time.Second
+
+// prove compares the machine with how it was, tells the difference, and returns what of it is ours and not left on purpose.
+func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, error) {
+	before, err := baseline.Read(o.firstPath())
+	if err != nil { // a damaged record must not keep the rest from going
+		o.Events(event("proof", "How this machine was cannot be told: "+err.Error(), nil))
+		return nil, ctx.Err()
+	}
+	if before == nil {
+		o.Events(event("proof", "How this machine was before the install is not known: the install was stopped before it, or made by an older version", nil))
+		return nil, ctx.Err()
+	}
+	now := baseline.Take(ctx, baseline.Env{}, host.Collect(ctx, o.Host))
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	ours, others := sorted(before.Compare(now), left)
+	date := before.Taken.Format("2006-01-02 15:04 MST")
+	detail := map[string]any{"since": before.Taken, "remaining": ours, "by_others": others}
+	switch {
+	case len(ours)+len(others)+len(left) == 0:
+		o.Events(event("proof", "Clean: this machine is as it was before the install of "+date, detail))
+	case len(ours) == 0:
+		o.Events(event("proof", "Clean: nothing of the install is here any more, but what is listed as left. Before the install of "+date+":", detail))
+	default:
+		o.Events(event("proof", "Not clean: this is still here that was not before the install of "+date+":", detail))
+	}
+	for _, d := range ours {
+		o.Events(event("remains", "  "+d.String(), d))
+	}
+	for _, d := range others {
+		o.Events(event("changed", "  "+d.String()+" (not by pipeops-agent)", d))
+	}
+	var names []string
+	for _, d := range ours {
+		names = append(names, d.String())
+	}
+	return names, nil
+}
+
+func (o UninstallOptions) firstPath() string { return filepath.Join(o.StateDir, firstFile) }
+
+// leave tells the gateway. Where it cannot be told, the uninstall goes on: an administrator can do it there.
+func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity) {
+	if id == nil {
+		return
+	}
+	if err := id.Leave(ctx); err != nil {
+		o.Events(event("left", fmt.Sprintf("Left: the gateway %s still knows cluster %s (%v); to remove it there: pipeops-gateway clusters remove %s",
+			id.Gateway(), id.Cluster(), err, id.Cluster()), nil))
+		return
+	}
+	o.Events(event("gateway", fmt.Sprintf("The gateway %s has forgotten cluster %s", id.Gateway(), id.Cluster()), nil))
+}

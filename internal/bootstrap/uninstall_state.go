@@ -1,0 +1,231 @@
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
+	"github.com/pipeopshq/pipeops-agent/internal/baseline"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/command"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
+)
+
+const (
+	// firstFile is how the machine was before the first install.
+	firstFile = "first.json"
+	// uninstallFile says with what an uninstall was begun, so that the next call goes on with the same.
+	uninstallFile = "uninstall.json"
+	// maxUninstallWish bounds what is read of it, in bytes.
+	maxUninstallWish = 4 << 10
+)
+
+// Undoing is what an uninstall would do.
+type Undoing struct {
+	Changes []UndoneChange `json:"changes"` // in the order in which they are undone
+	Volumes string         `json:"volumes,omitempty"`
+	Keeps   []string       `json:"keeps,omitempty"`
+	Removes []string       `json:"removes"` // beside the changes
+}
+
+// UndoneChange is a change of an install that would be undone.
+type UndoneChange struct {
+	Step   string `json:"step"`
+	Title  string `json:"title"`
+	Kind   string `json:"kind"`
+	Target string `json:"target"`
+}
+
+// WouldUninstall says what an uninstall would do. It changes nothing.
+func WouldUninstall(ctx context.Context, o UninstallOptions) (Undoing, error) {
+	changes, err := plan.Peek(o.StateDir)
+	if err != nil {
+		return Undoing{}, err
+	}
+	wish, _, err := readUninstallWish(o.StateDir)
+	if err != nil {
+		return Undoing{}, err
+	}
+	o.KeepData, o.KeepAgent = o.KeepData || wish.KeepData, o.KeepAgent || wish.KeepAgent
+	return o.undoing(ctx, changes), nil
+}
+
+func (o UninstallOptions) undoing(ctx context.Context, changes []plan.Record) Undoing {
+	u := Undoing{Changes: []UndoneChange{}, Removes: []string{}, Volumes: distro.Volumes(changes)}
+	for _, c := range slices.Backward(changes) {
+		u.Changes = append(u.Changes, UndoneChange{Step: c.Step, Title: c.Title, Kind: string(c.Kind), Target: c.Target})
+	}
+	if o.KeepData && u.Volumes != "" {
+		u.Keeps = append(u.Keeps, u.Volumes)
+	}
+	if _, err := os.Stat(o.StateDir); err == nil {
+		u.Removes = append(u.Removes, o.StateDir)
+	}
+	switch removable, owner := o.program(ctx); {
+	case removable:
+		u.Removes = append(u.Removes, o.Program)
+	case owner != "":
+		u.Keeps = append(u.Keeps, o.Program+" (of the package "+owner+")")
+	}
+	return u
+}
+
+// UninstallBegun reports whether an uninstall was begun here and has not come to its end. Called again, with whatever options,
+// it goes on as it was begun.
+func UninstallBegun(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, uninstallFile))
+	return err == nil
+}
+
+// uninstallWish are the options of an uninstall that was begun.
+type uninstallWish struct {
+	Version   int  `json:"version"`
+	KeepData  bool `json:"keep_data,omitempty"`
+	KeepAgent bool `json:"keep_agent,omitempty"`
+}
+
+// readUninstallWish returns with what an uninstall was begun, and whether one was. A damaged file counts as begun, and keeps all.
+func readUninstallWish(dir string) (w uninstallWish, begun bool, err error) {
+	f, err := os.Open(filepath.Join(dir, uninstallFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return w, false, nil
+	}
+	if err != nil {
+		return w, false, fmt.Errorf("cannot read how the uninstall was begun: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxUninstallWish))
+	if err != nil {
+		return w, false, fmt.Errorf("cannot read how the uninstall was begun: %w", err)
+	}
+	return parseUninstallWish(raw), true, nil
+}
+
+func parseUninstallWish(raw []byte) uninstallWish {
+	var w uninstallWish
+	if json.Unmarshal(raw, &w) != nil || w.Version != 1 {
+		return uninstallWish{Version: 1, KeepData: true, KeepAgent: true}
+	}
+	return w
+}
+
+func writeUninstallWish(dir string, w uninstallWish) error {
+	w.Version = 1
+	raw, err := json.Marshal(w)
+	if err == nil {
+		err = atomicfile.Write(filepath.Join(dir, uninstallFile), 0o600, append(raw, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep how the uninstall was begun: %w", err)
+	}
+	return nil
+}
+
+// keepFirst keeps how the machine is, unless something is installed already. An install ends an uninstall that was begun.
+func keepFirst(ctx context.Context, dir string, store *plan.Store, facts host.Facts) error {
+	if err := atomicfile.Remove(filepath.Join(dir, uninstallFile)); err != nil {
+		return fmt.Errorf("cannot end the uninstall: %w", err)
+	}
+	if len(store.Ledger.Changes()) > 0 {
+		return nil
+	}
+	return baseline.Take(ctx, baseline.Env{}, facts).Write(filepath.Join(dir, firstFile))
+}
+
+// sorted sorts differences by whose they are. What is left on purpose is neither.
+func sorted(all []baseline.Difference, left []string) (ours, others []baseline.Difference) {
+	for _, d := range all {
+		name := d.Name
+		if d.Kind == baseline.Sysctls {
+			name = strings.ReplaceAll(name, "/", ".") + " stays"
+		}
+		onPurpose := slices.ContainsFunc(left, func(l string) bool {
+			return strings.HasPrefix(l, name+":") || strings.HasPrefix(l, name+"/") || d.Kind == baseline.Sysctls && strings.HasPrefix(l, name)
+		})
+		switch {
+		case onPurpose:
+		case d.Ours:
+			ours = append(ours, d)
+		default:
+			others = append(others, d)
+		}
+	}
+	return ours, others
+}
+
+// maxListed is how many things an error names.
+const maxListed = 10
+
+func listed(all []string) string {
+	if n := len(all) - maxListed; n > 0 {
+		all = append(slices.Clone(all[:maxListed]), fmt.Sprintf("and %d more", n))
+	}
+	return strings.Join(all, "; ")
+}
+
+// programDirs are where install.sh puts the program. From elsewhere it is not removed: somebody else has put it there.
+func programDirs() []string { return []string{"/usr/local/bin", "/opt/bin"} }
+
+// ownerLimit is for one question to a package manager.
+const ownerLimit = 20 * time.Second
+
+// program reports whether the program can be removed, and which package it belongs to, if any.
+func (o UninstallOptions) program(ctx context.Context) (removable bool, owner string) {
+	if o.Program == "" || o.KeepAgent {
+		return false, ""
+	}
+	for _, question := range [][]string{{"dpkg", "-S", o.Program}, {"rpm", "-qf", "--qf", "%{NAME}", o.Program}} {
+		if out, err := command.Run(ctx, ownerLimit, question...); err == nil {
+			name, _, _ := strings.Cut(strings.TrimSpace(string(out)), ":")
+			return false, name
+		}
+	}
+	return slices.Contains(programDirs(), filepath.Dir(o.Program)), ""
+}
+
+// removeProgram removes the program, or says who can.
+func (o UninstallOptions) removeProgram(ctx context.Context) error {
+	removable, owner := o.program(ctx)
+	switch {
+	case owner != "":
+		o.Events(event("left", fmt.Sprintf("Left: %s belongs to a package; to remove it: apt remove %s, or dnf remove %s", o.Program, owner, owner), nil))
+	case removable:
+		if err := atomicfile.Remove(o.Program); err != nil {
+			return fmt.Errorf("cannot remove the program: %w", err)
+		}
+	}
+	return nil
+}
+
+// Text is what an uninstall would do, for people.
+func (u Undoing) Text() string {
+	var out strings.Builder
+	if len(u.Changes)+len(u.Removes) == 0 {
+		return "Nothing is installed here by pipeops-agent\n"
+	}
+	step := ""
+	for _, c := range u.Changes {
+		if c.Step != step {
+			step = c.Step
+			fmt.Fprintf(&out, "undo: %s\n", c.Title)
+		}
+		fmt.Fprintf(&out, "  %s %s\n", c.Kind, c.Target)
+	}
+	for _, path := range u.Removes {
+		fmt.Fprintf(&out, "remove: %s\n", path)
+	}
+	for _, path := range u.Keeps {
+		fmt.Fprintf(&out, "keep: %s\n", path)
+	}
+	return out.String()
+}

@@ -1,0 +1,98 @@
+package distro
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/remains"
+)
+
+// k3sVolumes is where, below its folder, k3s keeps the volumes of pods that ask for no other.
+const k3sVolumes = "storage"
+
+// k3sTrees are the folders that a running k3s fills and nobody else: its kubelet, its containerd and its plugins of CNI. What
+// others may use too is among the [remains.All].
+func k3sTrees() []string {
+	return []string{
+		"/etc/rancher/node",
+		"/var/lib/kubelet",
+		"/var/lib/cni/networks/cbr0", "/var/lib/cni/flannel",
+		"/var/log/pods", "/var/log/containers",
+		"/run/k3s", "/run/flannel", "/run/containerd/runc/k8s.io",
+	}
+}
+
+// k3sPrepared are folders below that of k3s which people fill before its first start, and so do we: what is in them by then
+// stays what it was, while k3s's own files come beside it.
+func k3sPrepared() []string {
+	return []string{
+		"agent", "agent/images", "agent/etc", "agent/etc/containerd", "agent/pod-manifests",
+		"server", "server/manifests", "server/tls", "server/tls/etcd", "server/static",
+	}
+}
+
+// remains is where what k3s leaves is looked for.
+func (in Install) remains(dataDir string) remains.Env {
+	e := remains.Env{Root: in.Root, DataDir: dataDir, Run: in.Run}
+	if !in.OpenRC && in.Units != nil {
+		e.Stop = in.Units.Stop
+	}
+	return e
+}
+
+// makes records what k3s will make once it runs. An undo takes it away in the opposite order, after k3s was stopped: first
+// what lives, last the folders, whose programs it may need until then.
+func (k *k3sInstall) makes(ctx context.Context, r *plan.Recorder) error {
+	things := remains.All(k.remains(k.dataDir))
+	late := []string{"k3s-modules", "k3s-folders"} // are undone after the folders
+	record := func(of func(kind string) bool) error {
+		for _, thing := range slices.Backward(things) {
+			if !of(thing.Kind) {
+				continue
+			}
+			before, err := thing.List(ctx)
+			if err != nil {
+				return fmt.Errorf("cannot list the %s: %w", thing.Title, err)
+			}
+			if err := r.Expect(plan.Kind(thing.Kind), k.dataDir, before); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := record(func(kind string) bool { return slices.Contains(late, kind) }); err != nil {
+		return err
+	}
+	for _, dir := range k.trees() {
+		if err := r.Own(dir); err != nil {
+			return err
+		}
+	}
+	return record(func(kind string) bool { return !slices.Contains(late, kind) })
+}
+
+// trees lists the folders that k3s fills, those above first.
+func (k *k3sInstall) trees() []string {
+	all := []string{k.dataDir}
+	for _, name := range k3sPrepared() {
+		dir := filepath.Join(k.dataDir, name)
+		if st, err := os.Stat(k.path(dir)); err == nil && st.IsDir() {
+			all = append(all, dir)
+		}
+	}
+	return append(all, k3sTrees()...)
+}
+
+// Volumes returns the folder of the volumes of the cluster that the changes have installed, "" if they have none.
+func Volumes(changes []plan.Record) string {
+	for _, c := range changes {
+		if c.Kind == "k3s-files" {
+			return filepath.Join(c.Target, k3sVolumes)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,110 @@
+package remains
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cgroupNames are the control groups in which the kubelet puts all pods: by the driver systemd, and by cgroupfs.
+func cgroupNames() []string { return []string{"kubepods.slice", "kubepods"} }
+
+// cgroups are the control groups of pods, in every hierarchy, by their paths.
+func (e Env) cgroups() Thing {
+	return Thing{
+		Kind: "k3s-cgroups", Title: "control groups of pods",
+		List: func(context.Context) ([]string, error) { return e.listCgroups() },
+		Remove: func(ctx context.Context, before []string) ([]string, error) {
+			now, err := e.listCgroups()
+			ours := since(now, before)
+			if err != nil || len(ours) == 0 {
+				return nil, err
+			}
+			if err := e.killIn(ctx, ours); err != nil {
+				return nil, err
+			}
+			if e.Stop != nil && slices.ContainsFunc(ours, func(path string) bool { return strings.HasSuffix(path, ".slice") }) {
+				if err := e.Stop(ctx, cgroupNames()[0]); err != nil {
+					return nil, err
+				}
+			}
+			var left []string
+			for _, path := range ours {
+				if err := removeCgroup(e.path(path)); err != nil {
+					left = append(left, fmt.Sprintf("control group %s: %v", path, err))
+				}
+			}
+			return left, nil
+		},
+	}
+}
+
+func (e Env) listCgroups() ([]string, error) {
+	var all []string
+	for _, name := range cgroupNames() {
+		for _, pattern := range []string{cgroupRoot + "/" + name, cgroupRoot + "/*/" + name} {
+			found, err := filepath.Glob(e.path(pattern))
+			if err != nil {
+				return nil, err
+			}
+			for _, path := range found {
+				if st, err := os.Lstat(filepath.Dir(path)); err != nil || st.Mode()&fs.ModeSymlink != 0 { // cpu -> cpu,cpuacct
+					continue
+				}
+				all = append(all, strings.TrimPrefix(path, strings.TrimSuffix(e.path("/"), "/")))
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// killIn kills what is left in groups of pods.
+func (e Env) killIn(ctx context.Context, groups []string) error {
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	return unit.KillAll(ctx, "pods", func() ([]int, error) {
+		found := map[int]bool{}
+		for _, path := range groups {
+			members, err := unit.Members(e.path("/"), strings.TrimPrefix(path, cgroupRoot))
+			if err != nil {
+				return nil, err
+			}
+			maps.Copy(found, members)
+		}
+		return unit.Descendants(e.path("/"), found)
+	})
+}
+
+// removeCgroup removes a group and those in it. Its files are the kernel's and go with it.
+func removeCgroup(path string) error {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			if err := removeCgroup(filepath.Join(path, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if err := syscall.Rmdir(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
