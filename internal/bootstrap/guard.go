@@ -92,7 +92,7 @@ func (g *Guard) watch(ctx context.Context) {
 
 // End takes the end of the run and returns it as it is to be told.
 func (g *Guard) End(ctx context.Context, err error) error {
-	wait := (*plan.Waiting)(nil)
+	wait := (*plan.WaitingError)(nil)
 	switch {
 	case g.note == nil && g.found == nil && !errors.As(err, &wait):
 		return err
@@ -133,7 +133,7 @@ func (g *Guard) giveUp(cause error) error {
 // withdraw takes back the unit that resumes where a run has failed for good and nothing else is ours: the machine is then as it
 // was before.
 func (g *Guard) withdraw(ctx context.Context, r *plan.Runner, err error) error {
-	wait := (*plan.Waiting)(nil)
+	wait := (*plan.WaitingError)(nil)
 	if ctx.Err() != nil || errors.As(err, &wait) || g.alone && Transient(err) {
 		return nil
 	}
@@ -156,7 +156,7 @@ func (g *Guard) wait(ctx context.Context, what plan.State, err error) error {
 	}
 	boot, why := Boot(g.Root), evidence(err)
 	repeated := g.found != nil && g.found.Waits == plan.WaitingReboot && g.found.WaitBoot != boot && g.found.Why == why && what == g.found.Waits
-	if repeated { // without a [plan.Waiting] around it nobody reboots by himself
+	if repeated { // without a [plan.WaitingError] around it nobody reboots by himself
 		err = reason.Newf(reason.RebootNeeded, "the machine has been rebooted, and still %s", why).
 			WithFix("find out why the reboot did not bring it (does the boot loader read that file?); the next reboot, or install, asks again")
 	}

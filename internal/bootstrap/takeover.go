@@ -73,6 +73,6 @@ func InstallOperation(options func(settings json.RawMessage) (Options, error)) O
 
 // Repeats reports whether an install that ended so should be repeated after a reboot by nobody's hand.
 func Repeats(err error) bool {
-	wait := (*plan.Waiting)(nil)
+	wait := (*plan.WaitingError)(nil)
 	return errors.As(err, &wait) && wait.For == plan.WaitingReboot
 }

@@ -222,7 +222,7 @@ func TestTheRebootIsWaitedFor(t *testing.T) {
 	b.write("/proc/cmdline", "console=tty1 cgroup_enable=memory\n")
 	for range 2 {
 		_, err := b.runSteps(b.whole(false), nil)
-		wait := (*plan.Waiting)(nil)
+		wait := (*plan.WaitingError)(nil)
 		if !errors.As(err, &wait) || wait.For != plan.WaitingReboot || !reason.Is(err, reason.RebootNeeded) {
 			t.Fatalf("err = %v", err)
 		}

@@ -104,7 +104,7 @@ func (k *k3sInstall) download() (plan.Step, error) {
 			missing, _, _, err := k.unfetched()
 			return err == nil && len(missing) == 0, err
 		},
-		Do: func(ctx context.Context, r *plan.Recorder) error {
+		Prepare: func(ctx context.Context, progress func(done, total int64)) error {
 			m, err := k.manifests.Fetch(ctx, k.fetcher)
 			if err != nil {
 				return err
@@ -122,7 +122,7 @@ func (k *k3sInstall) download() (plan.Step, error) {
 			for _, f := range missing {
 				all = append(all, k.fetched(f))
 			}
-			return k.fetch(ctx, r, all)
+			return k.fetch(ctx, all, progress)
 		},
 	}
 	if k.Units != nil { // what is there is looked at when the step is run, not twice
@@ -142,7 +142,7 @@ func (k *k3sInstall) from() string {
 	return strings.Join(k.manifests.URLs(manifest.File{Origin: manifest.Origin, Path: release}), " or ")
 }
 
-func (k *k3sInstall) fetch(ctx context.Context, r *plan.Recorder, all []artifact.Download) error {
+func (k *k3sInstall) fetch(ctx context.Context, all []artifact.Download, progress func(done, total int64)) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (k *k3sInstall) fetch(ctx context.Context, r *plan.Recorder, all []artifact
 				done[i] = n
 				sumDone := sum(done)
 				mu.Unlock()
-				r.Progress(sumDone, total)
+				progress(sumDone, total)
 			})
 		})
 	}
@@ -219,5 +219,6 @@ func (k *k3sInstall) images() plan.Step {
 			d := k.fetched(file)
 			return r.PlaceFile(file.target, file.mode, d.Path(), d.SHA256)
 		},
+		Commit: func(context.Context) error { return artifact.Prune(k.artifacts()) }, // all is in its place; what is left was for another version
 	}
 }

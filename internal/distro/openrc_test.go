@@ -62,7 +62,7 @@ func TestK3sInstallUnderOpenRC(t *testing.T) {
 		}
 		return nil
 	}
-	b.must("k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-containerd", "k3s-unit")
+	b.must("k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-containerd", "k3s-unit")
 	if asked != 2 {
 		t.Errorf("asked %d times whether it is ready", asked)
 	}
@@ -114,7 +114,7 @@ func TestK3sScript(t *testing.T) {
 func TestSharedRootUnderOpenRCIsInTheScript(t *testing.T) {
 	b := newOpenRCBench(t)
 	b.in.Remedies = []Remedy{{ID: RemedySharedRoot}}
-	b.must("k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit")
+	b.must("k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit")
 	if got := b.read("/etc/init.d/k3s"); !strings.Contains(got, "\nshared_root=yes\n") {
 		t.Error(got)
 	}

@@ -110,7 +110,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 	r.tell(s, Event{State: Started})
 	r.log.Info("step started", "step", s.ID)
 	err = r.phases(ctx, s, start, done && !half)
-	wait := (*Waiting)(nil)
+	wait := (*WaitingError)(nil)
 	switch {
 	case err == nil:
 		d := r.now().Sub(start)

@@ -75,14 +75,14 @@ const (
 	Stuck         State = "stuck" // failed, and could not be rolled back
 )
 
-// Waiting is the end of a run that goes on, with the same plan, once something outside has happened.
-type Waiting struct {
+// WaitingError is the end of a run that goes on, with the same plan, once something outside has happened.
+type WaitingError struct {
 	For State // WaitingReboot or WaitingUser
 	Err error // what is waited for
 }
 
 // Wait makes the error that a phase returns to wait. The step is not rolled back; the next run asks it again.
-func Wait(what State, err error) error { return &Waiting{For: what, Err: err} }
+func Wait(what State, err error) error { return &WaitingError{For: what, Err: err} }
 
-func (w *Waiting) Error() string { return w.Err.Error() }
-func (w *Waiting) Unwrap() error { return w.Err }
+func (w *WaitingError) Error() string { return w.Err.Error() }
+func (w *WaitingError) Unwrap() error { return w.Err }
