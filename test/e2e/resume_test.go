@@ -151,11 +151,11 @@ func TestResumePowerCuts(t *testing.T) {
 		return m
 	}
 	m := boot("e2e-cut")
-	records := &watched{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
+	log := &records{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
 	go func() { _, _ = m.ExecTo(t.Context(), nil, io.Discard, io.Discard, w.install("cut")...) }()
 	cuts, start := 0, time.Now()
 	for cuts < 2*wantCuts {
-		fresh, err := records.next(t.Context(), 90*time.Second)
+		fresh, err := log.next(t.Context(), 90*time.Second)
 		if err != nil {
 			t.Fatalf("after %d cuts: %v\n%s", cuts, err, shell(t, m, "journalctl --no-pager -b -n 40 -u pipeops-agent-resume; ls -l "+stateDir))
 		}
@@ -166,7 +166,7 @@ func TestResumePowerCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 		cuts++
-		if err := records.read(); err != nil {
+		if err := log.read(); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Start(t.Context()); err != nil {
@@ -174,7 +174,7 @@ func TestResumePowerCuts(t *testing.T) {
 		}
 	}
 	finished(t, m, 3*time.Minute)
-	t.Logf("%d cuts at %d different records in %v", cuts, len(records.seen), time.Since(start).Round(time.Second))
+	t.Logf("%d cuts at %d different records in %v", cuts, len(log.seen), time.Since(start).Round(time.Second))
 	if cuts < wantCuts {
 		t.Errorf("only %d cuts", cuts)
 	}
@@ -229,14 +229,14 @@ func changed(t *testing.T, m *lab.Machine) string {
 	return strings.Join(out, "\n")
 }
 
-// watched are the journal and the ledger of a machine, seen from outside.
-type watched struct {
+// records are the journal and the ledger of a machine, seen from outside.
+type records struct {
 	dir  string
 	seen map[string]bool // the different records, of all runs
 }
 
 // next waits for a record that no run has written before, and returns it; "" once nothing is unfinished any more.
-func (w *watched) next(ctx context.Context, limit time.Duration) (string, error) {
+func (w *records) next(ctx context.Context, limit time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
@@ -274,7 +274,7 @@ func (w *watched) next(ctx context.Context, limit time.Duration) (string, error)
 }
 
 // read takes in the records that are there. Where a step is started anew, nothing new is written.
-func (w *watched) read() error {
+func (w *records) read() error {
 	j, err := plan.ReadJournal(w.dir)
 	if err != nil {
 		return err
@@ -302,11 +302,11 @@ func TestResumeOpenRC(t *testing.T) {
 	w.withAgent(t, m)
 	token(t, w.Gateway, m)
 	killIn(t, m, "k3s-images", w.install("alp", "-o", "json"))
-	records := &watched{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
-	if err := records.read(); err != nil {
+	log := &records{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
+	if err := log.read(); err != nil {
 		t.Fatal(err)
 	}
-	if fresh, err := records.next(t.Context(), time.Minute); err != nil || fresh == "" {
+	if fresh, err := log.next(t.Context(), time.Minute); err != nil || fresh == "" {
 		t.Fatalf("it does not go on by itself: %v\n%s", err, shell(t, m, "rc-status; cat /var/log/pipeops-agent-resume.log"))
 	}
 	if err := m.Cut(t.Context()); err != nil {
