@@ -213,7 +213,7 @@ func removeNote(dir string) error {
 func Transient(err error) bool {
 	return slices.ContainsFunc([]reason.Code{
 		reason.DownloadFailed, reason.DownloadTruncated, reason.GatewayUnreachable, reason.HostPackagesBusy,
-		reason.HostUnseen, reason.NetNoRoute, reason.HostClock,
+		reason.HostUnseen, reason.NetNoRoute, reason.HostClock, reason.ManifestClock,
 	}, func(c reason.Code) bool { return reason.Is(err, c) })
 }
 

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,8 +78,9 @@ func TestResumeKilled(t *testing.T) {
 	w.withAgent(t, m)
 	token(t, w.Gateway, m)
 	killIn(t, m, "k3s-images", w.install("lonely", "-o", "json"))
+	killed := ""
 	for _, step := range []string{"k3s-config", "k3s-unit"} {
-		killAt(t, m, step)
+		killed = killAt(t, m, step, killed)
 	}
 	finished(t, m, 3*time.Minute)
 	seen, err := w.interruptions(t.Context(), "lonely")
@@ -101,27 +101,28 @@ func TestResumeKilled(t *testing.T) {
 	}
 }
 
-// killAt kills what goes on by itself as soon as the journal says that the step has started.
-func killAt(t *testing.T, m *lab.Machine, step string) {
+// killAt kills what goes on by itself as soon as the journal says that the step has started, and returns which process that
+// was. It is not the one that was killed before.
+func killAt(t *testing.T, m *lab.Machine, step, before string) string {
 	t.Helper()
 	dir := filepath.Join(m.Root(), stateDir)
-	eventually(t, 2*time.Minute, "what goes on is in step "+step, func(context.Context) error {
+	killed := ""
+	eventually(t, 2*time.Minute, "what goes on is killed in step "+step, func(ctx context.Context) error {
 		j, err := plan.ReadJournal(dir)
 		if err != nil {
 			return err
 		}
-		entries := j.Entries()
-		i := slices.IndexFunc(entries, func(e plan.Entry) bool { return e.Step == step })
-		if i < 0 {
-			return errors.New("not yet")
+		if !slices.ContainsFunc(j.Entries(), func(e plan.Entry) bool { return e.Step == step }) {
+			return errors.New("it has not come to it")
 		}
-		return nil
+		killed, err = m.Shell(ctx, `p=$(cut -d " " -f 1 `+stateDir+`/lock) && test "$p" != "`+before+`" && kill -KILL "$p" && echo "$p"`)
+		return err
 	})
-	shell(t, m, "kill -KILL $(cut -d ' ' -f 1 "+stateDir+"/lock)")
+	return killed
 }
 
 // TestResumePowerCuts cuts the power at records of one install, again and again: at each boot it goes on by itself until it has
-// written what no run before had, and there it is cut. A cut of a container keeps the page cache, so that the disk is as it was
+// written one to five records that no run before had, and there it is cut. A cut of a container keeps the page cache, so that the disk is as it was
 // written; what a disk may lose of it besides (torn and missing last lines) is in the tests of package plan. Every single record
 // is a crash point on the fake host of internal/distro.
 func TestResumePowerCuts(t *testing.T) {
@@ -151,30 +152,33 @@ func TestResumePowerCuts(t *testing.T) {
 		return m
 	}
 	m := boot("e2e-cut")
-	records := &watched{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
+	log := &records{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
 	go func() { _, _ = m.ExecTo(t.Context(), nil, io.Discard, io.Discard, w.install("cut")...) }()
 	cuts, start := 0, time.Now()
-	for cuts < 2*wantCuts {
-		fresh, err := records.next(t.Context(), 90*time.Second)
+	booted := make(chan error, 1)
+	booted <- nil
+	for ; cuts < 3*wantCuts; cuts++ {
+		more, err := log.next(t.Context(), 1+cuts%5, 2*time.Minute)
 		if err != nil {
 			t.Fatalf("after %d cuts: %v\n%s", cuts, err, shell(t, m, "journalctl --no-pager -b -n 40 -u pipeops-agent-resume; ls -l "+stateDir))
 		}
-		if fresh == "" { // it has finished
+		if !more {
 			break
 		}
-		if err := m.Cut(t.Context()); err != nil {
+		if err := m.Cut(t.Context()); err != nil { // it may not even have booted to the end
 			t.Fatal(err)
 		}
-		cuts++
-		if err := records.read(); err != nil {
+		<-booted
+		if err := log.read(); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		go func() { booted <- m.Start(t.Context()) }()
+	}
+	if err := <-booted; err != nil {
+		t.Fatal(err)
 	}
 	finished(t, m, 3*time.Minute)
-	t.Logf("%d cuts at %d different records in %v", cuts, len(records.seen), time.Since(start).Round(time.Second))
+	t.Logf("%d cuts at %d different records in %v", cuts, len(log.seen), time.Since(start).Round(time.Second))
 	if cuts < wantCuts {
 		t.Errorf("only %d cuts", cuts)
 	}
@@ -229,52 +233,51 @@ func changed(t *testing.T, m *lab.Machine) string {
 	return strings.Join(out, "\n")
 }
 
-// watched are the journal and the ledger of a machine, seen from outside.
-type watched struct {
+// records are the journal and the ledger of a machine, seen from outside.
+type records struct {
 	dir  string
 	seen map[string]bool // the different records, of all runs
 }
 
-// next waits for a record that no run has written before, and returns it; "" once nothing is unfinished any more.
-func (w *watched) next(ctx context.Context, limit time.Duration) (string, error) {
+// next waits for n records that no run has written before; false: nothing is unfinished any more.
+func (w *records) next(ctx context.Context, n int, limit time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	if err != nil {
-		return "", err
+		return false, err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
-		return "", err
+		return false, err
 	}
 	if _, err := unix.InotifyAddWatch(fd, w.dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_DELETE|unix.IN_MOVED_TO); err != nil {
-		return "", err
+		return false, err
 	}
-	began := len(w.seen) > 0
+	before := len(w.seen)
 	events := make([]byte, 64<<10)
 	for {
-		before := len(w.seen)
 		if err := w.read(); err != nil {
-			return "", err
+			return false, err
 		}
-		if len(w.seen) > before {
-			return strconv.Itoa(len(w.seen)), nil
+		if len(w.seen) >= before+n {
+			return true, nil
 		}
-		if _, err := os.Stat(filepath.Join(w.dir, bootstrap.UnfinishedFile)); began && err != nil {
-			return "", nil
+		if _, err := os.Stat(filepath.Join(w.dir, bootstrap.UnfinishedFile)); before > 0 && err != nil {
+			return false, nil
 		}
 		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1000); err != nil && !errors.Is(err, unix.EINTR) {
-			return "", err
+			return false, err
 		}
 		_, _ = unix.Read(fd, events)
 		if err := ctx.Err(); err != nil {
-			return "", err
+			return false, err
 		}
 	}
 }
 
 // read takes in the records that are there. Where a step is started anew, nothing new is written.
-func (w *watched) read() error {
+func (w *records) read() error {
 	j, err := plan.ReadJournal(w.dir)
 	if err != nil {
 		return err
@@ -302,11 +305,11 @@ func TestResumeOpenRC(t *testing.T) {
 	w.withAgent(t, m)
 	token(t, w.Gateway, m)
 	killIn(t, m, "k3s-images", w.install("alp", "-o", "json"))
-	records := &watched{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
-	if err := records.read(); err != nil {
+	log := &records{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
+	if err := log.read(); err != nil {
 		t.Fatal(err)
 	}
-	if fresh, err := records.next(t.Context(), time.Minute); err != nil || fresh == "" {
+	if more, err := log.next(t.Context(), 1, time.Minute); err != nil || !more {
 		t.Fatalf("it does not go on by itself: %v\n%s", err, shell(t, m, "rc-status; cat /var/log/pipeops-agent-resume.log"))
 	}
 	if err := m.Cut(t.Context()); err != nil {
