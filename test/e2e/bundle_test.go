@@ -230,7 +230,7 @@ func TestProxy(t *testing.T) {
 	if strings.Contains(told.String(), "s3cret") {
 		t.Error("the password is told")
 	}
-	if mode := shell(t, m, "stat -c '%a %U' /etc/systemd/system/k3s.service.env /etc/pipeops-agent/config.yaml"); mode != "600 root\n600 root\n" {
+	if mode := shell(t, m, "stat -c '%a %U' /etc/systemd/system/k3s.service.env /etc/pipeops-agent/config.yaml"); strings.TrimSpace(mode) != "600 root\n600 root" {
 		t.Errorf("modes: %s", mode)
 	}
 	environ := shell(t, m, "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value k3s)/environ | grep -i _proxy | sort")
