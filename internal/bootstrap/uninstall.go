@@ -224,8 +224,10 @@ func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, e
 	switch {
 	case len(ours)+len(others)+len(left) == 0:
 		o.Events(event("proof", "Clean: this machine is as it was before the install of "+date, detail))
+	case len(ours) == 0 && len(others) == 0:
+		o.Events(event("proof", "Clean: but for what is left, this machine is as it was before the install of "+date, detail))
 	case len(ours) == 0:
-		o.Events(event("proof", "Clean: nothing of the install is here any more, but what is listed as left. Before the install of "+date+":", detail))
+		o.Events(event("proof", "Clean: nothing of the install is here any more. Since before the install of "+date+" has changed:", detail))
 	default:
 		o.Events(event("proof", "Not clean: this is still here that was not before the install of "+date+":", detail))
 	}

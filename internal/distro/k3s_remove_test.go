@@ -102,4 +102,3 @@ func TestWhatK3sMakesIsRecordedOnce(t *testing.T) {
 		t.Errorf("%d records, then %d", first, again)
 	}
 }
-

@@ -24,8 +24,9 @@ func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]str
 		return func(ctx context.Context, c plan.Record) ([]string, error) { return nil, do(ctx, c.Target) }
 	}
 	all := map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
-		unitsRead:   undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
-		unitEnabled: undone(in.Units.Disable),
+		unitsRead:    undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
+		unitEnabled:  undone(in.Units.Disable),
+		openrcTraces: in.removeTraces,
 		unitStarted: undone(func(ctx context.Context, name string) error {
 			return errors.Join(in.Units.StopAll(ctx, name), in.Units.ResetFailed(ctx, name), atomicfile.Remove(in.stamp(name)))
 		}),
