@@ -31,6 +31,7 @@ func k3sTrees() []string {
 func k3sPrepared() []string {
 	return []string{
 		"agent", "agent/images", "agent/etc", "agent/etc/containerd", "agent/pod-manifests",
+		k3sVolumes, // of an earlier install, that were kept
 		"server", "server/manifests", "server/tls", "server/tls/etcd", "server/static",
 	}
 }

@@ -251,6 +251,7 @@ func TestUninstallKilled(t *testing.T) {
 		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
 	}
 	t.Log(result.Stdout)
+	shell(t, m, "grep -q data "+volume+"/file && rm -r /var/lib/rancher/k3s/storage /run/install.pid") // it was there before the last install
 	asBefore(t, m, before)
 }
 
