@@ -82,12 +82,15 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	}
 	o.KeepData, o.KeepAgent = o.KeepData || wish.KeepData, o.KeepAgent || wish.KeepAgent
 	what := o.undoing(ctx, store.Ledger.Changes())
+	if what.Volumes == "" { // the ledger has got beyond it
+		what.Volumes = wish.Volumes
+	}
 	if o.Confirm != nil && !begun {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err
 		}
 	}
-	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent}); err != nil {
+	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent, Volumes: what.Volumes}); err != nil {
 		return err
 	}
 	if !guard.alone {
