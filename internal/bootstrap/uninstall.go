@@ -82,12 +82,15 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	}
 	o.KeepData, o.KeepAgent = o.KeepData || wish.KeepData, o.KeepAgent || wish.KeepAgent
 	what := o.undoing(ctx, store.Ledger.Changes())
+	if what.Volumes == "" { // the ledger has got beyond it
+		what.Volumes = wish.Volumes
+	}
 	if o.Confirm != nil && !begun {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err
 		}
 	}
-	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent}); err != nil {
+	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: o.KeepData, KeepAgent: o.KeepAgent, Volumes: what.Volumes}); err != nil {
 		return err
 	}
 	if !guard.alone {
@@ -224,8 +227,10 @@ func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, e
 	switch {
 	case len(ours)+len(others)+len(left) == 0:
 		o.Events(event("proof", "Clean: this machine is as it was before the install of "+date, detail))
+	case len(ours) == 0 && len(others) == 0:
+		o.Events(event("proof", "Clean: but for what is left, this machine is as it was before the install of "+date, detail))
 	case len(ours) == 0:
-		o.Events(event("proof", "Clean: nothing of the install is here any more, but what is listed as left. Before the install of "+date+":", detail))
+		o.Events(event("proof", "Clean: nothing of the install is here any more. Since before the install of "+date+" has changed:", detail))
 	default:
 		o.Events(event("proof", "Not clean: this is still here that was not before the install of "+date+":", detail))
 	}

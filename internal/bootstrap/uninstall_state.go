@@ -89,9 +89,10 @@ func UninstallBegun(dir string) bool {
 
 // uninstallWish are the options of an uninstall that was begun.
 type uninstallWish struct {
-	Version   int  `json:"version"`
-	KeepData  bool `json:"keep_data,omitempty"`
-	KeepAgent bool `json:"keep_agent,omitempty"`
+	Version   int    `json:"version"`
+	KeepData  bool   `json:"keep_data,omitempty"`
+	KeepAgent bool   `json:"keep_agent,omitempty"`
+	Volumes   string `json:"volumes,omitempty"` // of the cluster that goes
 }
 
 // readUninstallWish returns with what an uninstall was begun, and whether one was. A damaged file counts as begun, and keeps all.

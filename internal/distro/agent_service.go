@@ -2,6 +2,7 @@ package distro
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ func AgentService(in Install, binary string, inputs ...string) (plan.Step, error
 		if err != nil {
 			return plan.Step{}, err
 		}
+		s.makes = func(_ context.Context, r *plan.Recorder) error { return r.Own("/run/pipeops-agent") } // of its socket
 		return s.underOpenRC(script).step(), nil
 	}
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {

@@ -2,7 +2,6 @@ package distro
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +30,7 @@ func k3sTrees() []string {
 func k3sPrepared() []string {
 	return []string{
 		"agent", "agent/images", "agent/etc", "agent/etc/containerd", "agent/pod-manifests",
+		k3sVolumes, // of an earlier install, that were kept
 		"server", "server/manifests", "server/tls", "server/tls/etcd", "server/static",
 	}
 }
@@ -55,8 +55,11 @@ func (k *k3sInstall) makes(ctx context.Context, r *plan.Recorder) error {
 				continue
 			}
 			before, err := thing.List(ctx)
-			if err != nil {
-				return fmt.Errorf("cannot list the %s: %w", thing.Title, err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil { // where it cannot be told what is whose, nothing of it is removed later
+				continue
 			}
 			if err := r.Expect(plan.Kind(thing.Kind), k.dataDir, before); err != nil {
 				return err
@@ -89,8 +92,8 @@ func (k *k3sInstall) trees() []string {
 
 // Volumes returns the folder of the volumes of the cluster that the changes have installed, "" if they have none.
 func Volumes(changes []plan.Record) string {
-	for _, c := range changes {
-		if c.Kind == "k3s-files" {
+	for _, c := range changes { // the first of them is undone last, after the folders
+		if c.Kind == "k3s-folders" {
 			return filepath.Join(c.Target, k3sVolumes)
 		}
 	}

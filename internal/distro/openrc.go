@@ -50,13 +50,16 @@ func startingLine(f host.Facts, unit string) string {
 // underOpenRC makes the unit a service of OpenRC, with a script that starts the same program. What systemd's journal does
 // is done by a file in /var/log, which logrotate keeps short.
 func (s service) underOpenRC(script string) service {
-	name := strings.TrimSuffix(s.name, ".service")
+	name := openrcName(s.name)
 	s.kind = "OpenRC service " + name
 	s.target, s.mode, s.content = "/etc/init.d/"+name, 0o755, []byte(script)
 	s.log = "/var/log/" + name + ".log"
 	s.rotate = "/etc/logrotate.d/" + name
 	return s
 }
+
+// openrcName is the name under which OpenRC knows a unit.
+func openrcName(unit string) string { return strings.TrimSuffix(unit, ".service") }
 
 // rotation is how logrotate keeps a log short: 4 files of at most some 50 MB. It copies, since the service has the file open.
 func rotation(log string) []byte {

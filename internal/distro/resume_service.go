@@ -86,5 +86,9 @@ func (s service) enable(ctx context.Context, r *plan.Recorder) error {
 	if err := s.Units.Reload(ctx); err != nil {
 		return err
 	}
-	return r.Note(unitEnabled, s.name, state.File, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
+	err = r.Note(unitEnabled, s.name, state.File, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
+	if err != nil {
+		return err
+	}
+	return s.traces(ctx, r)
 }

@@ -130,6 +130,9 @@ func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active strin
 	if err != nil {
 		return err
 	}
+	if err := s.traces(ctx, r); err != nil {
+		return err
+	}
 	if s.makes != nil {
 		if err := s.makes(ctx, r); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
@@ -18,14 +19,18 @@ const (
 	unitStarted plan.Kind = "unit-started"
 )
 
+// removeLimit bounds the removal of one kind of what k3s leaves: the slowest stops the slice of pods.
+const removeLimit = 5 * time.Minute
+
 // Undo returns how changes of this package's kinds are undone, for a [plan.Store]. Units must be set.
 func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]string, error) {
 	undone := func(do func(ctx context.Context, name string) error) func(context.Context, plan.Record) ([]string, error) {
 		return func(ctx context.Context, c plan.Record) ([]string, error) { return nil, do(ctx, c.Target) }
 	}
 	all := map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
-		unitsRead:   undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
-		unitEnabled: undone(in.Units.Disable),
+		unitsRead:    undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
+		unitEnabled:  undone(in.Units.Disable),
+		openrcTraces: in.removeTraces,
 		unitStarted: undone(func(ctx context.Context, name string) error {
 			return errors.Join(in.Units.StopAll(ctx, name), in.Units.ResetFailed(ctx, name), atomicfile.Remove(in.stamp(name)))
 		}),
@@ -35,6 +40,8 @@ func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]str
 		all[plan.Kind(kind)] = func(ctx context.Context, c plan.Record) ([]string, error) {
 			for _, t := range remains.All(in.remains(c.Target)) {
 				if t.Kind == kind {
+					ctx, cancel := context.WithTimeout(ctx, removeLimit)
+					defer cancel()
 					return t.Remove(ctx, c.Before.Names)
 				}
 			}

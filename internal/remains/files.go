@@ -25,13 +25,16 @@ func filePatterns() []string {
 	}
 }
 
-// files are single files, by their paths. A file that is exchanged for a folder meanwhile stays.
-func (e Env) files() Thing {
+// files are single files, by their paths.
+func (e Env) files() Thing { return e.Matching("k3s-files", "single files of k3s", filePatterns()...) }
+
+// Matching are the files of these patterns, by their paths. A file that is exchanged for a folder meanwhile stays.
+func (e Env) Matching(kind, title string, patterns ...string) Thing {
 	return Thing{
-		Kind: "k3s-files", Title: "single files of k3s",
-		List: func(context.Context) ([]string, error) { return e.matches(filePatterns()...) },
+		Kind: kind, Title: title,
+		List: func(context.Context) ([]string, error) { return e.matches(patterns...) },
 		Remove: func(ctx context.Context, before []string) ([]string, error) {
-			now, err := e.matches(filePatterns()...)
+			now, err := e.matches(patterns...)
 			if err != nil {
 				return nil, err
 			}

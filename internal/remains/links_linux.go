@@ -159,7 +159,7 @@ func route(kind netlink.HeaderType, flags netlink.HeaderFlags, message []byte) (
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(netlinkTimeout)); err != nil {
 		return nil, err
 	}

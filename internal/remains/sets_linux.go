@@ -125,7 +125,7 @@ func netfilter(subsystem, command uint16, flags netlink.HeaderFlags, attributes 
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(netlinkTimeout)); err != nil {
 		return nil, err
 	}

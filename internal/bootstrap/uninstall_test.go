@@ -1,0 +1,186 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipeopshq/pipeops-agent/internal/baseline"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// removal is an uninstall in a folder, and what it has said.
+func removal(t *testing.T) (UninstallOptions, *[]string) {
+	t.Helper()
+	said := &[]string{}
+	return UninstallOptions{
+		StateDir: filepath.Join(t.TempDir(), "state"),
+		Host:     options(t, "debian12-vm").Host,
+		Events:   func(e wire.Event) { *said = append(*said, e.Kind+": "+e.Message) },
+		Log:      slog.New(slog.DiscardHandler),
+	}, said
+}
+
+func says(t *testing.T, said *[]string, want string) {
+	t.Helper()
+	if all := strings.Join(*said, "\n"); !strings.Contains(all, want) {
+		t.Errorf("%q was not said:\n%s", want, all)
+	}
+}
+
+func gone(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", path, err)
+	}
+}
+
+func enrolled(t *testing.T, g *gatewaytest.Gateway, dir string) {
+	t.Helper()
+	_, err := identity.Enroll(t.Context(), identity.Options{Dir: filepath.Join(dir, "identity"), Gateway: g.Address, Token: g.Token(""), Cluster: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUninstallOfNothing(t *testing.T) {
+	o, said := removal(t)
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "done: Nothing is installed here")
+	gone(t, o.StateDir)
+}
+
+// TestUninstallLeavesTheGateway is a machine that was enrolled and on which nothing was changed yet.
+func TestUninstallLeavesTheGateway(t *testing.T) {
+	g := gatewaytest.Start(t)
+	o, said := removal(t)
+	enrolled(t, g, o.StateDir)
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "has forgotten cluster one")
+	gone(t, o.StateDir)
+	if list, err := g.Admin.Clusters(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("clusters %v, %v", list, err)
+	}
+}
+
+func TestUninstallWithoutTheGateway(t *testing.T) {
+	g := gatewaytest.Start(t)
+	o, said := removal(t)
+	enrolled(t, g, o.StateDir)
+	g.Stop()
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "pipeops-gateway clusters remove one")
+	gone(t, o.StateDir)
+}
+
+func TestUninstallAsksOnce(t *testing.T) {
+	o, _ := removal(t)
+	store, err := plan.Open(o.StateDir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	answer := false
+	o.Confirm = func(context.Context, Undoing) (bool, error) { asked++; return answer, nil }
+	if err := Uninstall(t.Context(), o); !reason.Is(err, reason.Busy) || asked != 0 {
+		t.Errorf("while an install runs: %v, asked %d times", err, asked)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Uninstall(t.Context(), o); err != nil || asked != 1 {
+		t.Errorf("%v, asked %d times", err, asked)
+	}
+	if _, err := os.Stat(o.StateDir); err != nil || UninstallBegun(o.StateDir) {
+		t.Errorf("it was begun without a yes: %v", err)
+	}
+	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: true}); err != nil { // as if it had been killed
+		t.Fatal(err)
+	}
+	if !UninstallBegun(o.StateDir) {
+		t.Error("nobody sees that it was begun")
+	}
+	if err := Uninstall(t.Context(), o); err != nil || asked != 1 {
+		t.Errorf("one that goes on: %v, asked %d times", err, asked)
+	}
+	gone(t, o.StateDir)
+}
+
+// TestHalfDeletedState is a crash while the agent's own state was being deleted.
+func TestHalfDeletedState(t *testing.T) {
+	o, _ := removal(t)
+	if err := errors.Join(os.MkdirAll(filepath.Join(o.StateDir, "blobs"), 0o700), writeUninstallWish(o.StateDir, uninstallWish{})); err != nil {
+		t.Fatal(err)
+	}
+	o.Confirm = func(context.Context, Undoing) (bool, error) { t.Error("asked"); return false, nil }
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, o.StateDir)
+}
+
+// TestAProgramOfSomebodyElseStays wants only the places of install.sh to be cleared.
+func TestAProgramOfSomebodyElseStays(t *testing.T) {
+	o, _ := removal(t)
+	o.Program = filepath.Join(t.TempDir(), "pipeops-agent")
+	if err := errors.Join(os.WriteFile(o.Program, nil, 0o700), os.MkdirAll(o.StateDir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(o.Program); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDifferencesBySortOfOwner(t *testing.T) {
+	all := []baseline.Difference{
+		{Kind: baseline.Files, Name: "/var/lib/rancher", Change: "came", Ours: true},
+		{Kind: baseline.Files, Name: "/var/lib/kubelet", Change: "came", Ours: true},
+		{Kind: baseline.Files, Name: "/var/lib/cni", Change: "came", Ours: true},
+		{Kind: baseline.Files, Name: "/opt/theirs", Change: "came"},
+		{Kind: baseline.Sysctls, Name: "net/ipv4/ip_forward", Change: "changed", Before: "0", Now: "1", Ours: true},
+		{Kind: baseline.Sysctls, Name: "kernel/panic", Change: "changed", Before: "0", Now: "10", Ours: true},
+	}
+	ours, others := sorted(all, []string{
+		"/var/lib/kubelet/mine: a file system is mounted there", "/var/lib/rancher: it holds what is not ours",
+		"net.ipv4.ip_forward stays 1: docker0 needs it", "kernel.panic was 0: permission denied", "/var/lib/cnix: no",
+	})
+	var got []string
+	for _, d := range slices.Concat(ours, others) {
+		got = append(got, d.String())
+	}
+	want := []string{"file /var/lib/cni is new", "sysctl kernel/panic was 0, is 10", "file /opt/theirs is new"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzParseUninstallWish wants what is damaged to keep everything.
+func FuzzParseUninstallWish(f *testing.F) {
+	f.Add([]byte(`{"version":1,"keep_data":true}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		w := parseUninstallWish(raw)
+		if w.Version != 1 || !strings.Contains(string(raw), "1") && !w.KeepData {
+			t.Errorf("%q became %+v", raw, w)
+		}
+	})
+}
