@@ -44,7 +44,7 @@ func Gather(ctx context.Context, f *Fetcher, m *Manifests, dir string, pick func
 	if b.Files, err = pick(taken); err != nil {
 		return b, err
 	}
-	if b.Envelope, err = readBounded(m.keptPath(), manifest.MaxEnvelope); err != nil {
+	if b.Envelope, err = atomicfile.Read(m.keptPath(), manifest.MaxEnvelope); err != nil {
 		return b, fmt.Errorf("cannot read the manifest that was fetched: %w", err)
 	}
 	for serial := m.Trust.Serial + 1; serial <= m.Trusted().Serial; serial++ {

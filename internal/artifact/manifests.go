@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -71,7 +72,7 @@ func (m *Manifests) kept() (manifest.Manifest, error) {
 	if err := m.Ready(); err != nil { // no trust, no name
 		return manifest.Manifest{}, err
 	}
-	data, err := readBounded(m.keptPath(), manifest.MaxEnvelope)
+	data, err := atomicfile.Read(m.keptPath(), manifest.MaxEnvelope)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}

@@ -82,7 +82,7 @@ func (m *Manifests) keptPath() string  { return filepath.Join(m.Dir, m.Trust.Nam
 
 // state reads what was taken so far; nothing was where there is no file.
 func (m *Manifests) state() (accepted, error) {
-	data, err := readBounded(m.statePath(), 2*manifest.MaxTrust)
+	data, err := atomicfile.Read(m.statePath(), 2*manifest.MaxTrust)
 	if errors.Is(err, fs.ErrNotExist) {
 		return accepted{Format: 1}, nil
 	}
@@ -138,17 +138,4 @@ func (m *Manifests) write(path string, data []byte) error {
 		return noSpace(m.Dir, err)
 	}
 	return nil
-}
-
-func readBounded(path string, most int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s has more than %d bytes", path, most)
-	}
-	return data, err
 }

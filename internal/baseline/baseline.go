@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -52,15 +50,10 @@ func (b Baseline) Write(path string) error {
 
 // Read reads a baseline; nil if there is none.
 func Read(path string) (*Baseline, error) {
-	f, err := os.Open(path)
+	raw, err := atomicfile.Read(path, maxDocument)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read how this machine was: %w", err)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxDocument+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read how this machine was: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -45,21 +44,17 @@ type Unfinished struct {
 
 // ReadUnfinished returns what is unfinished by the state folder, nil if nothing is.
 func ReadUnfinished(dir string) (*Unfinished, error) {
-	f, err := os.Open(filepath.Join(dir, UnfinishedFile))
+	path := filepath.Join(dir, UnfinishedFile)
+	data, err := atomicfile.Read(path, maxUnfinished)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what is unfinished: %w", err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxUnfinished+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read what is unfinished: %w", err)
-	}
 	u, err := parseUnfinished(data)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return &u, nil
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
@@ -49,7 +47,7 @@ func Remembered(stateDir, configPath string) (wanted, applied []byte, err error)
 
 func readWish(stateDir string) (wish, error) {
 	var w wish
-	content, err := readBounded(wishFile(stateDir))
+	content, err := atomicfile.Read(wishFile(stateDir), maxWish)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w, nil
 	}
@@ -62,22 +60,9 @@ func readWish(stateDir string) (wish, error) {
 	return w, nil
 }
 
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxWish+1))
-	if err == nil && len(content) > maxWish {
-		err = fmt.Errorf("%s has more than %d bytes", path, maxWish)
-	}
-	return content, err
-}
-
 // digestOf is the SHA-256 of a file, "" if there is none.
 func digestOf(path string) (string, error) {
-	content, err := readBounded(path)
+	content, err := atomicfile.Read(path, maxWish)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -94,7 +79,7 @@ func (o Options) want(config []byte) error {
 	if w.Base, err = digestOf(o.ConfigPath); err != nil {
 		return fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	if held, err := readBounded(o.ConfigPath); err == nil && string(held) == string(config) {
+	if held, err := atomicfile.Read(o.ConfigPath, maxWish); err == nil && string(held) == string(config) {
 		w.Base = "" // nothing to remember: it is written already
 		config = nil
 	}

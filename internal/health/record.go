@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -51,15 +50,10 @@ func ParseRecord(content []byte) (Record, error) {
 
 // LoadRecord reads the record at path; one that is not there is empty.
 func LoadRecord(path string) (Record, error) {
-	file, err := os.Open(path)
+	content, err := atomicfile.Read(path, maxRecord)
 	if errors.Is(err, os.ErrNotExist) {
 		return Record{}, nil
 	}
-	if err != nil {
-		return Record{}, fmt.Errorf("cannot open the record of health: %w", err)
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxRecord+1))
 	if err != nil {
 		return Record{}, fmt.Errorf("cannot read the record of health: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
 // seed gives a fuzz target the files of this path from all captured machines.
@@ -29,7 +31,8 @@ func FuzzParseOSRelease(f *testing.F) {
 func FuzzParseMountinfo(f *testing.F) {
 	seed(f, "proc/self/mountinfo")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		table := parseMountinfo(b)
+		all, _ := mounttable.Parse(b)
+		table := mounts(all)
 		cgroupVersion(table)
 		cgroupReadOnly(table, "v1")
 		if m, ok := table.holding("/var/lib/rancher"); ok && !strings.HasPrefix("/var/lib/rancher", m.Point) {

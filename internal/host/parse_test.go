@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
 func TestParseOSRelease(t *testing.T) {
@@ -121,7 +123,7 @@ func TestParseCgroupPaths(t *testing.T) {
 }
 
 func TestParseMountinfo(t *testing.T) {
-	table := parseMountinfo([]byte(`28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+	all, _ := mounttable.Parse([]byte(`28 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
 31 28 0:25 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw
 32 28 0:26 / /mnt/a\040b ro,relatime - xfs /dev/sdb rw
 33 28 0:27 / /srv rw - ext4 /dev/sdc ro,errors=remount-ro
@@ -129,6 +131,7 @@ func TestParseMountinfo(t *testing.T) {
 short line
 35 28 0:29 / /x rw
 `))
+	table := mounts(all)
 	if len(table) != 5 {
 		t.Fatalf("%d mounts", len(table))
 	}

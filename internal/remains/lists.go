@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
 // maxModules bounds what is read of /proc/modules, in bytes.
@@ -18,7 +20,7 @@ func Sysctls(e Env) ([]string, error) { return e.listSysctls() }
 
 // Mounts lists the mount points of this machine.
 func Mounts() ([]string, error) {
-	all, err := readMounts()
+	all, err := mounttable.Read()
 	return points(all), err
 }
 

@@ -54,18 +54,23 @@ type Ledger struct {
 
 func openLedger(path string) (*Ledger, error) {
 	l := &Ledger{state: map[int]Op{}}
-	lines, err := openLines(path, "pipeops-ledger", func(line []byte) error {
-		var r Record
-		if err := json.Unmarshal(line, &r); err != nil {
-			return err
-		}
-		return l.take(r)
-	})
+	lines, err := openLines(path, ledgerFormat, l.read)
 	if err != nil {
 		return nil, err
 	}
 	l.lines = lines
 	return l, nil
+}
+
+const ledgerFormat = "pipeops-ledger"
+
+// read takes a line of the file.
+func (l *Ledger) read(line []byte) error {
+	var r Record
+	if err := json.Unmarshal(line, &r); err != nil {
+		return err
+	}
+	return l.take(r)
 }
 
 func (l *Ledger) take(r Record) error {

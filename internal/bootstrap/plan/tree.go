@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
 // maxNames bounds the entries of a folder that become a before-image.
@@ -40,19 +42,19 @@ func lookTree(path string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	all, err := mounts()
+	all, err := mounttable.Read()
 	if err != nil {
 		return Image{}, err
 	}
-	m, _ := on(all, resolved)
-	img.Mount = m.point == resolved
+	m, _ := mounttable.On(all, resolved)
+	img.Mount = m.Point == resolved
 	return img, nil
 }
 
 // removal is the deletion of one tree.
 type removal struct {
 	keep   func(path string) bool
-	mounts []mount
+	mounts []mounttable.Mount
 	left   []string
 }
 
@@ -73,14 +75,14 @@ func removeTree(ctx context.Context, path string, before Image, keep func(path s
 		return nil, err
 	}
 	r := &removal{keep: keep}
-	if r.mounts, err = mounts(); err != nil {
+	if r.mounts, err = mounttable.Read(); err != nil {
 		return nil, err
 	}
-	m, found := on(r.mounts, resolved)
+	m, found := mounttable.On(r.mounts, resolved)
 	switch {
-	case found && overNetwork(m.fs):
-		return []string{path + ": it lies on a network file system (" + m.fs + " at " + m.point + "), which others may use"}, nil
-	case found && m.point == resolved && !before.Mount:
+	case found && mounttable.OverNetwork(m.Type):
+		return []string{path + ": it lies on a network file system (" + m.Type + " at " + m.Point + "), which others may use"}, nil
+	case found && m.Point == resolved && !before.Mount:
 		return []string{path + ": a file system is mounted there"}, nil
 	case keep(resolved):
 		return []string{path + ": kept"}, nil

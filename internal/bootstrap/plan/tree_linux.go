@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
 // empty deletes what is in the folder at path, a full path without links, except the entries that were there before.
@@ -55,7 +57,7 @@ func (r *removal) removeAt(ctx context.Context, fd int, name, path string) (bool
 		r.leave(path, "kept")
 		return false, nil
 	}
-	if slices.ContainsFunc(r.mounts, func(m mount) bool { return m.point == path }) {
+	if slices.ContainsFunc(r.mounts, func(m mounttable.Mount) bool { return m.Point == path }) {
 		r.leave(path, "a file system is mounted there")
 		return false, nil
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
 // privateMounts gives the test a mount table of its own, which ends with its thread.
@@ -76,7 +78,7 @@ func TestTreeIsRemovedButNotWhatIsMountedInIt(t *testing.T) {
 				}
 			}()
 			fill(t, tree+"/storage/disk/of the user")
-			table, err := mounts()
+			table, err := mounttable.Read()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,52 +151,4 @@ func TestTreeThatIsGoneIsUndone(t *testing.T) {
 	if left, err := removeTree(t.Context(), filepath.Join(t.TempDir(), "gone"), Image{Type: "absent"}, nil); err != nil || len(left) != 0 {
 		t.Error(left, err)
 	}
-}
-
-func TestMountTable(t *testing.T) {
-	table := `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
-30 22 0:26 / /srv/my\040disk rw shared:2 master:3 - nfs4 server:/export rw,vers=4.2
-31 22 254:0 /x /srv/my\040disk/a\134b rw - ext4 /dev/root rw
-`
-	all, err := parseMounts(strings.NewReader(table))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]mount{
-		"/var/lib":               {"/", "ext4"},
-		"/srv/my disk":           {"/srv/my disk", "nfs4"},
-		"/srv/my disk2":          {"/", "ext4"},
-		"/srv/my disk/k3s/..x":   {"/srv/my disk", "nfs4"},
-		`/srv/my disk/a\b/inner`: {`/srv/my disk/a\b`, "ext4"},
-	} {
-		if got, ok := on(all, path); !ok || got != want {
-			t.Errorf("%s lies on %v", path, got)
-		}
-	}
-	for _, bad := range []string{"nonsense\n", "22 1 254:0 / / rw - \n", "22 1 254:0 / /\n"} {
-		if _, err := parseMounts(strings.NewReader(bad)); err == nil {
-			t.Errorf("%q is taken", bad)
-		}
-	}
-	for fs, want := range map[string]bool{"nfs4": true, "ceph": true, "9p": true, "fuse.sshfs": true, "fuse": true, "ext4": false, "fuse.fuse-overlayfs": false, "overlay": false} {
-		if overNetwork(fs) != want {
-			t.Errorf("overNetwork(%s) = %v", fs, !want)
-		}
-	}
-}
-
-func FuzzMountTable(f *testing.F) {
-	f.Add("30 22 0:26 / /srv/my\\040disk rw shared:2 - nfs4 server:/export rw\n")
-	f.Add("30 22 0:26 / /\\4 rw - x\n")
-	f.Fuzz(func(t *testing.T, table string) {
-		all, err := parseMounts(strings.NewReader(table))
-		if err != nil {
-			return
-		}
-		for _, m := range all {
-			if m.point == "" || m.fs == "" {
-				t.Errorf("%q has an empty field", table)
-			}
-		}
-	})
 }

@@ -1,10 +1,7 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -12,19 +9,7 @@ import (
 // ReadJournal reads the journal of the store in dir without its lock, and changes nothing. Where there is none, it is empty.
 func ReadJournal(dir string) (*Journal, error) {
 	j := &Journal{}
-	f, err := os.Open(filepath.Join(dir, "journal.jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the journal: %w", err)
-	}
-	defer f.Close()
-	data, err := readLines(f)
-	if err == nil {
-		_, err = parseLines(data, journalFormat, j.take)
-	}
-	if err != nil {
+	if err := peek(filepath.Join(dir, "journal.jsonl"), journalFormat, j.take); err != nil {
 		return nil, fmt.Errorf("cannot read the journal: %w", err)
 	}
 	return j, nil
