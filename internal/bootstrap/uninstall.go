@@ -217,11 +217,12 @@ func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, e
 		o.Events(event("proof", "How this machine was before the install is not known: the install was stopped before it, or made by an older version", nil))
 		return nil, ctx.Err()
 	}
-	now := baseline.Take(ctx, baseline.Env{}, host.Collect(ctx, o.Host))
+	facts := host.Collect(ctx, o.Host)
+	now := baseline.Take(ctx, baseline.Env{}, facts)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	ours, others := sorted(before.Compare(now), left)
+	ours, others := sorted(before.Compare(now), left, clusterRuns(facts))
 	date := before.Taken.Format("2006-01-02 15:04 MST")
 	detail := map[string]any{"since": before.Taken, "remaining": ours, "by_others": others}
 	switch {

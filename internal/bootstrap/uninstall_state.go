@@ -143,8 +143,14 @@ func keepFirst(ctx context.Context, dir string, store *plan.Store, facts host.Fa
 	return baseline.Take(ctx, baseline.Env{}, facts).Write(filepath.Join(dir, firstFile))
 }
 
-// sorted sorts differences by whose they are. What is left on purpose is neither.
-func sorted(all []baseline.Difference, left []string) (ours, others []baseline.Difference) {
+// clusterRuns reports whether a cluster runs on this machine. After an uninstall it is somebody else's.
+func clusterRuns(f host.Facts) bool {
+	return slices.ContainsFunc(f.Clusters, func(c host.Cluster) bool { return c.State == host.Running })
+}
+
+// sorted sorts differences by whose they are. What is left on purpose is neither. Where the cluster of somebody else runs, only
+// what carries our name is ours.
+func sorted(all []baseline.Difference, left []string, foreign bool) (ours, others []baseline.Difference) {
 	for _, d := range all {
 		name := d.Name
 		if d.Kind == baseline.Sysctls {
@@ -155,7 +161,7 @@ func sorted(all []baseline.Difference, left []string) (ours, others []baseline.D
 		})
 		switch {
 		case onPurpose:
-		case d.Ours:
+		case d.Ours && (!foreign || strings.Contains(d.Name, "pipeops")):
 			ours = append(ours, d)
 		default:
 			others = append(others, d)

@@ -163,7 +163,7 @@ func TestDifferencesBySortOfOwner(t *testing.T) {
 	ours, others := sorted(all, []string{
 		"/var/lib/kubelet/mine: a file system is mounted there", "/var/lib/rancher: it holds what is not ours",
 		"net.ipv4.ip_forward stays 1: docker0 needs it", "kernel.panic was 0: permission denied", "/var/lib/cnix: no",
-	})
+	}, false)
 	var got []string
 	for _, d := range slices.Concat(ours, others) {
 		got = append(got, d.String())
@@ -171,6 +171,17 @@ func TestDifferencesBySortOfOwner(t *testing.T) {
 	want := []string{"file /var/lib/cni is new", "sysctl kernel/panic was 0, is 10", "file /opt/theirs is new"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestAClusterThatStaysIsNotOurs is one that was adopted: what it has made since is its own.
+func TestAClusterThatStaysIsNotOurs(t *testing.T) {
+	ours, others := sorted([]baseline.Difference{
+		{Kind: baseline.Rules, Name: "ip nat KUBE-SVC-X", Change: "came", Ours: true},
+		{Kind: baseline.Files, Name: "/etc/pipeops-agent", Change: "came", Ours: true},
+	}, nil, true)
+	if len(ours) != 1 || ours[0].Name != "/etc/pipeops-agent" || len(others) != 1 {
+		t.Errorf("ours %v, others %v", ours, others)
 	}
 }
 
