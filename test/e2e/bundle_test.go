@@ -61,6 +61,7 @@ func reaches(t *testing.T, m *lab.Machine, url string, want bool) {
 
 // TestBundle makes a bundle by a mirror that cuts, and installs from it on a machine that reaches nothing but the gateway.
 func TestBundle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	agent := filepath.Join(rig.Dist, "pipeops-agent-linux-"+rig.Arch())
@@ -191,6 +192,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestProxy installs on a machine that reaches the mirror through a proxy only, and looks that k3s has it and nothing of
 // the cluster goes through it.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)

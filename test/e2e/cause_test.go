@@ -18,6 +18,7 @@ import (
 // TestCauses breaks k3s in ways that no probe sees before it starts. Each must end with the code of its cause, exit code 30, the
 // telling words of k3s and without a unit; once it is mended the same install goes through.
 func TestCauses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)

@@ -127,6 +127,7 @@ func ofKindUntilError(lines, kind string) []string {
 // TestFailures lets one machine fail in the middle of an install by everything that can go away there, each time with one named
 // error, and takes the cause away. After the last one the same command ends well.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)

@@ -35,6 +35,7 @@ func (w *world) install(cluster string, more ...string) []string {
 // TestFromPackageToPage goes the whole way once, by the .deb: a pristine machine, k3s, the tunnel, a stock kubectl at the
 // far end, a project that answers; then a second install, and the search for the token.
 func TestFromPackageToPage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	if err := w.PushSample(t.Context(), m); err != nil {

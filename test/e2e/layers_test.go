@@ -84,6 +84,7 @@ func outages() []outage {
 // TestLayers installs k3s with its storage, wants every layer proved, breaks one after another for real, wants exactly that
 // one condition False and named by doctor, and heals it. Then it plays installs that fail in a proof, and one that is killed.
 func TestLayers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)

@@ -16,6 +16,7 @@ import (
 // TestManifestRefusals gives one machine a mirror that lies in every way. Each must give its one clear error and leave the
 // machine as it was; a mirror that is honest again is then enough.
 func TestManifestRefusals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)

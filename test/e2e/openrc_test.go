@@ -23,6 +23,7 @@ const brokenK3s = "/etc/rancher/k3s/config.yaml.d/99-broken.yaml"
 // TestOpenRC installs where OpenRC starts the services: first a k3s that cannot start, of which nothing may stay, then
 // the whole way to a page; again; after the death of both processes; after a reboot; and then all of it is stopped.
 func TestOpenRC(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{OpenRC: true})
 	w.withAgent(t, m)

@@ -121,7 +121,6 @@ func throughFirewall(t *testing.T, f firewall) {
 // TestRemedySteps applies the remedies that need no k3s to a real machine: rules that reject, as images of some clouds have
 // them, a unit that is in the way, a package that is not there.
 func TestRemedySteps(t *testing.T) {
-	t.Chdir("../..")
 	l, err := lab.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)

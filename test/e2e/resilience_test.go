@@ -22,6 +22,7 @@ import (
 // started, and runs it again. The last run must end with a cluster that answers. Then it plays the outages that a
 // running agent must outlive.
 func TestKilledInstallConverges(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
@@ -152,6 +153,7 @@ func clusterDown(t *testing.T, w *world, m *lab.Machine) {
 // TestForeignK3s installs k3s as its own users do, without us. Asked for k3s the agent refuses; left to itself it adopts
 // the cluster and leaves it as it is.
 func TestForeignK3s(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)

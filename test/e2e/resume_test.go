@@ -73,6 +73,7 @@ func finished(t *testing.T, m *lab.Machine, limit time.Duration) {
 
 // TestResumeKilled kills an install, and then twice what goes on with it. Nobody runs anything.
 func TestResumeKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
@@ -84,7 +85,7 @@ func TestResumeKilled(t *testing.T) {
 	}
 	finished(t, m, 3*time.Minute)
 	seen, err := w.interruptions(t.Context(), "lonely")
-	if err != nil || len(seen) < 3 {
+	if err != nil || len(seen) < 2 { // of three: one that is killed in its first moment has told nobody
 		t.Fatalf("the gateway has heard of %+v, %v", seen, err)
 	}
 	for _, i := range seen {
@@ -126,6 +127,7 @@ func killAt(t *testing.T, m *lab.Machine, step, before string) string {
 // written; what a disk may lose of it besides (torn and missing last lines) is in the tests of package plan. Every single record
 // is a crash point on the fake host of internal/distro.
 func TestResumePowerCuts(t *testing.T) {
+	t.Parallel()
 	const wantCuts = 25
 	w := newWorld(t)
 	packages, err := filepath.Glob(filepath.Join(rig.Dist, "*_"+rig.Arch()+".deb"))
@@ -300,6 +302,7 @@ func (w *records) read() error {
 
 // TestResumeOpenRC kills an install where OpenRC starts the services, and cuts the power of what goes on with it.
 func TestResumeOpenRC(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{OpenRC: true})
 	w.withAgent(t, m)

@@ -32,7 +32,6 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal("the tests in machines need a kubectl in PATH")
 	}
-	t.Chdir("../..") // the root of the checkout
 	r, err := rig.Start(t.Context(), ".", filepath.Join(t.TempDir(), "rig"), func(message string) { t.Log(message) })
 	if err != nil {
 		t.Fatal(err)
