@@ -119,7 +119,10 @@ func confirm(ctx context.Context, command *cobra.Command, g *globals, what boots
 
 // goes says in a line what will be gone.
 func goes(what bootstrap.Undoing) string {
-	parts := []string{fmt.Sprintf("%d changes of the install are undone", len(what.Changes))}
+	var parts []string
+	if n := len(what.Changes); n > 0 {
+		parts = append(parts, fmt.Sprintf("the changes of the install, %d, are undone", n))
+	}
 	if what.Volumes != "" {
 		parts = append(parts, "the cluster on this machine goes, with all projects and pods")
 		if len(what.Keeps) == 0 || what.Keeps[0] != what.Volumes {
@@ -127,7 +130,7 @@ func goes(what bootstrap.Undoing) string {
 		}
 	}
 	if len(what.Removes) > 0 {
-		parts = append(parts, strings.Join(what.Removes, " and ")+" are deleted")
+		parts = append(parts, strings.Join(what.Removes, " and ")+" will be gone")
 	}
 	return strings.Join(parts, "; ")
 }

@@ -85,7 +85,11 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if what.Volumes == "" { // the ledger has got beyond it
 		what.Volumes = wish.Volumes
 	}
-	if o.Confirm != nil && !begun {
+	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
+	if err != nil && !reason.Is(err, reason.IdentityMissing) {
+		o.Log.Warn("the identity cannot be read", "err", err)
+	}
+	if o.Confirm != nil && !begun && (id != nil || len(what.Changes) > 0) {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err
 		}
@@ -98,10 +102,6 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	}
 	if err := guard.Begin(ctx); err != nil {
 		return err
-	}
-	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
-	if err != nil && !reason.Is(err, reason.IdentityMissing) {
-		o.Log.Warn("the identity cannot be read", "err", err)
 	}
 	if id != nil {
 		report := tunnel.NewReporter(id, o.Log)

@@ -92,6 +92,7 @@ func TestUninstallWithoutTheGateway(t *testing.T) {
 
 func TestUninstallAsksOnce(t *testing.T) {
 	o, _ := removal(t)
+	enrolled(t, gatewaytest.Start(t), o.StateDir)
 	store, err := plan.Open(o.StateDir, "")
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +120,19 @@ func TestUninstallAsksOnce(t *testing.T) {
 	}
 	if err := Uninstall(t.Context(), o); err != nil || asked != 1 {
 		t.Errorf("one that goes on: %v, asked %d times", err, asked)
+	}
+	gone(t, o.StateDir)
+}
+
+// A state folder of a package, or of an install that was refused, is nothing to ask about.
+func TestUninstallOfNothingDoesNotAsk(t *testing.T) {
+	o, _ := removal(t)
+	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o.Confirm = func(context.Context, Undoing) (bool, error) { t.Error("asked"); return false, nil }
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
 	}
 	gone(t, o.StateDir)
 }
