@@ -11,35 +11,9 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// Manager is a connection to systemd. A call takes as long as its context lets it.
-type Manager struct {
-	conn *dbus.Conn
-}
-
-// Connect connects to systemd: by its private socket, which root can use without a bus daemon, else by the system bus.
-// The connection lives as long as ctx.
-func Connect(ctx context.Context) (*Manager, error) {
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
-	if err == nil {
-		return &Manager{conn: conn}, nil
-	}
-	bus, busErr := dbus.NewSystemConnectionContext(ctx)
-	if busErr != nil {
-		return nil, fmt.Errorf("cannot reach systemd: %w", errors.Join(err, busErr))
-	}
-	if err := bus.Subscribe(); err != nil { // on the bus, the ends of jobs are told to subscribers only
-		bus.Close()
-		return nil, fmt.Errorf("cannot reach systemd: %w", err)
-	}
-	return &Manager{conn: bus}, nil
-}
-
-// Close ends the connection.
-func (m *Manager) Close() { m.conn.Close() }
-
 // Reload makes systemd read its unit files anew.
 func (m *Manager) Reload(ctx context.Context) error {
-	if err := m.conn.ReloadContext(ctx); err != nil {
+	if err := m.call(ctx, func(c *dbus.Conn) error { return c.ReloadContext(ctx) }); err != nil {
 		return fmt.Errorf("cannot reload systemd: %w", err)
 	}
 	return nil
@@ -47,7 +21,8 @@ func (m *Manager) Reload(ctx context.Context) error {
 
 // Stopping reports whether systemd is taking the machine down.
 func (m *Manager) Stopping(ctx context.Context) (bool, error) {
-	state, err := m.conn.SystemStateContext(ctx)
+	var state *dbus.Property
+	err := m.call(ctx, func(c *dbus.Conn) (err error) { state, err = c.SystemStateContext(ctx); return err })
 	if err != nil {
 		return false, fmt.Errorf("cannot ask systemd for its state: %w", err)
 	}
@@ -56,7 +31,11 @@ func (m *Manager) Stopping(ctx context.Context) (bool, error) {
 
 // Enable makes the unit start at boot.
 func (m *Manager) Enable(ctx context.Context, name string) error {
-	if _, _, err := m.conn.EnableUnitFilesContext(ctx, []string{name}, false, false); err != nil {
+	err := m.call(ctx, func(c *dbus.Conn) error {
+		_, _, err := c.EnableUnitFilesContext(ctx, []string{name}, false, false)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("cannot enable %s: %w", name, err)
 	}
 	return nil
@@ -64,7 +43,11 @@ func (m *Manager) Enable(ctx context.Context, name string) error {
 
 // Disable undoes Enable. It is no error if the unit is not there.
 func (m *Manager) Disable(ctx context.Context, name string) error {
-	if _, err := m.conn.DisableUnitFilesContext(ctx, []string{name}, false); err != nil && !missing(err) {
+	err := m.call(ctx, func(c *dbus.Conn) error {
+		_, err := c.DisableUnitFilesContext(ctx, []string{name}, false)
+		return err
+	})
+	if err != nil && !missing(err) {
 		return fmt.Errorf("cannot disable %s: %w", name, err)
 	}
 	return nil
@@ -72,17 +55,17 @@ func (m *Manager) Disable(ctx context.Context, name string) error {
 
 // Start starts the unit and waits until it is active.
 func (m *Manager) Start(ctx context.Context, name string) error {
-	return m.job(ctx, "start", name, m.conn.StartUnitContext)
+	return m.job(ctx, "start", name, (*dbus.Conn).StartUnitContext)
 }
 
 // Restart restarts the unit, or starts it, and waits until it is active.
 func (m *Manager) Restart(ctx context.Context, name string) error {
-	return m.job(ctx, "restart", name, m.conn.RestartUnitContext)
+	return m.job(ctx, "restart", name, (*dbus.Conn).RestartUnitContext)
 }
 
 // Stop stops the unit and waits for its end. It is no error if the unit is not there.
 func (m *Manager) Stop(ctx context.Context, name string) error {
-	if err := m.job(ctx, "stop", name, m.conn.StopUnitContext); err != nil && !missing(err) {
+	if err := m.job(ctx, "stop", name, (*dbus.Conn).StopUnitContext); err != nil && !missing(err) {
 		return err
 	}
 	return nil
@@ -90,7 +73,11 @@ func (m *Manager) Stop(ctx context.Context, name string) error {
 
 // RestartNoWait asks for a restart, or a start, and returns at once.
 func (m *Manager) RestartNoWait(ctx context.Context, name string) error {
-	if _, err := m.conn.RestartUnitContext(ctx, name, "replace", nil); err != nil {
+	err := m.call(ctx, func(c *dbus.Conn) error {
+		_, err := c.RestartUnitContext(ctx, name, "replace", nil)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("cannot restart %s: %w", name, err)
 	}
 	return nil
@@ -98,26 +85,42 @@ func (m *Manager) RestartNoWait(ctx context.Context, name string) error {
 
 // ResetFailed forgets the unit's failure and its count of starts.
 func (m *Manager) ResetFailed(ctx context.Context, name string) error {
-	if err := m.conn.ResetFailedUnitContext(ctx, name); err != nil && !missing(err) {
+	err := m.call(ctx, func(c *dbus.Conn) error { return c.ResetFailedUnitContext(ctx, name) })
+	if err != nil && !missing(err) {
 		return fmt.Errorf("cannot reset %s: %w", name, err)
 	}
 	return nil
 }
 
-func (m *Manager) job(ctx context.Context, verb, name string, f func(ctx context.Context, name, mode string, ch chan<- string) (int, error)) error {
-	result := make(chan string, 1) // systemd's answer must never wait for us
-	if _, err := f(ctx, name, "replace", result); err != nil {
+func (m *Manager) job(ctx context.Context, verb, name string, f func(c *dbus.Conn, ctx context.Context, name, mode string, ch chan<- string) (int, error)) error {
+	result := ""
+	err := m.call(ctx, func(c *dbus.Conn) error {
+		end := make(chan string, 1) // systemd's answer must never wait for us
+		if _, err := f(c, ctx, name, "replace", end); err != nil {
+			return err
+		}
+		look := time.NewTicker(pollEvery)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case result = <-end:
+				return nil
+			case <-look.C:
+				if !c.Connected() {
+					return errors.New("systemd has closed the connection")
+				}
+			}
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("cannot %s %s: %w", verb, name, err)
 	}
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("cannot %s %s: %w", verb, name, ctx.Err())
-	case r := <-result:
-		if r != "done" {
-			return fmt.Errorf("cannot %s %s: systemd says %s", verb, name, r)
-		}
-		return nil
+	if result != "done" {
+		return fmt.Errorf("cannot %s %s: systemd says %s", verb, name, result)
 	}
+	return nil
 }
 
 // State is what systemd knows of a unit.
@@ -146,7 +149,8 @@ func (s State) Starting() bool {
 
 // State returns the state of a unit. A unit that is not there has Load not-found and Active inactive.
 func (m *Manager) State(ctx context.Context, name string) (State, error) {
-	p, err := m.conn.GetAllPropertiesContext(ctx, name)
+	var p map[string]any
+	err := m.call(ctx, func(c *dbus.Conn) (err error) { p, err = c.GetAllPropertiesContext(ctx, name); return err })
 	if err != nil {
 		return State{}, fmt.Errorf("cannot ask for %s: %w", name, err)
 	}
