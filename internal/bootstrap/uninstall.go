@@ -238,7 +238,11 @@ func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, e
 	for _, d := range ours {
 		o.Events(event("remains", "  "+d.String(), d))
 	}
-	for _, d := range others {
+	for i, d := range others {
+		if i == maxTold { // a cluster that stays has many chains and links; programs have them all in the event before
+			o.Events(event("changed", fmt.Sprintf("  and %d more (not by pipeops-agent)", len(others)-i), nil))
+			break
+		}
 		o.Events(event("changed", "  "+d.String()+" (not by pipeops-agent)", d))
 	}
 	var names []string
@@ -247,6 +251,9 @@ func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, e
 	}
 	return names, nil
 }
+
+// maxTold is how many changes of others are told one by one.
+const maxTold = 10
 
 func (o UninstallOptions) firstPath() string { return filepath.Join(o.StateDir, firstFile) }
 

@@ -21,7 +21,13 @@ find /etc /var/lib -xdev -type f | sort | xargs -d '\n' sha256sum
 sysctl -a --pattern '^(net\.(ipv4|ipv6|bridge|core|netfilter\.nf_conntrack_max)|vm|fs\.inotify|kernel\.(panic|keys|pid_max|core_pattern))' 2>/dev/null
 nft list ruleset 2>/dev/null; iptables-save 2>/dev/null | grep -v '^#'
 systemctl list-units --all --plain --no-legend --no-pager | awk '{print $1,$2,$3}' | grep -v '^run-\|^session\|\.device' ; systemctl list-unit-files --no-legend --no-pager
-dpkg -l; getent passwd; getent group; awk '{print $1}' /proc/modules 2>/dev/null | sort; ip -o link | awk '{print $2}'; awk '{print $5,$9}' /proc/self/mountinfo; ls -A /run/pipeops-agent 2>/dev/null`
+dpkg -l; getent passwd; getent group; awk '{print $1}' /proc/modules 2>/dev/null | sort; ip -o link | awk '{print $2}'; awk '{print $5,$9}' /proc/self/mountinfo; ls -A /run/pipeops-agent 2>/dev/null; true`
+
+// unliving is the part of it that a running cluster and a running agent leave alone by themselves.
+const unliving = `find /etc /usr /opt /root /home /srv /var/lib/pipeops-agent -xdev ! -name health.json \( -type f -printf '%p %m %u %g %s %T@ %l\n' -o ! -type d -printf '%p %m %u %g %l\n' \) | sort
+find /etc /var/lib/pipeops-agent -xdev -type f ! -name health.json | sort | xargs -d '\n' sha256sum
+sysctl fs.inotify 2>/dev/null
+systemctl show -p InvocationID,MainPID,NRestarts k3s pipeops-agent; systemctl list-unit-files --no-legend --no-pager; dpkg -l; getent passwd; getent group`
 
 // TestRerun installs once with every setting and then runs the command again and again: with no flag, with one, after an edit of
 // the file, dry. Only what differs is told, changed and started anew.
@@ -33,7 +39,7 @@ func TestRerun(t *testing.T) {
 	first := w.install("again", "-o", "json", "--tls-san", "one.example.com", "--consent", "package")
 
 	t.Run("dry run of the first", func(t *testing.T) {
-		result := changesNothing(t, m, append(slices.Clone(first[:len(first)-6]), "--dry-run", "--tls-san", "one.example.com"))
+		result := changesNothing(t, m, everything, append(slices.Clone(first[:len(first)-6]), "--dry-run", "--tls-san", "one.example.com"))
 		for _, step := range []string{"k3s-binary", "k3s-unit", "agent-config"} {
 			if !strings.Contains(result.Stdout, "\n             "+pad(step)+"would run ") {
 				t.Errorf("it does not say that %s would run:\n%s", step, result.Stdout)
@@ -42,7 +48,7 @@ func TestRerun(t *testing.T) {
 		shell(t, m, "test ! -e /var/lib/pipeops-agent")
 		shell(t, m, "useradd -m somebody")
 		nobody := append([]string{"runuser", "-u", "somebody", "--"}, append(slices.Clone(first[:len(first)-6]), "--dry-run")...)
-		if result := changesNothing(t, m, nobody); !strings.Contains(result.Stdout, "Without root") {
+		if result := changesNothing(t, m, everything, nobody); !strings.Contains(result.Stdout, "Without root") {
 			t.Errorf("without root: %s%s", result.Stdout, result.Stderr)
 		}
 	})
@@ -94,13 +100,13 @@ func TestRerun(t *testing.T) {
 	}
 
 	t.Run("dry run of the last", func(t *testing.T) {
-		result := changesNothing(t, m, []string{"pipeops-agent", "install", "--dry-run", "--tls-san", "two.example.com"})
+		result := changesNothing(t, m, unliving, []string{"pipeops-agent", "install", "--dry-run", "--tls-san", "two.example.com"})
 		for _, want := range []string{"tls-san: + two.example.com (starts k3s anew)", pad("k3s-binary") + "unchanged ", pad("k3s-config") + "would run ", pad("k3s-unit") + "would run ", pad("agent-unit") + "unchanged "} {
 			if !strings.Contains(result.Stdout, want) {
 				t.Errorf("it does not say %q:\n%s", want, result.Stdout)
 			}
 		}
-		result = changesNothing(t, m, []string{"pipeops-agent", "install", "--dry-run", "-o", "json"})
+		result = changesNothing(t, m, unliving, []string{"pipeops-agent", "install", "--dry-run", "-o", "json"})
 		var plan struct{ Steps []struct{ ID, State string } }
 		if err := json.Unmarshal([]byte(result.Stdout), &plan); err != nil || len(plan.Steps) < 10 {
 			t.Fatalf("%v: %s", err, result.Stdout)
@@ -116,15 +122,15 @@ func TestRerun(t *testing.T) {
 // pad is a step as the list of steps shows it.
 func pad(step string) string { return (step + "                 ")[:17] }
 
-// changesNothing runs a command that ends well, and wants the machine to be as it was.
-func changesNothing(t *testing.T, m *lab.Machine, argv []string) lab.Result {
+// changesNothing runs a command that ends well, and wants what is listed of the machine to be as it was.
+func changesNothing(t *testing.T, m *lab.Machine, what string, argv []string) lab.Result {
 	t.Helper()
-	before := shell(t, m, everything)
+	before := shell(t, m, what)
 	result, err := m.Exec(t.Context(), nil, argv...)
 	if err != nil || result.Code != 0 {
 		t.Errorf("%q: %v, exit code %d\n%s%s", argv, err, result.Code, result.Stdout, result.Stderr)
 	}
-	if after := shell(t, m, everything); after != before {
+	if after := shell(t, m, what); after != before {
 		t.Errorf("%q has changed the machine:\n%s", argv, difference(before, after))
 	}
 	return result
