@@ -124,6 +124,9 @@ func everyCrashPoint(t *testing.T, openRC bool, stride int) {
 			break
 		}
 		points++
+		if n%2 == 0 { // it was a power cut
+			b.units.boot()
+		}
 		if n%3 == 0 { // and what resumes dies as well
 			b.dieAt(1+n/3, true)
 		}

@@ -44,6 +44,17 @@ func (u *fakeUnits) call(verb, name string, change func(*unit.State)) error {
 	return nil
 }
 
+// boot starts what is enabled, and nothing else.
+func (u *fakeUnits) boot() {
+	for name, s := range u.states {
+		s.Active = "inactive"
+		if s.Enabled() {
+			s.Active = "active"
+		}
+		u.states[name] = s
+	}
+}
+
 func (u *fakeUnits) Reload(context.Context) error { return u.call("reload", "", nil) }
 func (u *fakeUnits) ResetFailed(_ context.Context, name string) error {
 	return u.call("reset", name, nil)
@@ -391,7 +402,7 @@ func TestK3sThatDoesNotStart(t *testing.T) {
 	if !reason.Is(err, reason.StepFailed) || !strings.Contains(err.Error(), "no cgroups") {
 		t.Errorf("err = %v", err)
 	}
-	want := []string{"stop k3s.service", "reset k3s.service", "disable k3s.service", "reload"}
+	want := []string{"disable k3s.service", "stop k3s.service", "reset k3s.service", "reload"}
 	if got := b.units.since(); !slices.Equal(got[len(got)-4:], want) {
 		t.Errorf("systemd was told %v", got)
 	}

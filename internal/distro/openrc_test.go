@@ -135,7 +135,7 @@ func TestOpenRCServiceThatEndsBeforeItIsReady(t *testing.T) {
 	if !reason.Is(err, reason.StepFailed) || !strings.Contains(err.Error(), "before it was ready") || !strings.Contains(err.Error(), "no cgroups") {
 		t.Errorf("err = %v", err)
 	}
-	want := []string{"stop k3s.service", "reset k3s.service", "disable k3s.service", "reload"}
+	want := []string{"disable k3s.service", "stop k3s.service", "reset k3s.service", "reload"}
 	if got := b.units.since(); !slices.Equal(got[len(got)-4:], want) {
 		t.Errorf("OpenRC was told %v", got)
 	}

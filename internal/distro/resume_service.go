@@ -50,6 +50,12 @@ func ResumeService(in Install, binary string, start bool) (plan.Step, error) {
 			return state.Enabled(), err
 		},
 		Do: func(ctx context.Context, r *plan.Recorder) error {
+			if err := s.write(ctx, r); err != nil {
+				return err
+			}
+			if err := s.traces(ctx, r); err != nil {
+				return err
+			}
 			if err := s.enable(ctx, r); err != nil || !start {
 				return err
 			}
@@ -61,34 +67,4 @@ func ResumeService(in Install, binary string, start bool) (plan.Step, error) {
 	}
 	step.Changes = append(step.Changes, s.describe()+" (enabled)")
 	return step, nil
-}
-
-// enable writes the files of a service and makes it start at boot.
-func (s service) enable(ctx context.Context, r *plan.Recorder) error {
-	state, err := s.Units.State(ctx, s.name)
-	if err != nil {
-		return err
-	}
-	there, err := s.present()
-	if err != nil {
-		return err
-	}
-	if !there { // recorded before the files, so that an undo reloads after they are as before
-		if err := r.Note(unitsRead, s.name, "before", "after", func() error { return nil }); err != nil {
-			return err
-		}
-	}
-	for _, f := range s.files() {
-		if err := r.WriteFile(f.target, f.mode, f.content); err != nil {
-			return err
-		}
-	}
-	if err := s.Units.Reload(ctx); err != nil {
-		return err
-	}
-	err = r.Note(unitEnabled, s.name, state.File, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
-	if err != nil {
-		return err
-	}
-	return s.traces(ctx, r)
 }

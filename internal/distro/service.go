@@ -60,8 +60,8 @@ func (s service) step() plan.Step {
 			if err != nil {
 				return err
 			}
-			running = state.Active == "active"
-			return s.do(ctx, r, state.File, state.Active)
+			running = state.Active == "active" && r.Settled(unitStarted, s.name)
+			return s.do(ctx, r, running)
 		},
 		Prove: s.prove,
 		Revive: func(ctx context.Context) error {
@@ -104,7 +104,46 @@ func (s service) files() []serviceFile {
 	return all
 }
 
-func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active string) error {
+// do starts the service, anew if it is running. One that runs although no install has come to the end of this step was started
+// by a boot, after a power cut: that it runs is our doing.
+func (s service) do(ctx context.Context, r *plan.Recorder, running bool) error {
+	if err := s.write(ctx, r); err != nil {
+		return err
+	}
+	inputs, err := s.inputsDigest()
+	if err != nil {
+		return err
+	}
+	if err := s.traces(ctx, r); err != nil {
+		return err
+	}
+	if s.makes != nil { // before a boot can start it
+		if err := s.makes(ctx, r); err != nil {
+			return err
+		}
+	}
+	before := "inactive"
+	if running {
+		before = "active"
+	}
+	err = r.Note(unitStarted, s.name, before, "active", func() error {
+		if err := s.enable(ctx, r); err != nil {
+			return err
+		}
+		if err := s.Units.ResetFailed(ctx, s.name); err != nil {
+			return err
+		}
+		return s.Units.RestartNoWait(ctx, s.name)
+	})
+	if err != nil {
+		return err
+	}
+	// after the start, so that a run that is stopped between the two starts it again
+	return atomicfile.Write(s.stamp(), 0o600, []byte(inputs))
+}
+
+// write writes the files of the service, and has them read.
+func (s service) write(ctx context.Context, r *plan.Recorder) error {
 	there, err := s.present()
 	if err != nil {
 		return err
@@ -119,34 +158,16 @@ func (s service) do(ctx context.Context, r *plan.Recorder, enabled, active strin
 			return err
 		}
 	}
-	inputs, err := s.inputsDigest()
+	return s.Units.Reload(ctx)
+}
+
+// enable makes the service start at boot.
+func (s service) enable(ctx context.Context, r *plan.Recorder) error {
+	state, err := s.Units.State(ctx, s.name)
 	if err != nil {
 		return err
 	}
-	if err := s.Units.Reload(ctx); err != nil {
-		return err
-	}
-	err = r.Note(unitEnabled, s.name, enabled, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
-	if err != nil {
-		return err
-	}
-	if err := s.traces(ctx, r); err != nil {
-		return err
-	}
-	if s.makes != nil {
-		if err := s.makes(ctx, r); err != nil {
-			return err
-		}
-	}
-	if err := s.Units.ResetFailed(ctx, s.name); err != nil {
-		return err
-	}
-	err = r.Note(unitStarted, s.name, active, "active", func() error { return s.Units.RestartNoWait(ctx, s.name) })
-	if err != nil {
-		return err
-	}
-	// after the start, so that a run that is stopped between the two starts it again
-	return atomicfile.Write(s.stamp(), 0o600, []byte(inputs))
+	return r.Note(unitEnabled, s.name, state.File, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
 }
 
 func (s service) prove(ctx context.Context) error {

@@ -140,6 +140,9 @@ func TestResumePowerCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
+			if _, err := w.Lab.Machine(m.Name); err != nil {
+				return // it is down
+			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			if err := m.Down(ctx); err != nil {
@@ -153,14 +156,53 @@ func TestResumePowerCuts(t *testing.T) {
 		token(t, w.Gateway, m)
 		return m
 	}
-	m := boot("e2e-cut")
+	whole := boot("e2e-whole")
+	result, err := whole.Exec(t.Context(), nil, w.install("whole")...)
+	if err != nil || result.Code != 0 {
+		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+	}
+	files := func(m *lab.Machine, cluster string) string {
+		return shell(t, m, `find /etc/rancher/k3s /etc/systemd/system /usr/local /etc/pipeops-agent /etc/sysctl.d /etc/modules-load.d \
+			/var/lib/rancher/k3s/agent/images /var/lib/rancher/k3s/agent/etc/containerd/*.tmpl \( -type f -o -type l \) ! -name k3s.yaml | sort | while read -r f; do
+			echo "$f $(stat -c '%a %F' "$f") $(readlink "$f" || sed 's/\b`+cluster+`\b/NAME/' "$f" | sha256sum)"; done`)
+	}
+	wantChanges, wantFiles := changed(t, whole), files(whole, "whole")
+	if err := whole.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, name := range []string{"cuta", "cutb", "cutc", "cutd"} {
+		if total >= wantCuts {
+			break
+		}
+		m := boot("e2e-" + name)
+		total += w.cutOften(t, m, name, 1+total%3)
+		if got := changed(t, m); got != wantChanges {
+			t.Errorf("%s: lost or repeated changes:\n%s", name, difference(wantChanges, got))
+		}
+		if got := files(m, name); got != wantFiles {
+			t.Errorf("%s: another end state:\n%s", name, difference(wantFiles, got))
+		}
+		if err := m.Down(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if total < wantCuts {
+		t.Errorf("only %d cuts", total)
+	}
+}
+
+// cutOften cuts the power of a machine that installs, each time after some new records, until nothing is unfinished, and
+// returns how often.
+func (w *world) cutOften(t *testing.T, m *lab.Machine, cluster string, every int) int {
+	t.Helper()
 	log := &records{dir: filepath.Join(m.Root(), stateDir), seen: map[string]bool{}}
-	go func() { _, _ = m.ExecTo(t.Context(), nil, io.Discard, io.Discard, w.install("cut")...) }()
+	go func() { _, _ = m.ExecTo(t.Context(), nil, io.Discard, io.Discard, w.install(cluster)...) }()
 	cuts, start := 0, time.Now()
 	booted := make(chan error, 1)
 	booted <- nil
-	for ; cuts < 3*wantCuts; cuts++ {
-		more, err := log.next(t.Context(), 1+cuts%5, 2*time.Minute)
+	for ; cuts < 200; cuts++ {
+		more, err := log.next(t.Context(), every, 2*time.Minute)
 		if err != nil {
 			t.Fatalf("after %d cuts: %v\n%s", cuts, err, shell(t, m, "journalctl --no-pager -b -n 40 -u pipeops-agent-resume; ls -l "+stateDir))
 		}
@@ -181,28 +223,11 @@ func TestResumePowerCuts(t *testing.T) {
 	}
 	finished(t, m, 3*time.Minute)
 	t.Logf("%d cuts at %d different records in %v", cuts, len(log.seen), time.Since(start).Round(time.Second))
-	if cuts < wantCuts {
-		t.Errorf("only %d cuts", cuts)
-	}
-	seen, err := w.interruptions(t.Context(), "cut")
+	seen, err := w.interruptions(t.Context(), cluster)
 	if err != nil || !slices.ContainsFunc(seen, func(i bootstrap.Interruption) bool { return i.Cause == bootstrap.Restarted }) {
 		t.Errorf("the gateway has heard of %+v, %v", seen, err)
 	}
-
-	whole := boot("e2e-whole")
-	result, err := whole.Exec(t.Context(), nil, w.install("whole")...)
-	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
-	}
-	if a, b := changed(t, whole), changed(t, m); a != b {
-		t.Errorf("lost or repeated changes:\n%s", difference(a, b))
-	}
-	const files = `find /etc/rancher/k3s /etc/systemd/system /usr/local /etc/pipeops-agent /etc/sysctl.d /etc/modules-load.d \
-		/var/lib/rancher/k3s/agent/images /var/lib/rancher/k3s/agent/etc/containerd/*.tmpl \( -type f -o -type l \) ! -name k3s.yaml | sort | while read -r f; do
-		echo "$f $(stat -c '%a %F' "$f") $(readlink "$f" || sed 's/\bwhole\b/NAME/; s/\bcut\b/NAME/' "$f" | sha256sum)"; done`
-	if a, b := shell(t, whole, files), shell(t, m, files); a != b {
-		t.Errorf("another end state:\n%s", difference(a, b))
-	}
+	return cuts
 }
 
 // changed lists the changes in the ledger of a machine, without what differs from run to run.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
@@ -111,6 +112,12 @@ func (r *Recorder) Own(target string) error {
 		return fmt.Errorf("cannot own %s: %w", target, err)
 	}
 	return r.record(Record{Kind: Tree, Target: target, Before: &before, After: &Image{Type: "tree"}}, func() error { return nil })
+}
+
+// Settled reports whether an earlier run of the plan has made a change and brought its step to an end.
+func (r *Recorder) Settled(kind Kind, target string) bool {
+	is := func(c Record) bool { return c.Kind == kind && c.Target == target }
+	return slices.ContainsFunc(r.store.Ledger.Changes(), is) && !slices.ContainsFunc(r.store.Ledger.open(r.store.Journal, r.step), is)
 }
 
 // Note makes a change that has no file, such as the start of a unit, and records it unless it only brings about what was
