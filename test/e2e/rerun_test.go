@@ -27,7 +27,7 @@ dpkg -l; getent passwd; getent group; awk '{print $1}' /proc/modules 2>/dev/null
 const unliving = `find /etc /usr /opt /root /home /srv /var/lib/pipeops-agent -xdev ! -name health.json \( -type f -printf '%p %m %u %g %s %T@ %l\n' -o ! -type d -printf '%p %m %u %g %l\n' \) | sort
 find /etc /var/lib/pipeops-agent -xdev -type f ! -name health.json | sort | xargs -d '\n' sha256sum
 sysctl fs.inotify 2>/dev/null
-systemctl show -p InvocationID,MainPID,NRestarts k3s pipeops-agent; systemctl list-unit-files --no-legend --no-pager; dpkg -l; getent passwd; getent group`
+systemctl show -p InvocationID,MainPID,NRestarts k3s pipeops-agent; systemctl list-unit-files --no-legend --no-pager | grep -v transient; dpkg -l; getent passwd; getent group`
 
 // TestRerun installs once with every setting and then runs the command again and again: with no flag, with one, after an edit of
 // the file, dry. Only what differs is told, changed and started anew.
