@@ -46,8 +46,8 @@ func options(t *testing.T, machine string) Options {
 // TestPlans holds the steps of an install by what the machine is: all of k3s where it is installed, none of it where a
 // cluster is adopted.
 func TestPlans(t *testing.T) {
-	adopted := []string{"layer-node", "layer-dns", "layer-pod", "connected"}
-	proofs := concat(adopted[:3], []string{"layer-pod-network", "layer-service", "layer-large-packet", "layer-storage", "connected"})
+	adopted := []string{"connected", "layer-node", "layer-dns", "layer-pod"}
+	proofs := concat(adopted, []string{"layer-pod-network", "layer-service", "layer-large-packet", "layer-storage"})
 	agent := []string{"agent-config", "agent-unit", "layer-api", "access"}
 	resume := []string{"resume-unit"}
 	k3s := []string{"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit"}

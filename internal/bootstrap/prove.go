@@ -22,13 +22,13 @@ func probeOf(d distro.Decision) cluster.Probe {
 
 func layersOf(d distro.Decision) []cluster.Layer { return cluster.Layers(probeOf(d)) }
 
-// proofs lists the steps that change nothing on the machine: the layers of the cluster above its API, and the tunnel.
+// proofs lists the steps that change nothing on the machine: the tunnel, and the layers of the cluster above its API.
 func (o Options) proofs(proof *cluster.Proof, layers []cluster.Layer, d distro.Decision, facts host.Facts) []plan.Step {
-	var steps []plan.Step
+	steps := []plan.Step{o.connectedStep()} // from here on the gateway can use the cluster, as far as it is there
 	for _, layer := range layers {
 		steps = append(steps, o.layerStep(proof, layer, d, facts))
 	}
-	return append(steps, o.connectedStep())
+	return steps
 }
 
 // prove proves the layers, keeps what came out for the agent, and removes the objects that it took, whatever the end is. Where

@@ -35,11 +35,11 @@ func (c *Client) DNS(ctx context.Context, onNode bool) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot find the DNS service: %w", err)
 	}
-	if !onNode {
-		pods, all, err := c.dnsPods(ctx)
-		if err == nil && len(pods) == 0 {
-			err = fmt.Errorf("0 of %d DNS pods are ready", all)
-		}
+	pods, all, err := c.dnsPods(ctx)
+	if err == nil && len(pods) == 0 { // before, a look-up would only wait for an answer that cannot come
+		err = fmt.Errorf("0 of %d DNS pods are ready", all)
+	}
+	if err != nil || !onNode {
 		return fmt.Sprintf("%d of %d DNS pods are ready", len(pods), all), err
 	}
 	address, _, _ := unstructured.NestedString(dns.Object, "spec", "clusterIP")
