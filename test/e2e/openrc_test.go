@@ -48,7 +48,7 @@ func TestOpenRC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkFailure(t, result, "STEP_FAILED", 30)
+	checkFailure(t, result, "K3S_NETWORKS", 30)
 	if !strings.Contains(result.Stdout+result.Stderr, "not-a-network") {
 		t.Errorf("the failure does not say why:\n%s%s", result.Stdout, result.Stderr)
 	}
