@@ -80,13 +80,6 @@ func (o UninstallOptions) undoing(ctx context.Context, changes []plan.Record) Un
 	return u
 }
 
-// UninstallBegun reports whether an uninstall was begun here and has not come to its end. Called again, with whatever options,
-// it goes on as it was begun.
-func UninstallBegun(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, uninstallFile))
-	return err == nil
-}
-
 // uninstallWish are the options of an uninstall that was begun.
 type uninstallWish struct {
 	Version   int    `json:"version"`

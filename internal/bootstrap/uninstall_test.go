@@ -109,14 +109,15 @@ func TestUninstallAsksOnce(t *testing.T) {
 	if err := Uninstall(t.Context(), o); err != nil || asked != 1 {
 		t.Errorf("%v, asked %d times", err, asked)
 	}
-	if _, err := os.Stat(o.StateDir); err != nil || UninstallBegun(o.StateDir) {
+	_, begun, err := readUninstallWish(o.StateDir)
+	if _, statErr := os.Stat(o.StateDir); errors.Join(err, statErr) != nil || begun {
 		t.Errorf("it was begun without a yes: %v", err)
 	}
 	if err := writeUninstallWish(o.StateDir, uninstallWish{KeepData: true}); err != nil { // as if it had been killed
 		t.Fatal(err)
 	}
-	if !UninstallBegun(o.StateDir) {
-		t.Error("nobody sees that it was begun")
+	if _, begun, err := readUninstallWish(o.StateDir); err != nil || !begun {
+		t.Errorf("nobody sees that it was begun: %v", err)
 	}
 	if err := Uninstall(t.Context(), o); err != nil || asked != 1 {
 		t.Errorf("one that goes on: %v, asked %d times", err, asked)

@@ -31,15 +31,6 @@ func ReadWords(ctx context.Context, f host.Facts) Words {
 	return in.around(in.words(ctx, "k3s.service", log), k3sData(f))
 }
 
-// DiagnoseK3s says why the k3s of this machine does not come up, and makes of that an error which tells also what went
-// wrong because of it; it returns that as it is where no cause is recognised.
-func DiagnoseK3s(ctx context.Context, f host.Facts, because error) error {
-	if d, ok := Diagnose(ReadWords(ctx, f), f); ok {
-		return d.Err(because)
-	}
-	return because
-}
-
 // k3sData is the folder where the k3s of this machine keeps its data.
 func k3sData(f host.Facts) string {
 	for _, c := range f.Clusters {

@@ -24,7 +24,6 @@ type Recorder struct {
 	title string
 	since int // length of the journal when the step started
 	now   func() time.Time
-	meter *meter
 }
 
 // WriteFile makes target a regular file with this content and mode.
@@ -129,9 +128,6 @@ func (r *Recorder) Note(kind Kind, target, before, after string, do func() error
 	c := Record{Kind: kind, Target: target, Before: &Image{Type: "note", Value: before}, After: &Image{Type: "note", Value: after}}
 	return r.record(c, do)
 }
-
-// Progress tells how many bytes of a total, 0 if unknown, are done. It may be called often and by several goroutines.
-func (r *Recorder) Progress(done, total int64) { r.meter.progress(done, total) }
 
 func (r *Recorder) change(kind Kind, target string, after Image, do func(path string) error) error {
 	if !filepath.IsAbs(target) {

@@ -158,7 +158,7 @@ func (r *run) phases(ctx context.Context, s Step, start time.Time, applied bool)
 		}
 	}
 	if s.Do != nil && !applied {
-		rec := &Recorder{store: r.Store, step: s.ID, title: s.Title, since: since, now: r.now, meter: newMeter(r.now, func(e Event) { r.tell(s, e) })}
+		rec := &Recorder{store: r.Store, step: s.ID, title: s.Title, since: since, now: r.now}
 		if err := phase(ctx, s, func(ctx context.Context) error { return s.Do(ctx, rec) }); err != nil {
 			return err
 		}

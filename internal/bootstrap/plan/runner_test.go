@@ -199,12 +199,12 @@ func TestEventsInOrder(t *testing.T) {
 	r := &Runner{Store: s, OnEvent: func(e Event) { got = append(got, e.Step+" "+string(e.State)) }}
 	if _, err := r.Run(t.Context(), Plan{Steps: []Step{
 		{ID: "a", Done: func(context.Context) (bool, error) { return true, nil }},
-		{ID: "b", Do: func(_ context.Context, r *Recorder) error {
+		{ID: "b", Prepare: func(_ context.Context, progress func(done, total int64)) error {
 			for i := range int64(1001) {
-				r.Progress(i, 1000)
+				progress(i, 1000)
 			}
 			return nil
-		}, Prove: func(context.Context) error { return nil }},
+		}, Do: func(context.Context, *Recorder) error { return nil }, Prove: func(context.Context) error { return nil }},
 	}}); err != nil {
 		t.Fatal(err)
 	}
