@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,8 +105,8 @@ func (p Probe) makePod(ctx context.Context, c *Client) error {
 			return errors.New("no node has a pause image yet")
 		}
 	}
-	if err := c.networkUp(ctx, node); err != nil {
-		return err
+	if up, err := c.networkUpOn(ctx, node); err != nil || !up {
+		return cmp.Or(err, errors.New("the pod network of the node is not there yet"))
 	}
 	pod := pausePod(p.Name, image, node)
 	if serves {
@@ -121,31 +122,6 @@ func (p Probe) makePod(ctx context.Context, c *Client) error {
 		}
 	}
 	return errors.New("the pod was created just now")
-}
-
-// youth is how long a node may still be without its pod network although it is ready. A pod that comes before flannel has
-// written its file is tried again by the kubelet only some 12 s later.
-const youth = time.Minute
-
-// networkUp returns an error while a young node has given no address to a pod of the DNS, the first pods that there are.
-func (c *Client) networkUp(ctx context.Context, node string) error {
-	object, err := c.core("nodes").Get(ctx, node, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("cannot read the node: %w", err)
-	}
-	if time.Since(object.GetCreationTimestamp().Time) > youth {
-		return nil
-	}
-	list, err := c.core("pods").Namespace(proofNamespace).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
-	if err != nil {
-		return fmt.Errorf("cannot list the DNS pods: %w", err)
-	}
-	for i := range list.Items {
-		if ip, _, _ := unstructured.NestedString(list.Items[i].Object, "status", "podIP"); ip != "" {
-			return nil
-		}
-	}
-	return errors.New("the pod network of the node has given no address yet")
 }
 
 // service returns the address of the Service in front of the pod, which it makes if it is not there.

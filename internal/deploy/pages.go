@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,16 +22,12 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// dialTimeout bounds the connection to a Service: it is on this machine, or has no rules of kube-proxy yet, in which case
-// asking again soon is better than to hang until TCP gives up.
-const dialTimeout = 3 * time.Second
-
 // Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by the address of its Service. Only projects
 // that the agent deployed can be reached. It must run on a node of the cluster.
 func Pages(source *cluster.Source, log *slog.Logger) http.Handler {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // service addresses are never behind a proxy
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	transport.DialContext = dialService
 	proxy := &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1,

@@ -143,6 +143,13 @@ func (r *Reconciler) document(ctx context.Context, document wire.Document, appli
 	}
 	key := document.Kind + "/" + document.Name
 	if applied[key] != document.Generation {
+		up, err := client.NetworkUp(ctx)
+		if err != nil {
+			return []wire.Condition{notApplied("ClusterUnreachable", err)}, false, err
+		}
+		if !up { // pods that come before it lose many seconds
+			return []wire.Condition{notApplied("NetworkNotReady", errors.New("the cluster is young: its pod network is not there yet"))}, false, nil
+		}
 		if err := apply(ctx, client, project); err != nil {
 			return []wire.Condition{notApplied("ApplyFailed", err)}, false, err
 		}

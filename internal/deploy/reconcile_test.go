@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
@@ -23,7 +24,18 @@ import (
 // newTest returns a reconciler on a stand-in for the API server. It runs no controllers: a test plays them.
 func newTest(t *testing.T) (*Reconciler, *cluster.Client) {
 	t.Helper()
-	client := clustertest.New()
+	return newTestOn(t, time.Time{})
+}
+
+// newTestOn is newTest with a node that came at a time.
+func newTestOn(t *testing.T, came time.Time) (*Reconciler, *cluster.Client) {
+	t.Helper()
+	node := &unstructured.Unstructured{}
+	node.SetAPIVersion("v1")
+	node.SetKind("Node")
+	node.SetName("one")
+	node.SetCreationTimestamp(metav1.NewTime(came))
+	client := clustertest.New(node)
 	dir := filepath.Join(t.TempDir(), "desired")
 	return New(dir, &cluster.Source{Fixed: client}, slog.New(slog.DiscardHandler)), client
 }
@@ -122,6 +134,32 @@ func TestProjectFromDocumentToRemoval(t *testing.T) {
 		await(t, r, 4, "Removed=True:Removed")
 		if generation, err := r.Generation(); err != nil || generation != 4 {
 			t.Errorf("generation %d, %v", generation, err)
+		}
+	})
+}
+
+// TestProjectWaitsForThePodNetwork: pods that come before flannel would lose many seconds.
+func TestProjectWaitsForThePodNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := newTestOn(t, time.Now())
+		run(t, r)
+		if err := r.Accept(document(t, 1, func(*wire.Project) {})); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, 1, "Applied=False:NetworkNotReady")
+		nodes := client.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"})
+		node, err := nodes.Get(t.Context(), "one", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.SetAnnotations(map[string]string{"flannel.alpha.coreos.com/backend-type": "vxlan"})
+		if _, err := nodes.Update(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		await(t, r, 1, "Applied=True:Applied", "Available=False:Progressing")
+		if took := time.Since(began); took > busyEvery {
+			t.Errorf("noticed after %v", took)
 		}
 	})
 }
