@@ -75,7 +75,7 @@ func outages() []outage {
 		{"PodsRun", "LAYER_POD", "exceeded quota", "journalctl",
 			kubectlSystem + "create quota none --hard=pods=0",
 			kubectlSystem + "delete quota none"},
-		{"DNS", "LAYER_DNS", "does not resolve kubernetes.default.svc.cluster.local", "kube-dns",
+		{"DNS", "LAYER_DNS", "0 of 0 DNS pods are ready", "kube-dns",
 			kubectlSystem + "scale deployment coredns --replicas=0 && " + kubectlSystem + "wait --for=delete pod -l k8s-app=kube-dns --timeout=60s",
 			kubectlSystem + "scale deployment coredns --replicas=1 && " + kubectlSystem + "rollout status deployment coredns --timeout=60s"},
 	}
@@ -157,11 +157,23 @@ func breaks(t *testing.T, m *lab.Machine, o outage) {
 			shell(t, m, o.cure)
 		}
 	}()
-	eventually(t, 90*time.Second, o.condition+" and nothing else is False", func(ctx context.Context) error {
+	eventually(t, 90*time.Second, o.condition+" and nothing else is False, as the outage makes it", func(ctx context.Context) error {
 		if _, err := m.Exec(ctx, nil, "pipeops-agent", "status", "--prove"); err != nil {
 			return err
 		}
-		return onlyFalse(ctx, m, o.condition)
+		if err := onlyFalse(ctx, m, o.condition); err != nil {
+			return err
+		}
+		status, err := agentStatus(ctx, m)
+		if err != nil {
+			return err
+		}
+		for _, c := range status.Conditions {
+			if c.Type == o.condition && !strings.Contains(c.Message, o.evidence) { // a look may have met the outage on its way
+				return fmt.Errorf("%s is False since %s", c.Type, c.Message)
+			}
+		}
+		return nil
 	})
 	result, err := m.Exec(t.Context(), nil, "pipeops-agent", "doctor", "-o", "json")
 	if err != nil || result.Code != 40 {
