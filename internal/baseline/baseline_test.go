@@ -212,9 +212,10 @@ func FuzzParseApk(f *testing.F) {
 
 func FuzzParseAccounts(f *testing.F) {
 	f.Add([]byte("root:x:0:0:root:/root:/bin/sh\n"))
+	f.Add([]byte("=::"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, a := range parseAccounts(raw) {
-			if strings.HasPrefix(a, "=") || strings.Contains(a, ":") {
+			if strings.LastIndex(a, "=") < 1 || strings.Contains(a, ":") {
 				t.Errorf("an account %q", a)
 			}
 		}
