@@ -167,6 +167,7 @@ func TestNothingToResume(t *testing.T) {
 	if err := m.resume(ends(nil)); err != nil || m.calls != 0 || m.begun() != "" {
 		t.Errorf("%v, %d calls", err, m.calls)
 	}
+	gone(t, m.dir)
 	if err := m.user(t.Context(), true, nil); err != nil || m.note() != nil {
 		t.Errorf("an install that ended well: %v, %v", err, m.note())
 	}

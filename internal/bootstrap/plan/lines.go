@@ -28,7 +28,7 @@ type header struct {
 // lines is an append-only file of JSON lines.
 type lines struct {
 	file  *os.File
-	size  int64  // of what is sound
+	size  int64        // of what is sound
 	point func()       // tests: called before and after each append
 	sync  func() error // tests; nil: of the file
 }
