@@ -316,6 +316,39 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 	})
 }
 
+// TestAStepThatWasUndoneIsTriedAgain wants what a step has met, which may pass, to be no end because the step was undone; and
+// an end after all where it does not pass.
+func TestAStepThatWasUndoneIsTriedAgain(t *testing.T) {
+	for _, passes := range []int{4, 10 * MaxAttempts} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine(t)
+			m.killed("resume-unit")
+			file := filepath.Join(t.TempDir(), "file")
+			err := m.resume(func(ctx context.Context, g *Guard) error {
+				if err := g.Begin(ctx); err != nil {
+					return err
+				}
+				_, err := (&plan.Runner{Store: g.Store}).Run(ctx, plan.Plan{Name: installCommand, Steps: []plan.Step{{
+					ID: "packages", Do: func(_ context.Context, r *plan.Recorder) error {
+						if err := r.WriteFile(file, 0o600, []byte("ours")); err != nil || m.calls >= passes {
+							return err
+						}
+						return reason.Newf(reason.HostPackagesBusy, "apt runs")
+					},
+				}}})
+				return err
+			})
+			_, there := os.Stat(file)
+			switch {
+			case passes < MaxAttempts && (err != nil || m.calls != passes || m.note() != nil || there != nil):
+				t.Errorf("%v, %d calls, %v", err, m.calls, there)
+			case passes > MaxAttempts && (!reason.Is(err, reason.NotResumed) || m.calls > MaxAttempts+2 || m.note() != nil || there == nil):
+				t.Errorf("it does not end: %v, %d calls, %v", err, m.calls, there)
+			}
+		})
+	}
+}
+
 func TestItGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t)

@@ -33,7 +33,7 @@ type Unfinished struct {
 	Settings json.RawMessage `json:"settings"` // as the command has understood them; its own to read
 	Began    time.Time       `json:"began"`
 	Boot     string          `json:"boot"`     // in which it last ran
-	Journal  int             `json:"journal"`  // length of the journal when it began
+	Journal  int             `json:"journal"`  // length of the journal when it began, or was last to be tried again
 	Reached  int             `json:"reached"`  // [plan.Store.Reached] when it was last tried
 	Attempts int             `json:"attempts"` // to go on by itself, since it last got further
 
