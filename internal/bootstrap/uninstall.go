@@ -80,6 +80,10 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err != nil {
 		return err
 	}
+	if guard.alone && !begun { // it is written before the note, and removed after it
+		return reason.Newf(reason.NotResumed, "there is no %s, which says what the uninstall is to keep", uninstallFile).
+			WithFix("run pipeops-agent uninstall again, with --keep-data if the volumes are to stay")
+	}
 	o.KeepData, o.KeepAgent = o.KeepData || wish.KeepData, o.KeepAgent || wish.KeepAgent
 	what := o.undoing(ctx, store.Ledger.Changes())
 	if what.Volumes == "" { // the ledger has got beyond it
@@ -164,7 +168,7 @@ func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undo
 		o.Events(stepEvent(e))
 	}}
 	if o.KeepData && what.Volumes != "" {
-		walker.Keep = func(path string) bool { return path == what.Volumes }
+		walker.Keep = keepVolumes(what.Volumes)
 	}
 	reversed, err := walker.Run(ctx)
 	for _, r := range reversed {
