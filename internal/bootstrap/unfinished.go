@@ -25,7 +25,8 @@ const (
 )
 
 // Unfinished is what an operation that changes the machine leaves while it runs, so that it can be gone on with by those who
-// did not begin it. It is root's alone and holds no join token: that is used up before.
+// did not begin it. It is root's alone and holds no join token: that is used up before. Its settings are those of one run, and go
+// with it; what the next one that a user runs starts from is the wish in settings.json.
 type Unfinished struct {
 	Format   string          `json:"format"`
 	Version  int             `json:"version"`

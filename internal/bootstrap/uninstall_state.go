@@ -51,6 +51,9 @@ func WouldUninstall(ctx context.Context, o UninstallOptions) (Undoing, error) {
 	if err != nil {
 		return Undoing{}, err
 	}
+	if err := ownFolder(o.StateDir); err != nil {
+		return Undoing{}, err
+	}
 	wish, _, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return Undoing{}, err

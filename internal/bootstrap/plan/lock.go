@@ -84,8 +84,11 @@ func acquire(path string) (*os.File, error) {
 	}
 	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		h := readHolder(f)
-		return nil, errors.Join(reason.Newf(reason.Busy, "process %d holds %s", h.PID, path), f.Close())
+		who := "somebody"
+		if h := readHolder(f); h.PID != 0 {
+			who = fmt.Sprintf("process %d", h.PID)
+		}
+		return nil, errors.Join(reason.Newf(reason.Busy, "%s holds %s", who, path), f.Close())
 	}
 	return lasting(f, path, err)
 }
@@ -127,7 +130,7 @@ func lasting(f *os.File, path string, err error) (*os.File, error) {
 
 const (
 	// unsigned is how long a lock that is held by nobody who can be seen is looked at again: who has just got it signs it at once.
-	unsigned   = time.Second
+	unsigned   = 100 * time.Millisecond
 	signedPoll = 10 * time.Millisecond
 )
 

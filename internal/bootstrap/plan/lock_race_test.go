@@ -95,7 +95,7 @@ func TestTakeOverOfALockThatIsNotSignedYet(t *testing.T) {
 	if _, _, err := TakeOver(ctx, dir, ""); !reason.Is(err, reason.Busy) {
 		t.Errorf("held by nobody who can be seen: %v", err)
 	}
-	time.AfterFunc(50*time.Millisecond, func() { _ = f.Close() })
+	time.AfterFunc(unsigned/2, func() { _ = f.Close() })
 	s, took, err := TakeOver(t.Context(), dir, "")
 	if err != nil || took {
 		t.Fatalf("%v, took %v", err, took)
