@@ -261,6 +261,9 @@ func TestWaitingForAReboot(t *testing.T) {
 		t.Fatalf("it went on without a reboot: %v", err)
 	}
 	m.boot("two")
+	if m.begun() != Due {
+		t.Errorf("after the reboot it is %s", m.begun())
+	}
 	err = m.resume(ends(wait("no cgroup_memory=1")))
 	if !reason.Is(err, reason.RebootNeeded) || Repeats(err) || !strings.Contains(err.Error(), "and still") || m.begun() != AwaitsReboot || m.calls != 1 {
 		t.Errorf("a reboot that brought nothing: %v, %s, %d calls", err, m.begun(), m.calls)

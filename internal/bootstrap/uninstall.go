@@ -37,12 +37,16 @@ type UninstallOptions struct {
 	Host   *host.System
 	Events func(wire.Event)
 	Log    *slog.Logger
+
+	ledger string                      // of an install elsewhere that may need the program; "" is that of this machine
+	resume func(context.Context) error // starts the unit that resumes; nil: of this machine
 }
 
 // Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent
 // stops, then every change of the ledger is undone, the newest first, then the difference to how the machine was is told, the
 // gateway forgets the cluster, and the agent's own state and program go. Until the last of these, the next call knows how to
-// go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED or one of the disk.
+// go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED, USAGE where the state folder is somebody else's,
+// HOST_NO_SYSTEMD where nobody can stop services, or one of the disk.
 func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 	if _, err := os.Stat(o.StateDir); errors.Is(err, fs.ErrNotExist) {
 		o.Events(event("done", "Nothing is installed here by pipeops-agent: there is no "+o.StateDir, nil))
@@ -53,11 +57,27 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 	}
 	store, _, err := Options{StateDir: o.StateDir, Events: o.Events}.takeOver(ctx)
 	if err != nil {
-		return err
+		return named(err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	// The unit that resumes is not started beside an uninstall, which takes it away: it goes on at the next boot.
-	return o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
+	err = o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
+	o.giveBack(ctx)
+	return err
+}
+
+// giveBack lets an install go on by itself that is unfinished still: the uninstall that it yielded to has not begun.
+func (o UninstallOptions) giveBack(ctx context.Context) {
+	if u, err := ReadUnfinished(o.StateDir); err != nil || u == nil || u.Command != installCommand {
+		return
+	}
+	start := startResume
+	if o.resume != nil {
+		start = o.resume
+	}
+	if err := start(context.WithoutCancel(ctx)); err != nil {
+		o.Log.Warn("the install does not go on by itself before the next boot", "err", err)
+	}
 }
 
 // UninstallOperation returns how an uninstall is gone on with. options makes its options; with what it was begun it knows.
@@ -75,7 +95,7 @@ func UninstallOperation(options func() (UninstallOptions, error)) Operation {
 func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	began := time.Now()
 	store := guard.Store
-	defer func() { err = guard.End(ctx, err) }()
+	defer func() { err = guard.End(ctx, named(err)) }()
 	wish, begun, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return err
@@ -130,11 +150,12 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 		return err
 	}
 	o.leave(ctx, id)
-	if err := plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile); err != nil {
-		return err
+	err = plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile)
+	if err == nil {
+		err = o.removeProgram(ctx)
 	}
-	if err := o.removeProgram(ctx); err != nil {
-		return err
+	if err != nil {
+		return reason.New(reason.UninstallIncomplete, "", err)
 	}
 	if len(remaining) > 0 {
 		return reason.Newf(reason.UninstallRemains, "%s", listed(remaining))

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -205,7 +206,7 @@ const ownerLimit = 20 * time.Second
 
 // program reports whether the program can be removed, and which package it belongs to, if any.
 func (o UninstallOptions) program(ctx context.Context) (removable bool, owner string) {
-	if o.Program == "" || o.KeepAgent {
+	if o.Program == "" || o.KeepAgent || o.needed() != "" {
 		return false, ""
 	}
 	for _, question := range [][]string{{"dpkg", "-S", o.Program}, {"rpm", "-qf", "--qf", "%{NAME}", o.Program}} {
@@ -217,10 +218,21 @@ func (o UninstallOptions) program(ctx context.Context) (removable bool, owner st
 	return slices.Contains(programDirs(), filepath.Dir(o.Program)), ""
 }
 
+// needed returns the ledger of another install that goes on to need the program, "" if there is none.
+func (o UninstallOptions) needed() string {
+	ledger := cmp.Or(o.ledger, host.LedgerFile)
+	if filepath.Dir(ledger) == filepath.Clean(o.StateDir) || !exists(ledger) {
+		return ""
+	}
+	return ledger
+}
+
 // removeProgram removes the program, or says who can.
 func (o UninstallOptions) removeProgram(ctx context.Context) error {
 	removable, owner := o.program(ctx)
 	switch {
+	case o.needed() != "" && o.Program != "":
+		o.Events(event("left", fmt.Sprintf("Left: %s: the install whose ledger is %s needs it", o.Program, o.needed()), nil))
 	case owner != "":
 		o.Events(event("left", fmt.Sprintf("Left: %s belongs to a package; to remove it: apt remove %s, or dnf remove %s", o.Program, owner, owner), nil))
 	case removable:
