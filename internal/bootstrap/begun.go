@@ -55,7 +55,7 @@ func LookBegun(dir, root string) (*Begun, error) {
 	name, state, open := j.Open()
 	for _, e := range j.Entries() {
 		if e.State == plan.Planned && e.Plan == name {
-			b.Since = e.Time
+			b.Since, b.Why = e.Time, ""
 		}
 		if e.Step != "" && e.Plan == name {
 			b.Step, b.Reached = e.Step, e.State

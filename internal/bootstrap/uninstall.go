@@ -60,7 +60,8 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 		return named(err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	// The unit that resumes is not started beside an uninstall, which takes it away: it goes on at the next boot.
+	// The unit that resumes is not started beside an uninstall, which takes it away last: it goes on at the next boot, as long as
+	// it is there.
 	err = o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
 	o.giveBack(ctx)
 	return err
@@ -109,10 +110,7 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if what.Volumes == "" { // the ledger has got beyond it
 		what.Volumes = wish.Volumes
 	}
-	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
-	if err != nil && !reason.Is(err, reason.IdentityMissing) {
-		o.Log.Warn("the identity cannot be read", "err", err)
-	}
+	id, unknown := identity.Load(filepath.Join(o.StateDir, "identity"))
 	if o.Confirm != nil && !begun && (id != nil || len(what.Changes) > 0) {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err
@@ -149,7 +147,7 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err != nil {
 		return err
 	}
-	o.leave(ctx, id)
+	o.leave(ctx, id, unknown)
 	err = plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile)
 	if err == nil {
 		err = o.removeProgram(ctx)
@@ -283,8 +281,12 @@ const maxTold = 10
 func (o UninstallOptions) firstPath() string { return filepath.Join(o.StateDir, firstFile) }
 
 // leave tells the gateway. Where it cannot be told, the uninstall goes on: an administrator can do it there.
-func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity) {
+// Unknown is why there is no identity.
+func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unknown error) {
 	if id == nil {
+		if !reason.Is(unknown, reason.IdentityMissing) {
+			o.Events(event("left", fmt.Sprintf("Left: its gateway may still know this machine, whose identity cannot be read (%v); to remove it there: pipeops-gateway clusters remove NAME", unknown), nil))
+		}
 		return
 	}
 	if err := id.Leave(ctx); err != nil {

@@ -90,6 +90,20 @@ func TestUninstallWithoutTheGateway(t *testing.T) {
 	gone(t, o.StateDir)
 }
 
+// TestUninstallWithADamagedIdentity cannot tell the gateway, and says so.
+func TestUninstallWithADamagedIdentity(t *testing.T) {
+	o, said := removal(t)
+	enrolled(t, gatewaytest.Start(t), o.StateDir)
+	if err := os.WriteFile(filepath.Join(o.StateDir, "identity", "identity.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "left: Left: its gateway may still know this machine")
+	gone(t, o.StateDir)
+}
+
 func TestUninstallAsksOnce(t *testing.T) {
 	o, _ := removal(t)
 	enrolled(t, gatewaytest.Start(t), o.StateDir)
