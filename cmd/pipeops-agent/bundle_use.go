@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -10,8 +12,10 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// useBundle makes the bundle of the settings the only mirror, and returns what fetches from it; nil where there is none.
-// One that an earlier install was given, and that is gone or has not what is wanted now, is passed over.
+// useBundle makes the bundle of the settings the only mirror, and returns what fetches from it; nil where there is none. One that
+// this install was given is used or refused. Where it is gone by the time that the install goes on by itself, nobody is there to
+// bring another: it goes on as far as it needs nothing of it, and asks nobody else. One that an earlier install was given, and
+// that is gone or has not what is wanted now, is passed over, which is told.
 func (s *settings) useBundle(c config.Config, in *distro.Install) (*artifact.Fetcher, error) {
 	if c.Bundle == "" {
 		return nil, nil
@@ -24,11 +28,21 @@ func (s *settings) useBundle(c config.Config, in *distro.Install) (*artifact.Fet
 	case err == nil:
 		in.Manifests.Mirrors = []string{artifact.BundleBase}
 		return &artifact.Fetcher{Client: b.Client()}, nil
-	case s.bundleGiven:
-		return nil, err
+	case !s.bundleGiven:
+		s.notices = append(s.notices, fmt.Sprintf("The bundle of an earlier install, %s, is passed over: %v", c.Bundle, err))
+		return nil, nil
+	case s.resumes:
+		s.notices = append(s.notices, fmt.Sprintf("The bundle of this install, %s, cannot be used, and nothing is downloaded instead: %v", c.Bundle, err))
+		in.Manifests.Mirrors = []string{artifact.BundleBase}
+		return &artifact.Fetcher{Client: &http.Client{Transport: refusal{err}}}, nil
 	}
-	return nil, nil
+	return nil, err
 }
+
+// refusal answers every request with an error.
+type refusal struct{ err error }
+
+func (r refusal) RoundTrip(*http.Request) (*http.Response, error) { return nil, r.err }
 
 // progressEvery is the least time between two events of progress: a terminal shows no more.
 const progressEvery = 100 * time.Millisecond

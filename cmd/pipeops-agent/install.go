@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -50,6 +51,9 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 			if dry.on {
 				return dry.run(g, command, &s)
 			}
+			if err := g.servedState(); err != nil {
+				return err
+			}
 			if command.Flags().Changed("root") {
 				return reason.Newf(reason.Usage, "--root without --dry-run: an install changes the machine that it runs on")
 			}
@@ -74,6 +78,16 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 	dry.register(command)
 	flags.StringVar(&tokenFile, "token-file", "", "file with the join token; - is standard input")
 	return command
+}
+
+// servedState refuses a state folder that the services do not know: the agent would not find its identity there, and the unit that
+// resumes nothing to go on with.
+func (g *globals) servedState() error {
+	if filepath.Clean(g.state) == config.StateDir {
+		return nil
+	}
+	return reason.Newf(reason.Usage, "--state-dir %s: the services of an install know %s only, and would neither join the gateway nor go on with an install that is cut off",
+		g.state, config.StateDir).WithFix("leave --state-dir away")
 }
 
 // install checks what can be checked before anything is looked at.

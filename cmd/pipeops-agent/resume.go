@@ -96,11 +96,13 @@ type kept struct {
 	Reboot bool          `json:"reboot,omitempty"`
 	File   string        `json:"file"`   // of the configuration
 	Socket string        `json:"socket"` // of the agent
+
+	BundleGiven bool `json:"bundle_given,omitempty"` // to this install, not to an earlier one
 }
 
 func (s *settings) kept(g *globals, c config.Config, consent []reason.Cost) ([]byte, error) {
 	c.Consent = costNames(consent)
-	return json.Marshal(kept{Config: c, Adopt: s.adopt, Reboot: s.reboot, File: g.config, Socket: g.socket})
+	return json.Marshal(kept{Config: c, Adopt: s.adopt, Reboot: s.reboot, File: g.config, Socket: g.socket, BundleGiven: s.bundleGiven})
 }
 
 // parseKept reads them strictly: what a newer version has written is not guessed at.
@@ -120,7 +122,7 @@ func parseKept(text []byte) (kept, error) {
 // options makes the options of the install again.
 func (k kept) options(g *globals) (bootstrap.Options, error) {
 	g.config, g.socket = k.File, k.Socket
-	s := settings{adopt: k.Adopt, reboot: k.Reboot}
+	s := settings{adopt: k.Adopt, reboot: k.Reboot, bundleGiven: k.BundleGiven, resumes: true}
 	var err error
 	if s.stored, err = g.stored(); err != nil {
 		return bootstrap.Options{}, err

@@ -2,10 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
@@ -56,6 +62,39 @@ func TestKeptSettings(t *testing.T) {
 		}
 		if _, err := after.Token(); !reason.Is(err, reason.IdentityMissing) {
 			t.Errorf("%s: a token: %v", name, err)
+		}
+	}
+}
+
+// TestABundleThatIsGoneAtTheResume wants an install that was given a bundle to ask nobody else when it goes on, and one that was
+// given it earlier to say that it does.
+func TestABundleThatIsGoneAtTheResume(t *testing.T) {
+	c := config.Config{Gateway: "gw:8443", Cluster: "one", Bundle: filepath.Join(t.TempDir(), "gone.tar"), Mirror: "http://m"}
+	for _, given := range []bool{true, false} {
+		text, err := (&settings{adopt: true, bundleGiven: given}).kept(&globals{}, c, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := parseKept(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := kept.options(&globals{state: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(o.Notices) != 1 || !strings.Contains(o.Notices[0], c.Bundle) || !strings.Contains(o.Notices[0], "cannot be opened") {
+			t.Errorf("given %v: it says %q", given, o.Notices)
+		}
+		if !given {
+			if o.Install.Fetcher != nil || !slices.Equal(o.Install.Manifests.Mirrors, []string{"http://m"}) {
+				t.Errorf("an earlier one: %v", o.Install.Manifests.Mirrors)
+			}
+			continue
+		}
+		o.Install.Manifests.Trust = manifest.Trust{Format: 1, Name: "test", Serial: 1, Keys: []manifest.Key{{Public: make([]byte, 32), NotAfter: time.Now().Add(time.Hour)}}}
+		if _, err := o.Install.Manifests.Fetch(t.Context(), o.Install.Fetcher); !reason.Is(err, reason.BundleInvalid) || bootstrap.Transient(err) {
+			t.Errorf("it asks %v: %v", o.Install.Manifests.Mirrors, err)
 		}
 	}
 }

@@ -30,7 +30,9 @@ type settings struct {
 	reboot bool // by install itself, where it is needed
 	wait   time.Duration
 
-	bundleGiven bool // by flag or environment: then it is used or refused, nothing else
+	bundleGiven bool     // by flag or environment: then it is used or refused, nothing else
+	resumes     bool     // they are those of an install that goes on by itself
+	notices     []string // what people should know of them
 
 	stored stored // what earlier installs have left
 }
@@ -210,6 +212,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		},
 		Remember:       func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent) },
 		SettingsHidden: s.stored.hidden,
+		Notices:        s.notices,
 		ConfigPath:     g.config,
 		StateDir:       g.state,
 		Socket:         g.socket,

@@ -37,6 +37,16 @@ func Copy(path string, perm fs.FileMode, r io.Reader) error {
 	})
 }
 
+// CopyOwned is Copy for a file that somebody else owns: nobody sees it as root's.
+func CopyOwned(path string, perm fs.FileMode, uid, gid int, r io.Reader) error {
+	return fill(path, perm, func(f *os.File) error {
+		if _, err := io.Copy(f, r); err != nil {
+			return err
+		}
+		return f.Chown(uid, gid)
+	})
+}
+
 func fill(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
 	temp := Temp(path)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)

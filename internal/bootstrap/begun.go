@@ -34,7 +34,8 @@ const (
 	FailedBefore  BegunState = "failed"  // and nobody has tried again since
 )
 
-// LookBegun reads what has begun, without the lock; nil is nothing, or nothing that this user may see.
+// LookBegun reads what has begun, without the lock; nil is nothing, or nothing that this user may see. Root is that of /proc, "" is
+// this machine.
 func LookBegun(dir, root string) (*Begun, error) {
 	u, err := ReadUnfinished(dir)
 	if errors.Is(err, fs.ErrPermission) {
@@ -54,7 +55,7 @@ func LookBegun(dir, root string) (*Begun, error) {
 	name, state, open := j.Open()
 	for _, e := range j.Entries() {
 		if e.State == plan.Planned && e.Plan == name {
-			b.Since = e.Time
+			b.Since, b.Why = e.Time, ""
 		}
 		if e.Step != "" && e.Plan == name {
 			b.Step, b.Reached = e.Step, e.State
@@ -73,7 +74,7 @@ func LookBegun(dir, root string) (*Begun, error) {
 		b.State, b.PID, b.Why = Running, holder.PID, ""
 	case u != nil && u.Waits == plan.WaitingUser:
 		b.State = AwaitsConsent
-	case u != nil && u.Waits == plan.WaitingReboot:
+	case u != nil && u.Waits == plan.WaitingReboot && u.WaitBoot == Boot(root):
 		b.State = AwaitsReboot
 	case u != nil:
 		b.State = Due

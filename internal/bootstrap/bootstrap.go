@@ -45,7 +45,8 @@ type Options struct {
 	Program    string // path of this binary
 	Version    string
 
-	SettingsHidden bool // those of the last install could not be read, and are not among these
+	SettingsHidden bool     // those of the last install could not be read, and are not among these
+	Notices        []string // what people should know of these, told first
 
 	Wait     time.Duration // how long package managers and cloud-init are waited for; see [DefaultWait]
 	WaitLock time.Duration // the same for another pipeops-agent
@@ -150,6 +151,9 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 				return 0, err
 			}
 		}
+	}
+	for _, notice := range o.Notices {
+		o.Events(event("notice", notice, nil))
 	}
 	facts, decision, err := o.judge(ctx)
 	if err != nil {

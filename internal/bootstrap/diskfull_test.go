@@ -225,3 +225,37 @@ func fill(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// TestAStateFolderThatStaysHasACode has a file system mounted in the state folder.
+func TestAStateFolderThatStaysHasACode(t *testing.T) {
+	o, _ := removal(t)
+	o.StateDir = smallDisk(t, 100)
+	store, err := plan.Open(o.StateDir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Uninstall(t.Context(), o); !reason.Is(err, reason.UninstallIncomplete) || !strings.Contains(err.Error(), "mounted there") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAnUninstallOnAFullDiskIsNamed cannot even write down with what it begins.
+func TestAnUninstallOnAFullDiskIsNamed(t *testing.T) {
+	o, _ := removal(t)
+	disk := smallDisk(t, 100)
+	o.StateDir = filepath.Join(disk, "state")
+	store, err := plan.Open(o.StateDir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, disk)
+	if err := Uninstall(t.Context(), o); !reason.Is(err, reason.HostDiskLow) {
+		t.Errorf("%v", err)
+	}
+}

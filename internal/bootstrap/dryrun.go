@@ -59,7 +59,7 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	if err := available(p.Decision); err != nil {
 		return p, err
 	}
-	unfinished, err := plan.Unfinished(o.StateDir, "install")
+	unfinished, err := plan.Unfinished(o.StateDir, installCommand)
 	if err != nil && root {
 		return p, err
 	}

@@ -115,9 +115,18 @@ func (g *Guard) End(ctx context.Context, err error) error {
 		g.watch(ctx)
 		return err
 	case g.alone && Transient(err):
-		return err // Resume tries again
+		return errors.Join(err, g.tryAgain())
 	}
 	return errors.Join(err, g.giveUp(err))
+}
+
+// tryAgain sees to it that a step which was undone is not taken for the end of the operation.
+func (g *Guard) tryAgain() error {
+	if g.note == nil {
+		return nil
+	}
+	g.note.Journal = len(g.Store.Journal.Entries())
+	return g.note.write(g.Dir)
 }
 
 // giveUp brings the operation to rest.

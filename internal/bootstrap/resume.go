@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -42,6 +43,9 @@ type Resumer struct {
 // [reason.NotResumed] where it does not get on.
 func (r Resumer) Run(ctx context.Context) (err error) {
 	store, err := plan.OpenWait(ctx, r.Dir, "")
+	if errors.Is(err, fs.ErrNotExist) { // there is nothing here, or nothing any more
+		return nil
+	}
 	if err != nil {
 		return err
 	}

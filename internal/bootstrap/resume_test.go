@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
@@ -167,6 +165,7 @@ func TestNothingToResume(t *testing.T) {
 	if err := m.resume(ends(nil)); err != nil || m.calls != 0 || m.begun() != "" {
 		t.Errorf("%v, %d calls", err, m.calls)
 	}
+	gone(t, m.dir)
 	if err := m.user(t.Context(), true, nil); err != nil || m.note() != nil {
 		t.Errorf("an install that ended well: %v, %v", err, m.note())
 	}
@@ -260,6 +259,9 @@ func TestWaitingForAReboot(t *testing.T) {
 		t.Fatalf("it went on without a reboot: %v", err)
 	}
 	m.boot("two")
+	if m.begun() != Due {
+		t.Errorf("after the reboot it is %s", m.begun())
+	}
 	err = m.resume(ends(wait("no cgroup_memory=1")))
 	if !reason.Is(err, reason.RebootNeeded) || Repeats(err) || !strings.Contains(err.Error(), "and still") || m.begun() != AwaitsReboot || m.calls != 1 {
 		t.Errorf("a reboot that brought nothing: %v, %s, %d calls", err, m.begun(), m.calls)
@@ -292,83 +294,6 @@ func TestWaitingForConsent(t *testing.T) {
 	}
 	if err := m.user(t.Context(), true, nil); err != nil || m.note() != nil {
 		t.Errorf("with consent: %v, %+v", err, m.note())
-	}
-}
-
-func TestWhatMayPassIsTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t)
-		m.killed("k3s-download")
-		start := time.Now()
-		err := m.resume(func(context.Context, *Guard) error {
-			if m.calls < 4 {
-				return reason.Newf(reason.DownloadFailed, "no route")
-			}
-			return nil
-		})
-		if took := time.Since(start); err != nil || m.calls != 4 || m.note() != nil || took < 3*firstPause || took > 3*longestPause {
-			t.Errorf("%v, %d calls in %v", err, m.calls, took)
-		}
-		if i := m.last(); i.Cause != Failed || i.Attempt != 4 {
-			t.Errorf("it says %+v", i)
-		}
-	})
-}
-
-func TestItGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(t)
-		m.killed("k3s-download")
-		err := m.resume(ends(reason.Newf(reason.DownloadFailed, "no route")))
-		if !reason.Is(err, reason.NotResumed) || m.calls != MaxAttempts || m.note() != nil || m.begun() != FailedBefore {
-			t.Errorf("%v after %d calls, %s", err, m.calls, m.begun())
-		}
-		if !strings.Contains(err.Error(), "no route") {
-			t.Errorf("it does not say why: %v", err)
-		}
-		if err := m.resume(ends(nil)); err != nil || m.calls != MaxAttempts {
-			t.Errorf("it goes on nevertheless: %v", err)
-		}
-	})
-}
-
-// TestAMachineThatDiesOfIt has every attempt end with the machine: where it gets no further it must end, where it does it must not.
-func TestAMachineThatDiesOfIt(t *testing.T) {
-	for _, further := range []bool{false, true} {
-		m := newMachine(t)
-		m.killed("a")
-		dies := errors.New("the power went")
-		ctx, cut := context.WithCancel(t.Context())
-		defer cut()
-		var err error
-		for n := range 3 * MaxAttempts {
-			m.boot(strings.Repeat("x", n+1))
-			ctx, cut = context.WithCancel(t.Context())
-			r := Resumer{Dir: m.dir, Root: m.root, Operations: map[string]Operation{
-				installCommand: func(_ context.Context, g *Guard, _ json.RawMessage) error {
-					m.calls++
-					if err := g.Begin(ctx); err != nil {
-						t.Fatal(err)
-					}
-					step := "a"
-					if further {
-						step = "a" + strings.Repeat("b", n)
-					}
-					m.run(t.Context(), g.Store, step, dies)
-					cut()
-					return g.End(ctx, dies)
-				},
-			}}
-			if err = r.Run(ctx); !errors.Is(err, dies) {
-				break
-			}
-		}
-		switch {
-		case further && (m.calls != 3*MaxAttempts || m.note() == nil):
-			t.Errorf("it ended after %d attempts: %v", m.calls, err)
-		case !further && (m.calls != MaxAttempts || !reason.Is(err, reason.NotResumed) || m.note() != nil):
-			t.Errorf("it ended after %d attempts: %v", m.calls, err)
-		}
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 )
@@ -20,7 +20,7 @@ func (o Options) agentSteps(in distro.Install, content []byte, d distro.Decision
 		Title:   "Configure the agent",
 		Changes: []string{o.ConfigPath},
 		Done: func(context.Context) (bool, error) {
-			held, err := os.ReadFile(filepath.Join(in.Root, o.ConfigPath))
+			held, err := atomicfile.Read(filepath.Join(in.Root, o.ConfigPath), maxWish)
 			if errors.Is(err, fs.ErrNotExist) {
 				return false, nil
 			}

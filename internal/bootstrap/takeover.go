@@ -21,6 +21,9 @@ const yieldLimit = 5 * time.Minute
 
 // takeOver opens the store. What goes on by itself yields; another install that a user has started is [reason.Busy].
 func (o Options) takeOver(ctx context.Context) (store *plan.Store, took bool, err error) {
+	if err := ownFolder(o.StateDir); err != nil {
+		return nil, false, err
+	}
 	limited, cancel := context.WithTimeout(ctx, yieldLimit)
 	defer cancel()
 	store, took, err = plan.TakeOver(limited, o.StateDir, "")

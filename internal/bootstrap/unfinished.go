@@ -25,7 +25,8 @@ const (
 )
 
 // Unfinished is what an operation that changes the machine leaves while it runs, so that it can be gone on with by those who
-// did not begin it. It is root's alone and holds no join token: that is used up before.
+// did not begin it. It is root's alone and holds no join token: that is used up before. Its settings are those of one run, and go
+// with it; what the next one that a user runs starts from is the wish in settings.json.
 type Unfinished struct {
 	Format   string          `json:"format"`
 	Version  int             `json:"version"`
@@ -33,7 +34,7 @@ type Unfinished struct {
 	Settings json.RawMessage `json:"settings"` // as the command has understood them; its own to read
 	Began    time.Time       `json:"began"`
 	Boot     string          `json:"boot"`     // in which it last ran
-	Journal  int             `json:"journal"`  // length of the journal when it began
+	Journal  int             `json:"journal"`  // length of the journal when it began, or was last to be tried again
 	Reached  int             `json:"reached"`  // [plan.Store.Reached] when it was last tried
 	Attempts int             `json:"attempts"` // to go on by itself, since it last got further
 

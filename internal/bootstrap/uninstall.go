@@ -37,12 +37,16 @@ type UninstallOptions struct {
 	Host   *host.System
 	Events func(wire.Event)
 	Log    *slog.Logger
+
+	ledger string                      // of an install elsewhere that may need the program; "" is that of this machine
+	resume func(context.Context) error // starts the unit that resumes; nil: of this machine
 }
 
 // Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent
 // stops, then every change of the ledger is undone, the newest first, then the difference to how the machine was is told, the
 // gateway forgets the cluster, and the agent's own state and program go. Until the last of these, the next call knows how to
-// go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED or one of the disk.
+// go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED, USAGE where the state folder is somebody else's,
+// HOST_NO_SYSTEMD where nobody can stop services, or one of the disk.
 func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 	if _, err := os.Stat(o.StateDir); errors.Is(err, fs.ErrNotExist) {
 		o.Events(event("done", "Nothing is installed here by pipeops-agent: there is no "+o.StateDir, nil))
@@ -53,11 +57,28 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 	}
 	store, _, err := Options{StateDir: o.StateDir, Events: o.Events}.takeOver(ctx)
 	if err != nil {
-		return err
+		return named(err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	// The unit that resumes is not started beside an uninstall, which takes it away: it goes on at the next boot.
-	return o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
+	// The unit that resumes is not started beside an uninstall, which takes it away last: it goes on at the next boot, as long as
+	// it is there.
+	err = o.run(ctx, newGuard(store, o.StateDir, plan.UninstallPlan))
+	o.giveBack(ctx)
+	return err
+}
+
+// giveBack lets an install go on by itself that is unfinished still: the uninstall that it yielded to has not begun.
+func (o UninstallOptions) giveBack(ctx context.Context) {
+	if u, err := ReadUnfinished(o.StateDir); err != nil || u == nil || u.Command != installCommand {
+		return
+	}
+	start := startResume
+	if o.resume != nil {
+		start = o.resume
+	}
+	if err := start(context.WithoutCancel(ctx)); err != nil {
+		o.Log.Warn("the install does not go on by itself before the next boot", "err", err)
+	}
 }
 
 // UninstallOperation returns how an uninstall is gone on with. options makes its options; with what it was begun it knows.
@@ -75,20 +96,21 @@ func UninstallOperation(options func() (UninstallOptions, error)) Operation {
 func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	began := time.Now()
 	store := guard.Store
-	defer func() { err = guard.End(ctx, err) }()
+	defer func() { err = guard.End(ctx, named(err)) }()
 	wish, begun, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return err
+	}
+	if guard.alone && !begun { // it is written before the note, and removed after it
+		return reason.Newf(reason.NotResumed, "there is no %s, which says what the uninstall is to keep", uninstallFile).
+			WithFix("run pipeops-agent uninstall again, with --keep-data if the volumes are to stay")
 	}
 	o.KeepData, o.KeepAgent = o.KeepData || wish.KeepData, o.KeepAgent || wish.KeepAgent
 	what := o.undoing(ctx, store.Ledger.Changes())
 	if what.Volumes == "" { // the ledger has got beyond it
 		what.Volumes = wish.Volumes
 	}
-	id, err := identity.Load(filepath.Join(o.StateDir, "identity"))
-	if err != nil && !reason.Is(err, reason.IdentityMissing) {
-		o.Log.Warn("the identity cannot be read", "err", err)
-	}
+	id, unknown := identity.Load(filepath.Join(o.StateDir, "identity"))
 	if o.Confirm != nil && !begun && (id != nil || len(what.Changes) > 0) {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err
@@ -125,12 +147,13 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err != nil {
 		return err
 	}
-	o.leave(ctx, id)
-	if err := plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile); err != nil {
-		return err
+	o.leave(ctx, id, unknown)
+	err = plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile)
+	if err == nil {
+		err = o.removeProgram(ctx)
 	}
-	if err := o.removeProgram(ctx); err != nil {
-		return err
+	if err != nil {
+		return reason.New(reason.UninstallIncomplete, "", err)
 	}
 	if len(remaining) > 0 {
 		return reason.Newf(reason.UninstallRemains, "%s", listed(remaining))
@@ -164,7 +187,7 @@ func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undo
 		o.Events(stepEvent(e))
 	}}
 	if o.KeepData && what.Volumes != "" {
-		walker.Keep = func(path string) bool { return path == what.Volumes }
+		walker.Keep = keepVolumes(what.Volumes)
 	}
 	reversed, err := walker.Run(ctx)
 	for _, r := range reversed {
@@ -258,8 +281,12 @@ const maxTold = 10
 func (o UninstallOptions) firstPath() string { return filepath.Join(o.StateDir, firstFile) }
 
 // leave tells the gateway. Where it cannot be told, the uninstall goes on: an administrator can do it there.
-func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity) {
+// Unknown is why there is no identity.
+func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unknown error) {
 	if id == nil {
+		if !reason.Is(unknown, reason.IdentityMissing) {
+			o.Events(event("left", fmt.Sprintf("Left: its gateway may still know this machine, whose identity cannot be read (%v); to remove it there: pipeops-gateway clusters remove NAME", unknown), nil))
+		}
 		return
 	}
 	if err := id.Leave(ctx); err != nil {

@@ -1,11 +1,11 @@
 package bootstrap
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -52,6 +52,9 @@ func WouldUninstall(ctx context.Context, o UninstallOptions) (Undoing, error) {
 	if err != nil {
 		return Undoing{}, err
 	}
+	if err := ownFolder(o.StateDir); err != nil {
+		return Undoing{}, err
+	}
 	wish, _, err := readUninstallWish(o.StateDir)
 	if err != nil {
 		return Undoing{}, err
@@ -90,19 +93,14 @@ type uninstallWish struct {
 
 // readUninstallWish returns with what an uninstall was begun, and whether one was. A damaged file counts as begun, and keeps all.
 func readUninstallWish(dir string) (w uninstallWish, begun bool, err error) {
-	f, err := os.Open(filepath.Join(dir, uninstallFile))
+	raw, err := atomicfile.Read(filepath.Join(dir, uninstallFile), maxUninstallWish)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w, false, nil
 	}
-	if err != nil {
+	if disk := (*fs.PathError)(nil); errors.As(err, &disk) {
 		return w, false, fmt.Errorf("cannot read how the uninstall was begun: %w", err)
 	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxUninstallWish))
-	if err != nil {
-		return w, false, fmt.Errorf("cannot read how the uninstall was begun: %w", err)
-	}
-	return parseUninstallWish(raw), true, nil
+	return parseUninstallWish(raw), true, nil // one that is too large says nothing, as a damaged one does
 }
 
 func parseUninstallWish(raw []byte) uninstallWish {
@@ -111,6 +109,19 @@ func parseUninstallWish(raw []byte) uninstallWish {
 		return uninstallWish{Version: 1, KeepData: true, KeepAgent: true}
 	}
 	return w
+}
+
+// keepVolumes returns what an uninstall keeps: the folder of the volumes, by its name and wherever links on the way to it, or
+// it itself, lead. Trees are deleted by their places behind all links.
+func keepVolumes(volumes string) func(path string) bool {
+	kept := []string{volumes}
+	if place, err := filepath.EvalSymlinks(volumes); err == nil {
+		kept = append(kept, place)
+	}
+	if above, err := filepath.EvalSymlinks(filepath.Dir(volumes)); err == nil {
+		kept = append(kept, filepath.Join(above, filepath.Base(volumes)))
+	}
+	return func(path string) bool { return slices.Contains(kept, path) }
 }
 
 func writeUninstallWish(dir string, w uninstallWish) error {
@@ -125,10 +136,24 @@ func writeUninstallWish(dir string, w uninstallWish) error {
 	return nil
 }
 
-// keepFirst keeps how the machine is, unless something is installed already. An install ends an uninstall that was begun.
-func keepFirst(ctx context.Context, dir string, store *plan.Store, facts host.Facts) error {
+// endUninstall forgets an uninstall that was begun: first that it goes on by itself, and only then with what, or it would go on
+// with nothing to be kept.
+func endUninstall(dir string) error {
+	if u, err := ReadUnfinished(dir); err == nil && u != nil && u.Command == plan.UninstallPlan {
+		if err := removeNote(dir); err != nil {
+			return err
+		}
+	}
 	if err := atomicfile.Remove(filepath.Join(dir, uninstallFile)); err != nil {
 		return fmt.Errorf("cannot end the uninstall: %w", err)
+	}
+	return nil
+}
+
+// keepFirst keeps how the machine is, unless something is installed already. An install ends an uninstall that was begun.
+func keepFirst(ctx context.Context, dir string, store *plan.Store, facts host.Facts) error {
+	if err := endUninstall(dir); err != nil {
+		return err
 	}
 	if len(store.Ledger.Changes()) > 0 {
 		return nil
@@ -181,7 +206,7 @@ const ownerLimit = 20 * time.Second
 
 // program reports whether the program can be removed, and which package it belongs to, if any.
 func (o UninstallOptions) program(ctx context.Context) (removable bool, owner string) {
-	if o.Program == "" || o.KeepAgent {
+	if o.Program == "" || o.KeepAgent || o.needed() != "" {
 		return false, ""
 	}
 	for _, question := range [][]string{{"dpkg", "-S", o.Program}, {"rpm", "-qf", "--qf", "%{NAME}", o.Program}} {
@@ -193,10 +218,21 @@ func (o UninstallOptions) program(ctx context.Context) (removable bool, owner st
 	return slices.Contains(programDirs(), filepath.Dir(o.Program)), ""
 }
 
+// needed returns the ledger of another install that goes on to need the program, "" if there is none.
+func (o UninstallOptions) needed() string {
+	ledger := cmp.Or(o.ledger, host.LedgerFile)
+	if filepath.Dir(ledger) == filepath.Clean(o.StateDir) || !exists(ledger) {
+		return ""
+	}
+	return ledger
+}
+
 // removeProgram removes the program, or says who can.
 func (o UninstallOptions) removeProgram(ctx context.Context) error {
 	removable, owner := o.program(ctx)
 	switch {
+	case o.needed() != "" && o.Program != "":
+		o.Events(event("left", fmt.Sprintf("Left: %s: the install whose ledger is %s needs it", o.Program, o.needed()), nil))
 	case owner != "":
 		o.Events(event("left", fmt.Sprintf("Left: %s belongs to a package; to remove it: apt remove %s, or dnf remove %s", o.Program, owner, owner), nil))
 	case removable:

@@ -90,6 +90,20 @@ func TestUninstallWithoutTheGateway(t *testing.T) {
 	gone(t, o.StateDir)
 }
 
+// TestUninstallWithADamagedIdentity cannot tell the gateway, and says so.
+func TestUninstallWithADamagedIdentity(t *testing.T) {
+	o, said := removal(t)
+	enrolled(t, gatewaytest.Start(t), o.StateDir)
+	if err := os.WriteFile(filepath.Join(o.StateDir, "identity", "identity.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "left: Left: its gateway may still know this machine")
+	gone(t, o.StateDir)
+}
+
 func TestUninstallAsksOnce(t *testing.T) {
 	o, _ := removal(t)
 	enrolled(t, gatewaytest.Start(t), o.StateDir)
@@ -149,6 +163,46 @@ func TestHalfDeletedState(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone(t, o.StateDir)
+}
+
+// TestAProgramThatAnotherInstallNeedsStays is an uninstall with the wrong --state-dir.
+func TestAProgramThatAnotherInstallNeedsStays(t *testing.T) {
+	o, said := removal(t)
+	other := filepath.Join(t.TempDir(), "ledger.jsonl")
+	o.Program, o.ledger = filepath.Join(programDirs()[0], "pipeops-agent-of-a-test"), other
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if removable, _ := o.program(t.Context()); removable {
+		t.Error("it would be removed")
+	}
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "Left: "+o.Program+": the install whose ledger is "+other+" needs it")
+	if err := os.Remove(other); err != nil {
+		t.Fatal(err)
+	}
+	if removable, _ := o.program(t.Context()); !removable {
+		t.Error("it would not be removed")
+	}
+}
+
+// TestWhatYieldedToAnUninstallThatWasNotWantedGoesOn has the user say no, after an install that went on by itself has stopped.
+func TestWhatYieldedToAnUninstallThatWasNotWantedGoesOn(t *testing.T) {
+	for _, answer := range []bool{false, true} {
+		m := newMachine(t)
+		m.killed("k3s-unit")
+		o, _ := removal(t)
+		o.StateDir = m.dir
+		enrolled(t, gatewaytest.Start(t), o.StateDir)
+		o.Confirm = func(context.Context, Undoing) (bool, error) { return answer, nil }
+		started := 0
+		o.resume = func(context.Context) error { started++; return nil }
+		if err := Uninstall(t.Context(), o); err != nil || (started == 1) != !answer {
+			t.Errorf("answer %v: started %d times, %v", answer, started, err)
+		}
+	}
 }
 
 // TestAProgramOfSomebodyElseStays wants only the places of install.sh to be cleared.

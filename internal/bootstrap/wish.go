@@ -16,14 +16,18 @@ import (
 const maxWish = 4 << 20
 
 // wish is what is remembered of the settings from one install to the next, in the state folder: the agent's configuration
-// comes late in the plan, and an install that was stopped before it must go on as it was wanted.
+// comes late in the plan, and an install that was stopped before it must go on as it was wanted. It is not the note of
+// [Unfinished], which has more (what goes on by itself has nobody to ask), and goes as soon as a user stops the install or it fails.
 type wish struct {
 	Wanted  string `json:"wanted,omitempty"`  // the configuration that an install which has not ended yet will write
 	Base    string `json:"base,omitempty"`    // with Wanted: SHA-256 of the configuration that it found, "" if there was none
 	Applied string `json:"applied,omitempty"` // the configuration of the last install that ended well
 }
 
-func wishFile(stateDir string) string { return filepath.Join(stateDir, "settings.json") }
+// settingsFile is where a wish lies in the state folder.
+const settingsFile = "settings.json"
+
+func wishFile(stateDir string) string { return filepath.Join(stateDir, settingsFile) }
 
 // Remembered returns the configuration that an unfinished install was to write, unless somebody has changed the file since,
 // and the one of the last install that ended well; nil where there is none.

@@ -1,9 +1,13 @@
 package bootstrap
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // TestRemembered: an install that was stopped goes on as it was wanted, unless somebody has written another wish since.
@@ -63,4 +67,17 @@ func FuzzRemembered(f *testing.F) {
 			t.Errorf("an error, and %q, %q", wanted, applied)
 		}
 	})
+}
+
+// TestNoticesAreTold wants what people should know of the settings to be told before anything is looked at.
+func TestNoticesAreTold(t *testing.T) {
+	o := options(t, "debian12-vm")
+	var said []string
+	o.StateDir, o.Notices, o.Log = filepath.Join(t.TempDir(), "state"), []string{"The bundle is passed over"}, slog.New(slog.DiscardHandler)
+	o.Events = func(e wire.Event) { said = append(said, e.Kind+": "+e.Message) }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Install(ctx, o); err == nil || len(said) == 0 || said[0] != "notice: The bundle is passed over" {
+		t.Errorf("%v, said %q", err, said)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +99,10 @@ func (b *bench) changes() []plan.Record {
 	all := s.Ledger.Changes()
 	for i := range all {
 		all[i].Time, all[i].Since, all[i].ID = time.Time{}, 0, 0
+		if before := *all[i].Before; all[i].Kind == plan.Tree {
+			before.Value = strings.TrimPrefix(before.Value, b.in.Root)
+			all[i].Before = &before
+		}
 	}
 	return all
 }

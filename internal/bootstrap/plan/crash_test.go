@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,10 @@ func (h *fakeHost) changes() []Record {
 	all := s.Ledger.Changes()
 	for i := range all {
 		all[i].Time, all[i].Since, all[i].ID = time.Time{}, 0, 0
+		if before := *all[i].Before; all[i].Kind == Tree {
+			before.Value = strings.TrimPrefix(before.Value, h.root)
+			all[i].Before = &before
+		}
 	}
 	return all
 }

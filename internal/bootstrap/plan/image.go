@@ -25,7 +25,7 @@ type Image struct {
 	Mode   fs.FileMode `json:"mode,omitempty"`   // permission bits of a file or folder
 	UID    int         `json:"uid,omitempty"`
 	GID    int         `json:"gid,omitempty"`
-	Value  string      `json:"value,omitempty"` // where a link points, what a value says
+	Value  string      `json:"value,omitempty"` // where a link points, what a value says, where a tree is behind all links
 	Names  []string    `json:"names,omitempty"` // of a tree: what was in it, and is not ours
 	Mount  bool        `json:"mount,omitempty"` // of a tree: a file system was mounted on it
 }
@@ -84,12 +84,7 @@ func Digest(path string) (string, error) {
 }
 
 func readValue(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxValue))
+	data, err := atomicfile.Read(path, maxValue)
 	return strings.TrimSpace(string(data)), err
 }
 
@@ -103,10 +98,9 @@ func writeValue(path, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// keep copies a file that is about to be replaced into the blobs folder, once per content.
+// keep copies a file that is about to be replaced into the blobs folder, once per content, and looks that the copy is whole.
 func (s *Store) keep(path string, img Image) error {
-	blob := s.blob(img)
-	if _, err := os.Stat(blob); err == nil {
+	if s.whole(img) == nil {
 		return nil
 	}
 	f, err := os.Open(path)
@@ -114,7 +108,34 @@ func (s *Store) keep(path string, img Image) error {
 		return err
 	}
 	defer f.Close()
-	return atomicfile.Copy(blob, 0o600, f)
+	if err := atomicfile.Copy(s.blob(img), 0o600, f); err != nil {
+		return err
+	}
+	return s.whole(img)
+}
+
+// damagedError tells that the copy of a file is not what it was, so that the file cannot be restored.
+type damagedError struct {
+	blob string
+	err  error // nil: it has another content
+}
+
+func (d *damagedError) Error() string {
+	if d.err != nil {
+		return fmt.Sprintf("its copy is damaged: %v", d.err)
+	}
+	return "its copy " + d.blob + " is damaged"
+}
+
+func (d *damagedError) Unwrap() error { return d.err }
+
+// whole returns nil if the copy of a file has its content.
+func (s *Store) whole(img Image) error {
+	sum, err := Digest(s.blob(img))
+	if err != nil || sum != img.SHA256 {
+		return &damagedError{s.blob(img), err}
+	}
+	return nil
 }
 
 func (s *Store) blob(img Image) string { return filepath.Join(s.dir, "blobs", img.SHA256) }
@@ -134,22 +155,18 @@ func (s *Store) restore(path string, img Image) error {
 	case "value":
 		return writeValue(path, img.Value)
 	case "file":
-		blob := s.blob(img)
-		if sum, err := Digest(blob); err != nil || sum != img.SHA256 {
-			return fmt.Errorf("cannot restore %s: its copy %s is damaged (%w)", path, blob, err)
+		if err := s.whole(img); err != nil {
+			return err
 		}
-		f, err := os.Open(blob)
+		f, err := os.Open(s.blob(img))
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		if err := atomicfile.Copy(path, img.Mode, f); err != nil {
-			return err
-		}
 		if os.Geteuid() != 0 {
-			return nil
+			return atomicfile.Copy(path, img.Mode, f)
 		}
-		return os.Lchown(path, img.UID, img.GID)
+		return atomicfile.CopyOwned(path, img.Mode, img.UID, img.GID, f) // at once: where only the owner differs, all is as before
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -84,7 +85,14 @@ func (l *Ledger) take(r Record) error {
 	return nil
 }
 
+// fullLedger is where no change is taken any more, in bytes: what is left to [maxLines] is for the last one and for the records
+// of the undoing.
+const fullLedger = maxLines / 2
+
 func (l *Ledger) add(r Record) error {
+	if r.Op == Change && l.lines.size >= fullLedger {
+		return fmt.Errorf("cannot write the ledger: it is full, with %d bytes; uninstall can still read it", l.lines.size)
+	}
 	if err := l.lines.append(r, r.Op == Change); err != nil {
 		return fmt.Errorf("cannot write the ledger: %w", err)
 	}
@@ -105,9 +113,9 @@ func (l *Ledger) Changes() []Record {
 // open returns the changes of a step that it has not brought to an end, newest first.
 func (l *Ledger) open(j *Journal, step string) []Record {
 	var out []Record
-	for _, c := range l.Changes() {
+	for _, c := range slices.Backward(l.Changes()) {
 		if c.Step == step && !j.settled(step, c.Since) {
-			out = append([]Record{c}, out...)
+			out = append(out, c)
 		}
 	}
 	return out

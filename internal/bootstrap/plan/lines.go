@@ -28,8 +28,9 @@ type header struct {
 // lines is an append-only file of JSON lines.
 type lines struct {
 	file  *os.File
-	size  int64  // of what is sound
-	point func() // tests: called before and after each append
+	size  int64        // of what is sound
+	point func()       // tests: called before and after each append
+	sync  func() error // tests; nil: of the file
 }
 
 // openLines opens or makes the file and calls each for every line after the header. What a crash left of a last line is
@@ -122,15 +123,17 @@ func (l *lines) append(v any, durable bool) error {
 	}
 	l.crashPoint()
 	n, err := l.file.WriteAt(append(line, '\n'), l.size)
-	if err != nil { // a full disk: no half line may stay before the next one
+	if err == nil && durable {
+		sync := l.file.Sync
+		if l.sync != nil {
+			sync = l.sync
+		}
+		err = sync()
+	}
+	if err != nil { // a full disk, or a broken one: neither half a line nor one that the caller does not count may stay before the next
 		return errors.Join(err, l.file.Truncate(l.size))
 	}
 	l.size += int64(n)
-	if durable {
-		if err := l.file.Sync(); err != nil {
-			return err
-		}
-	}
 	l.crashPoint()
 	return nil
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,35 +27,40 @@ type Holder struct {
 	Yields bool // it ends at SIGTERM, at a point from which any other goes on
 }
 
-// OpenWait is Open for one that works in the background: it waits for the lock until ctx ends, and yields it to others.
+// OpenWait is Open for one that works in the background: it waits for the lock until ctx ends, and yields it to others. It does
+// not make the folder; where there is none, also since an uninstall that it waited for, the error is an [fs.ErrNotExist].
 func OpenWait(ctx context.Context, dir, root string) (*Store, error) {
 	return openWait(ctx, dir, root, yields)
 }
 
 func openWait(ctx context.Context, dir, root, role string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "blobs"), 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the state folder: %w", err)
+	for {
+		if role != yields {
+			if err := makeFolder(dir); err != nil {
+				return nil, err
+			}
+		}
+		lock, err := await(ctx, filepath.Join(dir, lockFile))
+		if err != nil {
+			return nil, err
+		}
+		if lock != nil {
+			sign(lock, role)
+			return open(dir, root, lock)
+		}
 	}
-	lock, err := await(ctx, filepath.Join(dir, lockFile))
+}
+
+// await waits in the kernel for the lock. A wait that is given up goes on until the lock is free, and then frees it. No lock and
+// no error mean that the file has been deleted meanwhile.
+func await(ctx context.Context, path string) (*os.File, error) {
+	f, err := openLock(path)
 	if err != nil {
 		return nil, err
 	}
-	sign(lock, role)
-	return open(dir, root, lock)
-}
-
-// await waits in the kernel for the lock. A wait that is given up goes on until the lock is free, and then frees it.
-func await(ctx context.Context, path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the lock: %w", err)
-	}
 	locked := make(chan error)
 	go func() {
-		var err error
-		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		}
+		err := flock(f, unix.LOCK_EX)
 		select {
 		case locked <- err:
 		case <-ctx.Done():
@@ -64,39 +71,103 @@ func await(ctx context.Context, path string) (*os.File, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cannot wait for %s: %w", path, ctx.Err())
 	case err := <-locked:
-		if err == nil {
-			return f, nil
-		}
-		return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", path, err), f.Close())
+		return lasting(f, path, err)
 	}
 }
+
+// acquire takes the lock, which ends with the process whatever becomes of it, or says who has it. No lock and no error are as
+// of await.
+func acquire(path string) (*os.File, error) {
+	f, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		who := "somebody"
+		if h := readHolder(f); h.PID != 0 {
+			who = fmt.Sprintf("process %d", h.PID)
+		}
+		return nil, errors.Join(reason.Newf(reason.Busy, "%s holds %s", who, path), f.Close())
+	}
+	return lasting(f, path, err)
+}
+
+func openLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the lock: %w", err)
+	}
+	return f, nil
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// lasting returns the file that was locked, unless it is not the one at path any more: the holder before was an uninstall, and
+// somebody else may have made a new one.
+func lasting(f *os.File, path string, err error) (*os.File, error) {
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", path, err), f.Close())
+	}
+	held, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Lstat(path); err == nil && os.SameFile(held, there) {
+			return f, nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
+const (
+	// unsigned is how long a lock that is held by nobody who can be seen is looked at again: who has just got it signs it at once.
+	unsigned   = 100 * time.Millisecond
+	signedPoll = 10 * time.Millisecond
+)
 
 // TakeOver is Open, but a holder that yields is told to end, and its lock is waited for until ctx ends. It reports whether
 // there was such a one.
 func TakeOver(ctx context.Context, dir, root string) (s *Store, took bool, err error) {
-	s, err = Open(dir, root)
-	if !reason.Is(err, reason.Busy) {
-		return s, false, err
+	for began := time.Now(); ; {
+		s, err = Open(dir, root)
+		if !reason.Is(err, reason.Busy) {
+			return s, false, err
+		}
+		h := Held(dir)
+		switch {
+		case h.Yields:
+			if err := tell(dir, h); err != nil {
+				return nil, false, err
+			}
+			s, err = openWait(ctx, dir, root, "")
+			return s, true, err
+		case h.PID != 0 || time.Since(began) > unsigned:
+			return nil, false, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, err
+		case <-time.After(signedPoll):
+		}
 	}
-	told, tellErr := tell(dir)
-	if tellErr != nil || !told {
-		return nil, false, errors.Join(err, tellErr)
-	}
-	s, err = openWait(ctx, dir, root, "")
-	return s, true, err
 }
 
-// tell sends SIGTERM to the holder of the lock if it yields.
-func tell(dir string) (bool, error) {
-	h := Held(dir)
-	if !h.Yields {
-		return false, nil
-	}
+// tell sends SIGTERM to the holder of the lock.
+func tell(dir string, h Holder) error {
 	err := terminate(h.PID, func() bool { return Held(dir) == h })
 	if errors.Is(err, unix.ESRCH) { // it has just ended
-		err = nil
+		return nil
 	}
-	return true, err
+	return err
 }
 
 // Held returns who holds the lock of the store in dir. It only looks, and does not take the lock for it.

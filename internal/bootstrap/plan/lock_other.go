@@ -4,4 +4,9 @@ package plan
 
 import "golang.org/x/sys/unix"
 
-func terminate(pid int, _ func() bool) error { return unix.Kill(pid, unix.SIGTERM) }
+func terminate(pid int, still func() bool) error {
+	if !still() {
+		return nil
+	}
+	return unix.Kill(pid, unix.SIGTERM)
+}

@@ -188,6 +188,15 @@ func TestAPlanThatFailedAndIsDoneAtLastIsNotOpen(t *testing.T) {
 	if name, state, open := s.Journal.Open(); name != "install" || state != Done || open {
 		t.Errorf("%s %s, open %v", name, state, open)
 	}
+	if err := s.Rest(time.Now(), UninstallPlan, Planned, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Run(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if name, state, open := s.Journal.Open(); name != "install" || state != Done || open {
+		t.Errorf("after an uninstall that was stopped at its beginning: %s %s, open %v", name, state, open)
+	}
 	refused := errors.New("the note cannot be written")
 	r.Begin = func() error { return refused }
 	n := len(s.Journal.entries)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,7 +38,10 @@ func (s *Store) undo(ctx context.Context, v Reversal) (Op, error) {
 		run = command.Run
 	}
 	if len(v.Check) > 0 {
-		if _, err := run(ctx, reversalLimit, v.Check...); err != nil {
+		switch _, err := run(ctx, reversalLimit, v.Check...); {
+		case errors.Is(err, context.DeadlineExceeded): // it does not say whether the change is there
+			return Undone, err
+		case err != nil:
 			return Undone, ctx.Err() // it is gone already, or never came
 		}
 	}

@@ -15,12 +15,15 @@ import (
 type bell struct {
 	rings bool
 	stuck bool
+	slow  bool
 	calls []string
 }
 
 func (b *bell) run(_ context.Context, _ time.Duration, argv ...string) ([]byte, error) {
 	b.calls = append(b.calls, strings.Join(argv, " "))
 	switch {
+	case argv[1] == "check" && b.slow:
+		return nil, context.DeadlineExceeded
 	case argv[1] == "check" && !b.rings, argv[1] == "off" && b.stuck:
 		return nil, errors.New("exit status 1")
 	case argv[1] == "off":
@@ -87,6 +90,11 @@ func TestCommandsUndoWhatHasNoFile(t *testing.T) {
 	h, b = newHost(t), &bell{stuck: true}
 	if err := ring(t, h, b, v, true, false); reason.Exit(err) != reason.ExitNotRolledBack {
 		t.Errorf("stuck: %v", err)
+	}
+	// a question that was not answered is no answer
+	h, b = newHost(t), &bell{slow: true}
+	if err := ring(t, h, b, v, true, false); reason.Exit(err) != reason.ExitNotRolledBack || len(h.changes()) != 1 {
+		t.Errorf("slow: %v, %v", err, h.changes())
 	}
 	v.Lax = true
 	h, b = newHost(t), &bell{stuck: true}

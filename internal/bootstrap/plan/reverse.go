@@ -29,6 +29,12 @@ func (s *Store) reverse(ctx context.Context, now func() time.Time, c Record, kee
 	return done, nil
 }
 
+// leave records that a change stays, and why.
+func (s *Store) leave(now func() time.Time, c Record, why string) (Reversed, error) {
+	kept := Reversed{Record: c, Op: Left, Left: []string{c.Target + ": " + why}}
+	return kept, s.Ledger.add(Record{Time: now(), Op: Left, ID: c.ID})
+}
+
 // behindError tells that a change was undone and the ledger could not be told, on a full disk say.
 type behindError struct{ err error }
 

@@ -97,8 +97,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 		return err
 	}
 	before := r.Store.Journal.last(r.plan.Name, s.ID)
-	half := before == Started || before == Failed || before == Stuck // stopped in the middle of Do: what Done looks at may be only half of it
-	if done && !half && before != Applied && before != Proved {
+	if done && !again(before) {
 		r.res.Unchanged = append(r.res.Unchanged, s.ID)
 		r.tell(s, Event{State: Unchanged, Duration: r.now().Sub(start)})
 		r.log.Debug("step unchanged", "step", s.ID, "duration", r.now().Sub(start))
@@ -109,7 +108,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 	}
 	r.tell(s, Event{State: Started})
 	r.log.Info("step started", "step", s.ID)
-	err = r.phases(ctx, s, start, done && !half)
+	err = r.phases(ctx, s, start, done && !half(before))
 	wait := (*WaitingError)(nil)
 	switch {
 	case err == nil:
@@ -217,10 +216,10 @@ func (r *run) journal(s Step, state State, start time.Time, cause error) error {
 	return r.Store.Journal.add(e)
 }
 
-// end records that the plan has come to its end, where the journal knows that it has begun, or has failed before: so that
-// it is not resumed.
+// end records that the plan has come to its end, where the journal knows of one that has not: this one, begun now or stopped
+// before, or an uninstall that it has put an end to.
 func (r *run) end() error {
-	if name, _, _ := r.Store.Journal.Open(); name != r.plan.Name || r.Store.Journal.ended() {
+	if len(r.Store.Journal.entries) == 0 || r.Store.Journal.ended() {
 		return nil
 	}
 	return r.Store.Journal.add(Entry{Time: r.now(), Plan: r.plan.Name, State: Done})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,38 +18,49 @@ const maxNames = 10000
 
 // lookTree returns the image of a folder that a service is about to fill. A link to a folder counts as the folder.
 func lookTree(path string) (Image, error) {
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Image{Type: "absent"}, nil
+	resolved, err := place(path)
+	if err != nil {
+		return Image{}, err
 	}
+	dir, err := os.Open(resolved)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Image{Type: "absent", Value: resolved}, nil
+	}
+	if err != nil {
+		return Image{}, err
+	}
+	defer dir.Close()
+	st, err := dir.Stat()
 	if err != nil {
 		return Image{}, err
 	}
 	if !st.IsDir() {
 		return Image{}, errors.New("it is not a folder")
 	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
+	names, err := dir.Readdirnames(maxNames + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return Image{}, err
 	}
-	if len(entries) > maxNames {
-		return Image{}, fmt.Errorf("it holds %d entries, more than %d", len(entries), maxNames)
+	if len(names) > maxNames {
+		return Image{}, fmt.Errorf("it holds more than %d entries", maxNames)
 	}
-	img := Image{Type: "dir", Mode: st.Mode().Perm()}
-	for _, e := range entries {
-		img.Names = append(img.Names, e.Name())
-	}
-	resolved, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return Image{}, err
-	}
+	slices.Sort(names)
 	all, err := mounttable.Read()
 	if err != nil {
 		return Image{}, err
 	}
 	m, _ := mounttable.On(all, resolved)
-	img.Mount = m.Point == resolved
-	return img, nil
+	return Image{Type: "dir", Mode: st.Mode().Perm(), Value: resolved, Names: names, Mount: m.Point == resolved}, nil
+}
+
+// place is where a path leads behind all links, as far as it is there.
+func place(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if above := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && above != path {
+		above, err = place(above)
+		return filepath.Join(above, filepath.Base(path)), err
+	}
+	return resolved, err
 }
 
 // removal is the deletion of one tree.
@@ -62,7 +74,7 @@ func (r *removal) leave(path, why string) { r.left = append(r.left, path+": "+wh
 
 // removeTree deletes a tree but for what was in it before, what keep names, and what is mounted in it, and returns what is
 // left, with the reasons. Nothing is deleted on a file system of another machine, or where a file system has been mounted
-// on the tree since.
+// on the tree since, or where its path leads elsewhere than it did.
 func removeTree(ctx context.Context, path string, before Image, keep func(path string) bool) ([]string, error) {
 	if keep == nil {
 		keep = func(string) bool { return false }
@@ -73,6 +85,15 @@ func removeTree(ctx context.Context, path string, before Image, keep func(path s
 	}
 	if err != nil {
 		return nil, err
+	}
+	st, err := os.Lstat(resolved)
+	switch {
+	case err != nil:
+		return nil, err
+	case before.Value != "" && before.Value != resolved:
+		return []string{path + ": it leads to " + resolved + " by now, which others may use"}, nil
+	case !st.IsDir():
+		return []string{path + ": it is no folder any more"}, nil
 	}
 	r := &removal{keep: keep}
 	if r.mounts, err = mounttable.Read(); err != nil {

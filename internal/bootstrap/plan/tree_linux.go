@@ -69,7 +69,7 @@ func (r *removal) removeAt(ctx context.Context, fd int, name, path string) (bool
 		r.leave(path, "something is mounted there")
 		return false, nil
 	case errors.Is(err, unix.EPERM) && !isDir(fd, name):
-		r.leave(path, "it may not be deleted: chattr -i takes the attribute away")
+		r.leave(path, immutable)
 		return false, nil
 	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM): // POSIX says EPERM of a folder
 		return false, fmt.Errorf("cannot delete %s: %w", path, err)
@@ -95,9 +95,15 @@ func (r *removal) removeAt(ctx context.Context, fd int, name, path string) (bool
 	case notEmpty(err):
 		r.leave(path, "something was put there just now")
 		return false, nil
+	case errors.Is(err, unix.EPERM):
+		r.leave(path, immutable)
+		return false, nil
 	}
 	return false, fmt.Errorf("cannot delete %s: %w", path, err)
 }
+
+// immutable is why root may not delete something.
+const immutable = "it may not be deleted: chattr -ia takes the attribute away"
 
 func isDir(fd int, name string) bool {
 	var st unix.Stat_t

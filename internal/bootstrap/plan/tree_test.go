@@ -9,10 +9,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/pipeopshq/pipeops-agent/internal/command"
 	"github.com/pipeopshq/pipeops-agent/internal/mounttable"
 )
 
@@ -151,4 +153,66 @@ func TestTreeThatIsGoneIsUndone(t *testing.T) {
 	if left, err := removeTree(t.Context(), filepath.Join(t.TempDir(), "gone"), Image{Type: "absent"}, nil); err != nil || len(left) != 0 {
 		t.Error(left, err)
 	}
+}
+
+// TestATreeThatLeadsElsewhereByNowIsLeft has somebody put a link in the place of the folder, or above it: what is behind it is theirs.
+func TestATreeThatLeadsElsewhereByNowIsLeft(t *testing.T) {
+	for _, link := range []string{"lib", "lib/k3s"} {
+		for _, there := range []bool{false, true} {
+			top := t.TempDir()
+			tree, disk := filepath.Join(top, "lib/k3s"), filepath.Join(top, "disk")
+			if there {
+				fill(t, tree+"/before")
+			}
+			before, err := lookTree(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fill(t, tree+"/ours", disk+"/precious", disk+"/k3s/precious")
+			moved := filepath.Join(top, link)
+			if err := errors.Join(os.RemoveAll(moved), os.Symlink(disk, moved)); err != nil {
+				t.Fatal(err)
+			}
+			left, err := removeTree(t.Context(), tree, before, nil)
+			if err != nil || len(left) != 1 || !strings.Contains(left[0], "leads to "+disk) {
+				t.Errorf("%s, there %v: left %q, %v", link, there, left, err)
+			}
+			if _, err := os.Stat(tree + "/precious"); err != nil {
+				t.Errorf("%s, there %v: %v", link, there, err)
+			}
+		}
+	}
+}
+
+func TestATreeThatIsAFileByNowIsLeft(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "tree")
+	fill(t, tree)
+	if left, err := removeTree(t.Context(), tree, Image{Type: "absent"}, nil); err != nil || len(left) != 1 {
+		t.Errorf("%q, %v", left, err)
+	}
+	if _, err := os.Stat(tree); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFolderThatMayNotBeDeletedIsLeft(t *testing.T) {
+	tree := t.TempDir()
+	fill(t, tree+"/a/x", tree+"/b/x")
+	if err := exec(t, "chattr", "+i", tree+"/a"); err != nil {
+		t.Skip(err)
+	}
+	defer exec(t, "chattr", "-i", tree+"/a")
+	left, err := removeTree(t.Context(), tree, Image{Type: "absent"}, nil)
+	if err != nil || len(left) == 0 {
+		t.Errorf("%q, %v", left, err)
+	}
+	if _, err := os.Stat(tree + "/b"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the rest stays too: %v", err)
+	}
+}
+
+func exec(t *testing.T, argv ...string) error {
+	t.Helper()
+	_, err := command.Run(t.Context(), time.Minute, argv...)
+	return err
 }

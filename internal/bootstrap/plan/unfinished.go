@@ -11,8 +11,15 @@ func Unfinished(dir, plan string) (map[string]bool, error) {
 	open := map[string]bool{}
 	for _, e := range j.Entries() {
 		if e.Plan == plan && e.Step != "" {
-			open[e.Step] = e.State != Done && e.State != RolledBack
+			open[e.Step] = again(e.State)
 		}
 	}
 	return open, nil
 }
+
+// again reports whether a step that has come to this state is run again though it is done: what Done looks at may be only half of
+// it, or what comes after Do has not ended.
+func again(state State) bool { return half(state) || state == Applied || state == Proved }
+
+// half reports whether the step was stopped in the middle of Do.
+func half(state State) bool { return state == Started || state == Failed || state == Stuck }

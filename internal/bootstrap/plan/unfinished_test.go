@@ -20,10 +20,11 @@ func TestUnfinished(t *testing.T) {
 {"plan":"install","step":"b","state":"failed"}
 {"plan":"install","step":"b","state":"rolled-back"}
 {"plan":"install","step":"c","state":"started"}
+{"plan":"install","step":"reboot","state":"waiting-reboot"}
 {"plan":"other","step":"d","state":"started"}
 {"plan":"install","step":"e","sta`)
 	got, err := Unfinished(dir, "install")
-	if want := map[string]bool{"a": false, "b": false, "c": true}; err != nil || !maps.Equal(got, want) {
+	if want := map[string]bool{"a": false, "b": false, "c": true, "reboot": false}; err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "lock")); err == nil {

@@ -77,6 +77,9 @@ func (u *Uninstaller) step(ctx context.Context, now func() time.Time, changes []
 	var errs []error
 	for _, c := range changes {
 		reversed, err := u.Store.reverse(ctx, now, c, u.Keep)
+		if damaged := (*damagedError)(nil); errors.As(err, &damaged) { // no later call could do better
+			reversed, err = u.Store.leave(now, c, damaged.Error())
+		}
 		if err != nil {
 			errs = append(errs, err)
 			if _, known := u.Store.Undo[c.Kind]; known || ctx.Err() != nil {

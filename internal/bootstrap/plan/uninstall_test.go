@@ -101,6 +101,76 @@ func TestUninstallStopsWhereAUnitCannotBeStopped(t *testing.T) {
 	}
 }
 
+// A copy that is damaged cannot come back; it must not keep an uninstall from its end for ever, nor a roll-back from saying so.
+func TestACopyThatIsDamaged(t *testing.T) {
+	damage := func(h *fakeHost) {
+		blob := filepath.Join(h.dir, "blobs", digestOf("disable: [traefik]\n"))
+		if err := os.WriteFile(blob, []byte("something else"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newHost(t)
+	if _, err := h.run(h.plan()); err != nil {
+		t.Fatal(err)
+	}
+	damage(h)
+	all, err := h.uninstall(t, nil)
+	got := left(all)
+	if err != nil || len(got) != 1 || !strings.Contains(got[0], "/etc/rancher/k3s/config.yaml: ") || !strings.Contains(got[0], "damaged") || strings.Contains(got[0], "%!") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if !h.is("/etc/rancher/k3s/config.yaml", "ours\n") || len(h.changes()) != 0 {
+		t.Error(h.tree())
+	}
+
+	h = newHost(t)
+	p := h.plan()
+	do := p.Steps[3].Do
+	p.Steps[3].Do = func(ctx context.Context, r *Recorder) error {
+		err := do(ctx, r)
+		damage(h)
+		return errors.Join(err, errors.New("no"))
+	}
+	if _, err := h.run(p); !reason.Is(err, reason.StepNotRolledBack) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A copy that was damaged since an earlier run is made anew where its content is about to be replaced again.
+func TestACopyIsLookedAtBeforeItIsRelied(t *testing.T) {
+	h := newHost(t)
+	before := h.tree()
+	if err := os.MkdirAll(filepath.Join(h.dir, "blobs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, "blobs", digestOf("old")), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.run(h.plan()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.undoAll(); got != before {
+		t.Error(cmp.Diff(before, got))
+	}
+}
+
+func TestTheOwnerComesBack(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	h := newHost(t)
+	if err := os.Chown(h.path("/etc/debris"), 1234, 2345); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.run(h.plan()); err != nil {
+		t.Fatal(err)
+	}
+	h.undoAll()
+	if img, err := look(File, h.path("/etc/debris")); err != nil || img.UID != 1234 || img.GID != 2345 || img.Mode != 0o600 {
+		t.Errorf("%+v, %v", img, err)
+	}
+}
+
 func TestAnUninstalledMachineHasNothingToUninstall(t *testing.T) {
 	h := newHost(t)
 	if all, err := h.uninstall(t, nil); err != nil || len(all) != 0 {

@@ -15,24 +15,27 @@ func ReadJournal(dir string) (*Journal, error) {
 	return j, nil
 }
 
-// Reached counts the different states that steps have come to, and the records of changes. It grows only where a run gets
-// on: one that fails at the same place again and again leaves it as it is.
+// Reached counts the different states that steps have come to, and that changes have: recorded, made, undone. It grows only
+// where a run gets on: one that fails at the same place again and again, and is undone each time, leaves it as it is.
 func (s *Store) Reached() int {
-	type state struct {
-		plan, step string
-		state      State
-	}
-	seen := map[state]bool{}
+	type point struct{ plan, step, kind, target, state string }
+	seen := map[point]bool{}
 	for _, e := range s.Journal.entries {
-		seen[state{e.Plan, e.Step, e.State}] = true
+		seen[point{plan: e.Plan, step: e.Step, state: string(e.State)}] = true
 	}
-	n := len(seen) + len(s.Ledger.changes)
-	for _, op := range s.Ledger.state {
-		if op != Change {
-			n++
+	for _, c := range s.Ledger.changes {
+		states := []Op{Change}
+		switch s.Ledger.state[c.ID] {
+		case Made:
+			states = append(states, Made)
+		case Undone, Left:
+			states = append(states, Made, Undone)
+		}
+		for _, state := range states {
+			seen[point{step: c.Step, kind: string(c.Kind), target: c.Target, state: string(state)}] = true
 		}
 	}
-	return n
+	return len(seen)
 }
 
 // Rest records that a plan has come to rest outside of its steps: it waits, or cannot go on (Stuck).
