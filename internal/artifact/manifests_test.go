@@ -357,6 +357,19 @@ func TestKeysAreExchanged(t *testing.T) {
 	s.want(1)
 }
 
+func TestFloorOfANewerProgramCountsAfterARotationToo(t *testing.T) {
+	a, b, p := newSigner(t), newSigner(t), newPage(t)
+	s := newShelf(t, trustIn(1, a), p)
+	p.put(manifest.Path, numbered(t, 5, b))
+	p.rotation(2, rotated(t, trustIn(2, b), a, b))
+	s.want(5)
+	s.Trust.Floor = 8 // the program was updated, and still has the first trust built in
+	p.put(manifest.Path, numbered(t, 7, b))
+	s.refused(reason.ManifestOld, "number 7, and 8 is the lowest")
+	p.put(manifest.Path, numbered(t, 8, b))
+	s.want(8)
+}
+
 func TestBadRotationSpoilsOneMirrorOnly(t *testing.T) {
 	a, b, good, bad := newSigner(t), newSigner(t), newPage(t), newPage(t)
 	bad.put(manifest.Path, numbered(t, 9, b))
