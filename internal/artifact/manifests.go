@@ -14,7 +14,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// latecomers is how long the other mirrors have for their manifests once one has come: one that does not answer at all
+// latecomers is how long the other mirrors have for their manifests once a good one has come: one that does not answer at all
 // would take minutes.
 const latecomers = 3 * time.Second
 
@@ -98,7 +98,7 @@ func (m *Manifests) Fetch(ctx context.Context, f *Fetcher) (manifest.Manifest, e
 	if err := m.verifier(a).Clock(); err != nil { // before TLS fails for the same reason and says it worse
 		return manifest.Manifest{}, err
 	}
-	found, err := m.ask(ctx, f)
+	found, err := m.ask(ctx, f, a)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
@@ -151,8 +151,9 @@ func (c candidate) url(path string) string {
 	return manifest.File{Origin: manifest.Origin, Path: path}.URL(c.base)
 }
 
-// ask gets the manifests of all mirrors at once. It fails only when it is stopped.
-func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
+// ask gets the manifests of all mirrors at once. It fails only when it is stopped. Only a manifest that may be used now makes
+// it hurry: a mirror that is quick with another one must not cut the others short.
+func (m *Manifests) ask(ctx context.Context, f *Fetcher, a accepted) ([]candidate, error) {
 	found := []candidate{{}}
 	if len(m.Mirrors) > 0 {
 		found = make([]candidate, len(m.Mirrors))
@@ -167,7 +168,7 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
 		}
 		all.Go(func() {
 			data, err := f.text(asked, found[i].url(manifest.Path), manifest.MaxEnvelope)
-			if err == nil {
+			if err == nil && m.usable(a, data) {
 				first.Do(func() { time.AfterFunc(latecomers, enough) })
 			}
 			found[i].data, found[i].err = data, m.blameClock(err)
@@ -178,6 +179,11 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
 		return nil, fmt.Errorf("cannot fetch the manifest: %w", err)
 	}
 	return found, nil
+}
+
+func (m *Manifests) usable(a accepted, data []byte) bool {
+	_, err := m.verifier(a).Manifest(data)
+	return err == nil
 }
 
 // rotate follows the rotations of a mirror as long as its manifest is signed by keys that are not trusted yet or no longer.

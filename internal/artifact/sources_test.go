@@ -397,3 +397,32 @@ func TestSilentMirrorHoldsNothingUp(t *testing.T) {
 		}
 	})
 }
+
+// slow answers as hosts do, ten seconds later.
+type slow struct{ hosts }
+
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == "slow" {
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-time.After(10 * time.Second):
+		}
+	}
+	return s.hosts.RoundTrip(r)
+}
+
+// A mirror that is quick with something that nobody may use does not cut the others short.
+func TestUselessManifestHurriesNobody(t *testing.T) {
+	dir, key, now := t.TempDir(), newSigner(t), time.Now()
+	for name, quick := range map[string][]byte{"nonsense": []byte("<html>"), "signed by a stranger": numbered(t, 9, newSigner(t))} {
+		signed := numbered(t, 7, key)
+		synctest.Test(t, func(t *testing.T) {
+			f := &Fetcher{Client: &http.Client{Transport: slow{hosts{"slow": signed, "quick": quick}}}}
+			m := &Manifests{Trust: trustIn(1, key), Mirrors: []string{"https://quick", "https://slow"}, Dir: dir + "/" + name, Now: func() time.Time { return now }}
+			if got, err := m.Fetch(t.Context(), f); err != nil || got.Serial != 7 {
+				t.Errorf("%s: serial %d, %v", name, got.Serial, err)
+			}
+		})
+	}
+}
