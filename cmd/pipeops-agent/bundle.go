@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -118,6 +119,9 @@ func (b bundler) run(ctx context.Context, g *globals, c config.Config) error {
 	// beside the output: whoever makes it need not be root, and the space is where it is needed
 	work := b.output + ".downloads"
 	manifests.Dir = filepath.Join(work, "manifest")
+	if err := artifact.OwnDir(work); err != nil {
+		return err
+	}
 	fetcher := &artifact.Fetcher{Client: artifact.NewClient(proxy.Proxy), Log: b.log}
 
 	var made artifact.Bundled
@@ -146,7 +150,8 @@ func (b bundler) run(ctx context.Context, g *globals, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(work); err != nil {
+	// by name: whatever else is there is somebody's
+	if err := errors.Join(artifact.Prune(work), manifests.Forget(), artifact.RemoveEmpty(work)); err != nil {
 		return fmt.Errorf("cannot remove what is not needed any more: %w", err)
 	}
 	detail, err := json.Marshal(done)
