@@ -74,8 +74,13 @@ func (m *Manifests) rotationFromAny(ctx context.Context, f *Fetcher, path string
 // fetchAll downloads files at once.
 func (f *Fetcher) fetchAll(ctx context.Context, m *Manifests, files []manifest.File, dir string, progress func(done, total int64)) error {
 	total := int64(0)
-	for _, file := range files {
+	downloads := make([]Download, len(files))
+	for i, file := range files {
 		total += file.Bytes
+		downloads[i] = Download{URLs: m.URLs(file), SHA256: file.SHA256, Bytes: file.Bytes, Dir: dir}
+	}
+	if err := f.Fits(downloads...); err != nil {
+		return err
 	}
 	var mu sync.Mutex
 	done := make([]int64, len(files))
@@ -90,8 +95,7 @@ func (f *Fetcher) fetchAll(ctx context.Context, m *Manifests, files []manifest.F
 		progress(sum, total)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for i, file := range files {
-		d := Download{URLs: m.URLs(file), SHA256: file.SHA256, Bytes: file.Bytes, Dir: dir}
+	for i, d := range downloads {
 		group.Go(func() error {
 			err := f.Fetch(ctx, d, func(n, _ int64) { report(i, n) })
 			if err == nil {
