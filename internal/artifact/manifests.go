@@ -84,8 +84,8 @@ func (m *Manifests) kept() (manifest.Manifest, error) {
 }
 
 // Fetch gets the manifest from every mirror and takes the newest that is valid, or the one that was kept if that is newer
-// or no mirror has one. What it takes is the lowest that is ever taken here again. Where a manifest is signed by keys
-// that are not trusted yet, the rotations that lead to them are followed. What a user may meet is that of
+// or no mirror has one. What it takes is the lowest that is ever taken here again. The rotations of the keys that a mirror
+// has are followed first. What a user may meet is that of
 // [manifest.Verifier], [reason.TrustFile] and the failures of a download.
 func (m *Manifests) Fetch(ctx context.Context, f *Fetcher) (manifest.Manifest, error) {
 	if err := m.Ready(); err != nil {
@@ -184,37 +184,6 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher, a accepted) ([]candidat
 func (m *Manifests) usable(a accepted, data []byte) bool {
 	_, err := m.verifier(a).Manifest(data)
 	return err == nil
-}
-
-// rotate follows the rotations of a mirror as long as its manifest is signed by keys that are not trusted yet or no longer.
-// A rotation that is refused spoils this mirror only.
-func (m *Manifests) rotate(ctx context.Context, f *Fetcher, a accepted, c *candidate) (accepted, error) {
-	if c.err != nil {
-		return a, nil
-	}
-	for range maxRotations {
-		_, err := m.verifier(a).Manifest(c.data)
-		if !reason.Is(err, reason.ManifestKeyUnknown) && !reason.Is(err, reason.ManifestKeyExpired) {
-			return a, nil
-		}
-		url := c.url(fmt.Sprintf(manifest.RotationPath, m.trust(a).Serial+1))
-		data, err := f.text(ctx, url, manifest.MaxEnvelope)
-		if err != nil {
-			f.log().Info("there is no rotation to newer keys", "url", url, "err", err)
-			return a, ctx.Err()
-		}
-		next, err := m.verifier(a).Rotation(data)
-		if err != nil {
-			c.err = at(url, err)
-			return a, nil
-		}
-		f.log().Info("the trusted keys were exchanged", "url", url, "trust", next.Name, "serial", next.Serial)
-		a.Trust = &next
-		if err := m.save(a); err != nil {
-			return a, err
-		}
-	}
-	return a, nil
 }
 
 // newest returns the newest manifest that is valid. If some are not, the error tells why; a bad signature matters more

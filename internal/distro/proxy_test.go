@@ -221,7 +221,7 @@ func TestDownloadsGoThroughTheProxy(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if asked.Load() != 3 || refused.Load() != 0 { // the manifest, the binary, the images
+	if asked.Load() != 4 || refused.Load() != 0 { // the manifest, a rotation of the keys, the binary, the images
 		t.Errorf("the proxy was asked %d times and refused %d", asked.Load(), refused.Load())
 	}
 	if got := events.String(); strings.Contains(got, "s3cret") || !strings.Contains(got, "HTTP_PROXY = http://"+proxy.Listener.Addr().String()) || !strings.Contains(got, "NO_PROXY = mirror.lan") {
