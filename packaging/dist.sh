@@ -38,10 +38,10 @@ if [[ -z ${RELEASE_KEY:-} ]]; then
 	} >&2
 fi
 trust=$out/trust.json
+# no manifest from before these sources is taken
 if [[ -n ${RELEASE_TRUST:-} ]]; then
-	cp "$RELEASE_TRUST" "$trust"
+	"$manifest" trust --of "$RELEASE_TRUST" --floor "$SOURCE_DATE_EPOCH" --out "$trust"
 else
-	# no manifest from before these sources is taken
 	"$manifest" trust --name "$name" --floor "$SOURCE_DATE_EPOCH" --out "$trust" "$key.pub"
 fi
 # a machine that has an older program finds the way to today's keys beside the manifest
