@@ -39,11 +39,13 @@ func newBundle(g *globals) *cobra.Command {
 		Long: `Download what an install takes and put it into one file: this program, the signed list of what may be installed, k3s and
 its images. The file is a plain tar archive. On the machine:
 
+  sha256sum FILE    # must be what this command tells at its end
   tar -xf FILE pipeops-agent && sudo install pipeops-agent /usr/local/bin/
   sudo pipeops-agent install --bundle FILE --gateway HOST:PORT --token-file token
 
-Everything in it is checked against the signed list when it is installed; the way to the machine needs no trust. Stopped
-anywhere, the same command goes on where it was: what has come is in FILE.downloads until the bundle is whole.`,
+pipeops-agent checks everything in it against the signed list. Nothing checks pipeops-agent itself: compare the digest, or
+take it from a package. Stopped anywhere, the same command goes on where it was: what has come is in FILE.downloads until
+the bundle is whole.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := s.resolve(g, command)

@@ -174,7 +174,7 @@ func TestSwappedMirror(t *testing.T) {
 
 // A mirror that answers at once, gives a few wrong bytes and then no more must not keep the others from being tried.
 func TestSourceThatSpoilsEveryStart(t *testing.T) {
-	for name, late := range map[string]time.Duration{"the good one is quick": 0, "the good one is slow to answer": 100 * time.Millisecond} {
+	for name, late := range map[string]time.Duration{"the good one is quick": 0, "the good one is slow to answer": 200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			x := setup(t, mb)
 			x.d.Bytes = mb
@@ -182,7 +182,7 @@ func TestSourceThatSpoilsEveryStart(t *testing.T) {
 			x.mirror.content, x.mirror.cutAfter = bytes.Repeat([]byte("swapped!"), mb/8), 10_000
 			good.status = func(int64) int { time.Sleep(late); return 0 }
 			x.sources(good)
-			x.f.Stagger = 20 * time.Millisecond
+			x.f.Stagger = 100 * time.Millisecond
 			if err := x.fetch(); err != nil {
 				t.Fatal(err)
 			}
