@@ -7,7 +7,7 @@ export CGO_ENABLED ?= 0
 export PATH := $(shell bash test/lab/find-go.sh):$(PATH)
 
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev.$$(git rev-list --count HEAD 2>/dev/null || echo 0))
-ARCHES  ?= amd64 arm64
+ARCHES  ?= $(or $(GOARCH),amd64 arm64)
 ARCH    := $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 LDFLAGS := -s -w -X github.com/pipeopshq/pipeops-agent/internal/version.version=$(VERSION)
 TOOL    := go tool -modfile=tools/go.mod
@@ -81,7 +81,7 @@ demo-down: ## remove what the demo left for looking around
 	go run ./test/lab/cmd/demo -down
 
 .PHONY: dist
-dist: ## release folder dist/: programs, .deb, .rpm, install.sh and a manifest that RELEASE_KEY signs
+dist: ## release folder dist/ for ARCHES (amd64 arm64): programs, .deb, .rpm, install.sh and a manifest that RELEASE_KEY signs (docs/releases.md)
 	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' packaging/dist.sh $(ARCHES)
 
 .PHONY: dist-here

@@ -7,7 +7,7 @@
 # Arguments go to `pipeops-agent install`: ... | sudo sh -s -- --cluster shop
 # Settings of this script: PIPEOPS_DOWNLOAD_URL, the folder of a release; PIPEOPS_BIN_DIR, where the program goes (else
 # /usr/local/bin, or /opt/bin where that is read-only). All others are read by the program: PIPEOPS_GATEWAY,
-# PIPEOPS_TOKEN_FILE or PIPEOPS_TOKEN, PIPEOPS_CLUSTER, PIPEOPS_MIRROR, PIPEOPS_TRUST.
+# PIPEOPS_TOKEN_FILE or PIPEOPS_TOKEN, PIPEOPS_CLUSTER, PIPEOPS_MIRROR, PIPEOPS_TRUST, PIPEOPS_PROXY.
 #
 # It finds the architecture, downloads one file, checks its SHA-256 and puts it in place. It looks at nothing else: what
 # this machine is fit for, the program decides. Exit codes are the program's: 10 this machine is refused, 20 download.
@@ -20,11 +20,20 @@ refuse() {
 	exit "$code"
 }
 
-# fetch URL FILE: the token is no business of the program that downloads.
+# fetch URL FILE: the token is no business of the program that downloads, and the proxy of the agent is its proxy.
 fetch() (
 	unset PIPEOPS_TOKEN
+	case ${PIPEOPS_PROXY:-} in
+	'') ;;
+	none) unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY ;;
+	*) export http_proxy="$PIPEOPS_PROXY" https_proxy="$PIPEOPS_PROXY" no_proxy="${PIPEOPS_NO_PROXY:-${no_proxy:-${NO_PROXY:-}}}" ;;
+	esac
+	case $1 in
+	http:*) allowed='=http,https' ;;
+	*) allowed='=https' ;; # nobody on the way leads to plain http
+	esac
 	if command -v curl >/dev/null; then
-		curl -fsSL --retry 3 --connect-timeout 30 -o "$2" "$1"
+		curl -fsSL --proto-redir "$allowed" --retry 3 --connect-timeout 30 --speed-limit 1000 --speed-time 60 -o "$2" "$1"
 	elif command -v wget >/dev/null; then
 		wget -q -O "$2" "$1" # with -T too, the busybox of Debian 12 crashes
 	else

@@ -5,10 +5,13 @@
 # RELEASE_KEY is the private key that signs manifest.json (beside it lies its public half, .pub; packaging/manifest makes
 # both), RELEASE_TRUST the set of keys that is compiled into the agent; without it that one key. K3S_RELEASE_DIR is a folder
 # with a release of k3s that the manifest lists too; K3S_RELEASE_VERSION its version, if it is not the agent's default.
+# RELEASE_SOURCES are more of what `manifest make` takes, such as a mirror's folder with earlier releases. RELEASE_ROTATIONS
+# is the folder with trust-2.json and so on up to RELEASE_TRUST. docs/releases.md tells how a release is made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${VERSION:?}" "${LDFLAGS:?}"
 (($#)) || set -- amd64 arm64
+unset GOOS GOARCH # for the tools, which run here
 
 # the same sources give the same bytes, whenever they are packed
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)
@@ -35,12 +38,17 @@ if [[ -z ${RELEASE_KEY:-} ]]; then
 	} >&2
 fi
 trust=$out/trust.json
+# no manifest from before these sources is taken
 if [[ -n ${RELEASE_TRUST:-} ]]; then
-	cp "$RELEASE_TRUST" "$trust"
+	"$manifest" trust --of "$RELEASE_TRUST" --floor "$SOURCE_DATE_EPOCH" --out "$trust"
 else
-	# no manifest from before these sources is taken
 	"$manifest" trust --name "$name" --floor "$SOURCE_DATE_EPOCH" --out "$trust" "$key.pub"
 fi
+# a machine that has an older program finds the way to today's keys beside the manifest
+serial=$("$manifest" show "$trust" | sed -n 's/^trust \([0-9]*\) of .*/\1/p')
+for ((n = 2; n <= serial; n++)); do
+	cp "${RELEASE_ROTATIONS:?is not set, and RELEASE_TRUST is number $serial: name the folder with the documents that lead to it}/trust-$n.json" "$out/"
+done
 LDFLAGS+=" -X github.com/pipeopshq/pipeops-agent/internal/version.built=$SOURCE_DATE_EPOCH"
 LDFLAGS+=" -X github.com/pipeopshq/pipeops-agent/internal/artifact/manifest.compiled=$(base64 -w 0 <"$trust")"
 
@@ -56,7 +64,7 @@ for ARCH in "$@"; do
 	mkdir -p "$BUILD"
 	ln -s ../completion "$BUILD/completion"
 	for program in pipeops-agent pipeops-gateway; do
-		GOARCH=$ARCH go build -trimpath -ldflags "$LDFLAGS" -o "$BUILD/$program" "./cmd/$program"
+		GOOS=linux GOARCH=$ARCH go build -trimpath -ldflags "$LDFLAGS" -o "$BUILD/$program" "./cmd/$program"
 		cp "$BUILD/$program" "$out/$program-linux-$ARCH"
 	done
 	cp LICENSE README.md install.sh systemd/*.service packaging/config.yaml "$BUILD"
@@ -82,7 +90,12 @@ if [[ -n ${K3S_RELEASE_DIR:-} ]]; then
 	: "${K3S_RELEASE_VERSION:=$(sed -n 's/^const K3sVersion = "\(.*\)"$/\1/p' internal/distro/install.go)}"
 	sources+=("k3s-io/k3s/releases/download/$K3S_RELEASE_VERSION=$K3S_RELEASE_DIR")
 fi
+read -ra more <<<"${RELEASE_SOURCES:-}"
+sources+=("${more[@]}")
 "$manifest" make --out "$work/list.json" "${sources[@]}"
+if ! grep -q '"product": "k3s"' "$work/list.json"; then
+	echo "dist: manifest.json lists no k3s: no machine can install by it. Set K3S_RELEASE_DIR or RELEASE_SOURCES before you publish it." >&2
+fi
 "$manifest" sign --key "$key" --out "$out/manifest.json" "$work/list.json"
 "$manifest" verify --trust "$trust" "$out/manifest.json" "${sources[@]}"
 rm -rf "$work"

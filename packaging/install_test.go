@@ -4,6 +4,7 @@ package packaging
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,6 +37,7 @@ type site struct {
 	script   []byte
 	url      string
 	files    map[string]string
+	env      []string // more of it
 	mu       sync.Mutex
 	requests []string
 }
@@ -119,6 +121,7 @@ func (s *site) run(args ...string) (int, string) {
 	cmd.Stdin = bytes.NewReader(s.script)
 	cmd.Env = []string{"PATH=" + s.path, "REPORT=" + s.report, "PIPEOPS_TOKEN=" + token,
 		"PIPEOPS_DOWNLOAD_URL=" + s.url, "PIPEOPS_BIN_DIR=" + s.bin}
+	cmd.Env = append(cmd.Env, s.env...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -255,6 +258,55 @@ func TestInstallWithWgetOnly(t *testing.T) {
 				t.Fatalf("got exit code %d; it said: %s", code, said)
 			}
 		})
+	}
+}
+
+// The digests of a release are in the script; where they are not, they come from where the program comes from, and nobody on
+// the way may hand out both.
+func TestInstallIsNotLedToPlainHTTP(t *testing.T) {
+	s := newSite(t, "sh")
+	plain := s.url
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, plain+r.URL.Path, http.StatusFound)
+	}))
+	t.Cleanup(secure.Close)
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.env = []string{"CURL_CA_BUNDLE=" + authority}
+	s.url = secure.URL
+	if code, said := s.run(); code != 20 || len(s.requests) > 0 {
+		t.Errorf("got exit code %d and the requests %q; it said: %s", code, s.requests, said)
+	}
+	s.untouched()
+
+	s.url = plain + "/moved" // who names a plain mirror has it
+	s.files["moved/sha256sums"], s.files["moved/pipeops-agent-linux-"+runtime.GOARCH] = s.files["sha256sums"], program
+	if code, said := s.run(); code != 3 {
+		t.Errorf("got exit code %d; it said: %s", code, said)
+	}
+}
+
+func TestInstallUsesTheProxyOfThePrograms(t *testing.T) {
+	for name, with := range map[string][]string{"curl": {"curl"}, "wget": {"wget"}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "sh")
+			if err := os.Remove(s.path + "/curl"); err != nil {
+				t.Fatal(err)
+			}
+			s.link(with[0])
+			s.env = []string{"PIPEOPS_PROXY=" + s.url, "http_proxy=http://127.0.0.1:1"}
+			s.url = "http://mirror.test"
+			if code, said := s.run(); code != 3 || len(s.requests) != 2 {
+				t.Errorf("through the proxy: exit code %d, requests %q; it said: %s", code, s.requests, said)
+			}
+		})
+	}
+	s := newSite(t, "sh")
+	s.env = []string{"PIPEOPS_PROXY=none", "http_proxy=http://127.0.0.1:1"}
+	if code, said := s.run(); code != 3 {
+		t.Errorf("without a proxy: exit code %d; it said: %s", code, said)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -38,11 +39,13 @@ func newBundle(g *globals) *cobra.Command {
 		Long: `Download what an install takes and put it into one file: this program, the signed list of what may be installed, k3s and
 its images. The file is a plain tar archive. On the machine:
 
+  sha256sum FILE    # must be what this command tells at its end
   tar -xf FILE pipeops-agent && sudo install pipeops-agent /usr/local/bin/
   sudo pipeops-agent install --bundle FILE --gateway HOST:PORT --token-file token
 
-Everything in it is checked against the signed list when it is installed; the way to the machine needs no trust. Stopped
-anywhere, the same command goes on where it was: what has come is in FILE.downloads until the bundle is whole.`,
+pipeops-agent checks everything in it against the signed list. Nothing checks pipeops-agent itself: compare the digest, or
+take it from a package. Stopped anywhere, the same command goes on where it was: what has come is in FILE.downloads until
+the bundle is whole.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := s.resolve(g, command)
@@ -118,6 +121,9 @@ func (b bundler) run(ctx context.Context, g *globals, c config.Config) error {
 	// beside the output: whoever makes it need not be root, and the space is where it is needed
 	work := b.output + ".downloads"
 	manifests.Dir = filepath.Join(work, "manifest")
+	if err := artifact.OwnDir(work); err != nil {
+		return err
+	}
 	fetcher := &artifact.Fetcher{Client: artifact.NewClient(proxy.Proxy), Log: b.log}
 
 	var made artifact.Bundled
@@ -146,7 +152,8 @@ func (b bundler) run(ctx context.Context, g *globals, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(work); err != nil {
+	// by name: whatever else is there is somebody's
+	if err := errors.Join(artifact.Prune(work), manifests.Forget(), artifact.RemoveEmpty(work)); err != nil {
 		return fmt.Errorf("cannot remove what is not needed any more: %w", err)
 	}
 	detail, err := json.Marshal(done)

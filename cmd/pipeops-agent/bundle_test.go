@@ -156,6 +156,47 @@ func TestBundleCommand(t *testing.T) {
 	}
 }
 
+// Whoever makes a bundle in a folder of all must not put into it what somebody else has laid there; and what is not of the
+// bundle stays.
+func TestBundleBesideFilesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a file with trusted keys has to be root's")
+	}
+	d := newDepot(t)
+	file := filepath.Join(t.TempDir(), "bundle.tar")
+	work := file + ".downloads"
+	trojan := sha256.Sum256(d.files["/pipeops-agent/"+version.String()+"/binary-arm64"])
+	if err := os.Mkdir(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(work, hex.EncodeToString(trojan[:])), []byte("another program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(work, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.bundle(t, file, "--arch", "arm64"); !reason.Is(err, reason.Usage) || !strings.Contains(err.Error(), work) {
+		t.Errorf("err = %v", err)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a bundle: %v", err)
+	}
+
+	if err := os.RemoveAll(work); err != nil {
+		t.Fatal(err)
+	}
+	mine := filepath.Join(work, "mine")
+	if err := errors.Join(os.Mkdir(work, 0o755), os.WriteFile(mine, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.bundle(t, file, "--arch", "arm64"); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(work); err != nil || len(left) != 1 || left[0].Name() != "mine" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
 func TestBundleThatCannotBeMade(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a file with trusted keys has to be root's")

@@ -355,8 +355,8 @@ func TestParseMirrors(t *testing.T) {
 			t.Errorf("%q: %v, %v", list, got, err)
 		}
 	}
-	for _, list := range []string{",", "https://a,", "a", BundleBase, "https://a,bundle://file", "https://u:p@a", strings.Repeat("https://a,", maxSources) + "https://b"} {
-		if got, err := ParseMirrors(list); !reason.Is(err, reason.Usage) {
+	for _, list := range []string{",", "https://a,", "a", BundleBase, "https://a,bundle://file", "https://u:s3cret@a", "https://b,https://u:s3cret@a/%", "u:s3cret@a", strings.Repeat("https://a,", maxSources) + "https://b"} {
+		if got, err := ParseMirrors(list); !reason.Is(err, reason.Usage) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v, %v", list, got, err)
 		}
 	}

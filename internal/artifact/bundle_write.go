@@ -47,30 +47,40 @@ func Gather(ctx context.Context, f *Fetcher, m *Manifests, dir string, pick func
 	if b.Envelope, err = atomicfile.Read(m.keptPath(), manifest.MaxEnvelope); err != nil {
 		return b, fmt.Errorf("cannot read the manifest that was fetched: %w", err)
 	}
-	for serial := m.Trust.Serial + 1; serial <= m.Trusted().Serial; serial++ {
-		path := fmt.Sprintf(manifest.RotationPath, serial)
-		if b.Rotations[path], err = m.fromAny(ctx, f, path); err != nil {
+	v := m.verifier(accepted{}) // as a machine that knows nothing yet
+	for v.Trust.Serial < m.Trusted().Serial {
+		path := fmt.Sprintf(manifest.RotationPath, v.Trust.Serial+1)
+		if b.Rotations[path], v.Trust, err = m.rotationFromAny(ctx, f, path, v); err != nil {
 			return b, err
 		}
 	}
 	return b, f.fetchAll(ctx, m, b.Files, dir, progress)
 }
 
-// fromAny fetches a text from the first mirror that has it.
-func (m *Manifests) fromAny(ctx context.Context, f *Fetcher, path string) (data []byte, err error) {
+// rotationFromAny fetches a rotation from the first mirror that has one which leads on from where the verifier is.
+func (m *Manifests) rotationFromAny(ctx context.Context, f *Fetcher, path string, v manifest.Verifier) (data []byte, next manifest.Trust, err error) {
 	for _, url := range m.URLs(manifest.File{Origin: manifest.Origin, Path: path}) {
-		if data, err = f.text(ctx, url, manifest.MaxEnvelope); err == nil || ctx.Err() != nil {
-			return data, err
+		if data, err = f.text(ctx, url, manifest.MaxEnvelope); err == nil {
+			next, err = v.Rotation(data)
+			err = at(url, err)
+		}
+		if err == nil || ctx.Err() != nil {
+			break
 		}
 	}
-	return nil, err
+	return data, next, err
 }
 
 // fetchAll downloads files at once.
 func (f *Fetcher) fetchAll(ctx context.Context, m *Manifests, files []manifest.File, dir string, progress func(done, total int64)) error {
 	total := int64(0)
-	for _, file := range files {
+	downloads := make([]Download, len(files))
+	for i, file := range files {
 		total += file.Bytes
+		downloads[i] = Download{URLs: m.URLs(file), SHA256: file.SHA256, Bytes: file.Bytes, Dir: dir}
+	}
+	if err := f.Fits(downloads...); err != nil {
+		return err
 	}
 	var mu sync.Mutex
 	done := make([]int64, len(files))
@@ -85,8 +95,7 @@ func (f *Fetcher) fetchAll(ctx context.Context, m *Manifests, files []manifest.F
 		progress(sum, total)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for i, file := range files {
-		d := Download{URLs: m.URLs(file), SHA256: file.SHA256, Bytes: file.Bytes, Dir: dir}
+	for i, d := range downloads {
 		group.Go(func() error {
 			err := f.Fetch(ctx, d, func(n, _ int64) { report(i, n) })
 			if err == nil {

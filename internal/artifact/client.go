@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -33,7 +34,7 @@ func newClient(p Proxy, resolver *net.Resolver) *http.Client {
 				if resp.StatusCode == http.StatusOK {
 					return nil
 				}
-				return &refusedError{status: resp.Status, code: resp.StatusCode}
+				return &refusedError{resp.StatusCode}
 			},
 		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
@@ -49,12 +50,14 @@ func newClient(p Proxy, resolver *net.Resolver) *http.Client {
 }
 
 // refusedError is a proxy that makes no connection.
-type refusedError struct {
-	status string
-	code   int
-}
+type refusedError struct{ code int }
 
-func (p *refusedError) Error() string { return "the proxy answers " + p.status }
+func (p *refusedError) Error() string { return "the proxy answers " + status(p.code) }
+
+// status tells a status in the words of HTTP. Those of the other end are nothing that a terminal should get.
+func status(code int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
+}
 
 // final reports whether asking again is of no use: the proxy wants a password, or does not let us there.
 func (p *refusedError) final() bool { return p.code >= 400 && p.code < 500 }

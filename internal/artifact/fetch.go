@@ -167,13 +167,13 @@ func (f *Fetcher) get(ctx context.Context, address string, from int64) (*http.Re
 		return resp, nil
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		resp.Body.Close()
-		return nil, &transientError{reason.DownloadFailed, fmt.Errorf("the server answers %s", resp.Status)}
+		return nil, &transientError{reason.DownloadFailed, fmt.Errorf("the server answers %s", status(code))}
 	case code == http.StatusProxyAuthRequired:
 		resp.Body.Close()
-		return nil, (&refusedError{status: resp.Status, code: code}).reason(address)
+		return nil, (&refusedError{code}).reason(address)
 	}
 	resp.Body.Close()
-	return nil, reason.Newf(reason.DownloadFailed, "%s: the server answers %s", address, resp.Status)
+	return nil, reason.Newf(reason.DownloadFailed, "%s: the server answers %s", address, status(resp.StatusCode))
 }
 
 func (f *Fetcher) client() *http.Client {

@@ -14,7 +14,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// latecomers is how long the other mirrors have for their manifests once one has come: one that does not answer at all
+// latecomers is how long the other mirrors have for their manifests once a good one has come: one that does not answer at all
 // would take minutes.
 const latecomers = 3 * time.Second
 
@@ -84,8 +84,8 @@ func (m *Manifests) kept() (manifest.Manifest, error) {
 }
 
 // Fetch gets the manifest from every mirror and takes the newest that is valid, or the one that was kept if that is newer
-// or no mirror has one. What it takes is the lowest that is ever taken here again. Where a manifest is signed by keys
-// that are not trusted yet, the rotations that lead to them are followed. What a user may meet is that of
+// or no mirror has one. What it takes is the lowest that is ever taken here again. The rotations of the keys that a mirror
+// has are followed first. What a user may meet is that of
 // [manifest.Verifier], [reason.TrustFile] and the failures of a download.
 func (m *Manifests) Fetch(ctx context.Context, f *Fetcher) (manifest.Manifest, error) {
 	if err := m.Ready(); err != nil {
@@ -98,7 +98,7 @@ func (m *Manifests) Fetch(ctx context.Context, f *Fetcher) (manifest.Manifest, e
 	if err := m.verifier(a).Clock(); err != nil { // before TLS fails for the same reason and says it worse
 		return manifest.Manifest{}, err
 	}
-	found, err := m.ask(ctx, f)
+	found, err := m.ask(ctx, f, a)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
@@ -151,8 +151,9 @@ func (c candidate) url(path string) string {
 	return manifest.File{Origin: manifest.Origin, Path: path}.URL(c.base)
 }
 
-// ask gets the manifests of all mirrors at once. It fails only when it is stopped.
-func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
+// ask gets the manifests of all mirrors at once. It fails only when it is stopped. Only a manifest that may be used now makes
+// it hurry: a mirror that is quick with another one must not cut the others short.
+func (m *Manifests) ask(ctx context.Context, f *Fetcher, a accepted) ([]candidate, error) {
 	found := []candidate{{}}
 	if len(m.Mirrors) > 0 {
 		found = make([]candidate, len(m.Mirrors))
@@ -167,7 +168,7 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
 		}
 		all.Go(func() {
 			data, err := f.text(asked, found[i].url(manifest.Path), manifest.MaxEnvelope)
-			if err == nil {
+			if err == nil && m.usable(a, data) {
 				first.Do(func() { time.AfterFunc(latecomers, enough) })
 			}
 			found[i].data, found[i].err = data, m.blameClock(err)
@@ -180,35 +181,9 @@ func (m *Manifests) ask(ctx context.Context, f *Fetcher) ([]candidate, error) {
 	return found, nil
 }
 
-// rotate follows the rotations of a mirror as long as its manifest is signed by keys that are not trusted yet or no longer.
-// A rotation that is refused spoils this mirror only.
-func (m *Manifests) rotate(ctx context.Context, f *Fetcher, a accepted, c *candidate) (accepted, error) {
-	if c.err != nil {
-		return a, nil
-	}
-	for range maxRotations {
-		_, err := m.verifier(a).Manifest(c.data)
-		if !reason.Is(err, reason.ManifestKeyUnknown) && !reason.Is(err, reason.ManifestKeyExpired) {
-			return a, nil
-		}
-		url := c.url(fmt.Sprintf(manifest.RotationPath, m.trust(a).Serial+1))
-		data, err := f.text(ctx, url, manifest.MaxEnvelope)
-		if err != nil {
-			f.log().Info("there is no rotation to newer keys", "url", url, "err", err)
-			return a, ctx.Err()
-		}
-		next, err := m.verifier(a).Rotation(data)
-		if err != nil {
-			c.err = at(url, err)
-			return a, nil
-		}
-		f.log().Info("the trusted keys were exchanged", "url", url, "trust", next.Name, "serial", next.Serial)
-		a.Trust = &next
-		if err := m.save(a); err != nil {
-			return a, err
-		}
-	}
-	return a, nil
+func (m *Manifests) usable(a accepted, data []byte) bool {
+	_, err := m.verifier(a).Manifest(data)
+	return err == nil
 }
 
 // newest returns the newest manifest that is valid. If some are not, the error tells why; a bad signature matters more

@@ -316,8 +316,8 @@ func TestKeysAreExchanged(t *testing.T) {
 	s := newShelf(t, trustIn(1, a), p)
 	p.put(manifest.Path, numbered(t, 5, a))
 	s.want(5)
-	if asked := p.asked(); asked != 1 {
-		t.Errorf("%d requests where no key changes", asked)
+	if asked := p.asked(); asked != 2 {
+		t.Errorf("%d requests where no key changes: the manifest, and whether there is a rotation", asked)
 	}
 	// two rotations are missed, both are followed
 	p.put(manifest.Path, numbered(t, 6, c))
@@ -355,6 +355,19 @@ func TestKeysAreExchanged(t *testing.T) {
 	s.Trust.Name = "mine"
 	p.put(manifest.Path, numbered(t, 1, a))
 	s.want(1)
+}
+
+func TestFloorOfANewerProgramCountsAfterARotationToo(t *testing.T) {
+	a, b, p := newSigner(t), newSigner(t), newPage(t)
+	s := newShelf(t, trustIn(1, a), p)
+	p.put(manifest.Path, numbered(t, 5, b))
+	p.rotation(2, rotated(t, trustIn(2, b), a, b))
+	s.want(5)
+	s.Trust.Floor = 8 // the program was updated, and still has the first trust built in
+	p.put(manifest.Path, numbered(t, 7, b))
+	s.refused(reason.ManifestOld, "number 7, and 8 is the lowest")
+	p.put(manifest.Path, numbered(t, 8, b))
+	s.want(8)
 }
 
 func TestBadRotationSpoilsOneMirrorOnly(t *testing.T) {
@@ -436,7 +449,7 @@ func TestCheckMirror(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"ftp://mirror.test", "mirror.test", "https://user:pass@mirror.test", "https://mirror.test/?a=", "https://mirror.test/#a", "https://", "::"} {
-		if err := CheckMirror(bad); !reason.Is(err, reason.Usage) {
+		if err := CheckMirror(bad); !reason.Is(err, reason.Usage) || strings.Contains(err.Error(), "pass") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -14,9 +14,20 @@ func CheckMirror(base string) error {
 	}
 	u, err := url.Parse(base)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return reason.Newf(reason.Usage, "%q is no address of a mirror, such as https://mirror.example", base)
+		return reason.Newf(reason.Usage, "%q is no address of a mirror, such as https://mirror.example", withoutSecrets(base))
 	}
 	return nil
+}
+
+// withoutSecrets cuts off what may be a password or a token: no mirror takes any, and messages are kept in logs.
+func withoutSecrets(text string) string {
+	if i := strings.LastIndex(text, "@"); i >= 0 {
+		text = "...@" + text[i+1:]
+	}
+	if i := strings.IndexAny(text, "?#"); i >= 0 {
+		text = text[:i] + "..."
+	}
+	return text
 }
 
 // originWord stands for the origins in a list of mirrors.
@@ -32,7 +43,7 @@ func ParseMirrors(list string) ([]string, error) {
 	for base := range strings.SplitSeq(list, ",") {
 		base = strings.TrimSpace(base)
 		if err := CheckMirror(base); base != originWord && (err != nil || base == "" || base == BundleBase) {
-			return nil, reason.Newf(reason.Usage, "%q is no address of a mirror, such as https://mirror.example, nor a list of some", list)
+			return nil, reason.Newf(reason.Usage, "%q is no address of a mirror, such as https://mirror.example, nor a list of some", withoutSecrets(list))
 		}
 		if base == originWord {
 			base = ""

@@ -125,6 +125,10 @@ func (st *stream) size(want int64) error {
 // errLonger means that the part, of an earlier run, is longer than the file of a source: it is of another release.
 var errLonger = errors.New("the part is longer than the file")
 
+// patience is how many times longer than usual others are waited for before a source is asked that has given next to nothing:
+// 8 s, less than the time after which a silent one is given up.
+const patience = 10
+
 // answer is what came of asking a source.
 type answer struct {
 	source string
@@ -134,10 +138,14 @@ type answer struct {
 
 // race asks the sources one after the other, each when the one before it has failed or had some time, and returns the
 // first that delivers. One that begins at the first byte although there is a part is taken only if no other delivers.
-// It returns nil where all have failed; failed then says why. The losers are gone when it returns.
+// It returns nil where all have failed; failed then says why. The losers are gone when it returns. A source that is used
+// by itself runs alone: else the quickest would win every time, and the others could never show what they give.
 func (t *transfer) race(ctx context.Context, failed *roundError) (*stream, error) {
 	sources := slices.Clone(t.sources)
 	stall := t.f.stall(len(sources) - 1)
+	if t.alone && len(sources) > 1 {
+		sources = sources[:1]
+	}
 	answers := make(chan answer, len(sources))
 	cancels := make(map[string]context.CancelCauseFunc, len(sources))
 	var asked sync.WaitGroup
@@ -155,13 +163,19 @@ func (t *transfer) race(ctx context.Context, failed *roundError) (*stream, error
 	var won, spare *stream
 	longer := false
 	due := time.NewTimer(0)
+	stagger := func() time.Duration { // one that gave next to nothing must not outrun the others again
+		if next < len(sources) && t.poor[sources[next]] {
+			return patience * t.f.stagger()
+		}
+		return t.f.stagger()
+	}
 	defer due.Stop()
 	for won == nil && (open > 0 || next < len(sources) && ctx.Err() == nil) {
 		select {
 		case <-due.C:
 			if next < len(sources) {
 				ask()
-				due.Reset(t.f.stagger())
+				due.Reset(stagger())
 			}
 			continue
 		case a := <-answers:
@@ -169,7 +183,7 @@ func (t *transfer) race(ctx context.Context, failed *roundError) (*stream, error
 			switch {
 			case a.err != nil:
 				longer = longer || errors.Is(a.err, errLonger)
-				t.judge(a.source, a.err, failed)
+				t.judge(a.source, 0, a.err, failed)
 			case a.st.from == t.part.size:
 				won = a.st
 			case spare == nil:

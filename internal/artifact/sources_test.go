@@ -1,9 +1,11 @@
 package artifact
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -168,6 +170,61 @@ func TestSwappedMirror(t *testing.T) {
 		x.content = content
 		x.ok()
 	})
+}
+
+// A mirror that answers at once, gives a few wrong bytes and then no more must not keep the others from being tried.
+func TestSourceThatSpoilsEveryStart(t *testing.T) {
+	for name, late := range map[string]time.Duration{"the good one is quick": 0, "the good one is slow to answer": 200 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			x := setup(t, mb)
+			x.d.Bytes = mb
+			good, content := x.good(), x.content
+			x.mirror.content, x.mirror.cutAfter = bytes.Repeat([]byte("swapped!"), mb/8), 10_000
+			good.status = func(int64) int { time.Sleep(late); return 0 }
+			x.sources(good)
+			x.f.Stagger = 100 * time.Millisecond
+			if err := x.fetch(); err != nil {
+				t.Fatal(err)
+			}
+			x.content = content
+			x.ok()
+		})
+	}
+}
+
+// What a mirror or a proxy says beside the number of its status is not shown: it may hold what a terminal obeys.
+func TestStatusIsTold(t *testing.T) {
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = bufio.NewReader(conn).ReadString('\n')
+			_, _ = io.WriteString(conn, "HTTP/1.1 404 \x1b]0;gone\a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			conn.Close()
+		}
+	}()
+	address := "http://" + server.Addr().String()
+	for name, c := range map[string]struct {
+		through Proxy
+		url     string
+	}{
+		"mirror": {url: address + "/k3s"},
+		"proxy":  {Proxy{HTTPS: address}, "https://mirror.test/k3s"},
+	} {
+		f := &Fetcher{Client: NewClient(c.through)}
+		err := f.Fetch(t.Context(), Download{URLs: []string{c.url}, SHA256: sum(nil), Dir: t.TempDir()}, nil)
+		if err == nil || strings.ContainsRune(err.Error(), 0x1b) || !strings.Contains(err.Error(), "404 Not Found") {
+			t.Errorf("%s: %q", name, err)
+		}
+		f.Client.CloseIdleConnections()
+	}
 }
 
 func TestSizeIsKnown(t *testing.T) {
@@ -339,4 +396,33 @@ func TestSilentMirrorHoldsNothingUp(t *testing.T) {
 			t.Errorf("the file took %v", took)
 		}
 	})
+}
+
+// slow answers as hosts do, ten seconds later.
+type slow struct{ hosts }
+
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == "slow" {
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-time.After(10 * time.Second):
+		}
+	}
+	return s.hosts.RoundTrip(r)
+}
+
+// A mirror that is quick with something that nobody may use does not cut the others short.
+func TestUselessManifestHurriesNobody(t *testing.T) {
+	dir, key, now := t.TempDir(), newSigner(t), time.Now()
+	for name, quick := range map[string][]byte{"nonsense": []byte("<html>"), "signed by a stranger": numbered(t, 9, newSigner(t))} {
+		signed := numbered(t, 7, key)
+		synctest.Test(t, func(t *testing.T) {
+			f := &Fetcher{Client: &http.Client{Transport: slow{hosts{"slow": signed, "quick": quick}}}}
+			m := &Manifests{Trust: trustIn(1, key), Mirrors: []string{"https://quick", "https://slow"}, Dir: dir + "/" + name, Now: func() time.Time { return now }}
+			if got, err := m.Fetch(t.Context(), f); err != nil || got.Serial != 7 {
+				t.Errorf("%s: serial %d, %v", name, got.Serial, err)
+			}
+		})
+	}
 }

@@ -39,6 +39,59 @@ func (f *Fetcher) checkSpace(d Download, missing, total int64) error {
 	return nil
 }
 
+// Fits compares what several downloads that run at the same time take together with what is free: [Fetcher.Fetch] looks at its
+// own only. The error is a [reason.DownloadNoSpace].
+func (f *Fetcher) Fits(all ...Download) error {
+	type disk struct {
+		dir        string // the first that is on it
+		need, free int64
+	}
+	var disks []uint64
+	found := map[uint64]*disk{}
+	add := func(dir string, bytes func(device uint64) int64) (uint64, error) {
+		free, device, err := f.free(dir)
+		if err != nil {
+			return 0, fmt.Errorf("cannot ask for the free space of %s: %w", dir, err)
+		}
+		if found[device] == nil {
+			disks, found[device] = append(disks, device), &disk{dir: dir, free: free}
+		}
+		found[device].need += bytes(device)
+		return device, nil
+	}
+	for _, d := range all {
+		device, err := add(d.Dir, func(uint64) int64 { return d.missing() })
+		if err == nil && d.Dest != "" {
+			_, err = add(d.Dest, func(other uint64) int64 {
+				if other == device { // it is renamed
+					return 0
+				}
+				return d.Bytes
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, device := range disks {
+		if d := found[device]; d.need > 0 && d.free < d.need+reserve {
+			return short(d.dir, d.need, d.free)
+		}
+	}
+	return nil
+}
+
+// missing is how many bytes of the file have not come yet.
+func (d Download) missing() int64 {
+	if _, err := os.Stat(d.Path()); err == nil {
+		return 0
+	}
+	if st, err := os.Stat(d.part()); err == nil && st.Size() <= d.Bytes {
+		return d.Bytes - st.Size()
+	}
+	return d.Bytes
+}
+
 func short(dir string, need, free int64) error {
 	return reason.Newf(reason.DownloadNoSpace, "the file system of %s has %d MB free, %d MB are needed", dir, free/1e6, (need+reserve)/1e6+1)
 }

@@ -49,7 +49,7 @@ func (f *Fetcher) textOnce(ctx context.Context, url string, most int64) ([]byte,
 	case err != nil:
 		return nil, &transientError{reason.DownloadTruncated, err}
 	case resp.StatusCode != http.StatusOK:
-		return nil, reason.Newf(reason.DownloadFailed, "%s: the server answers %s", url, resp.Status)
+		return nil, reason.Newf(reason.DownloadFailed, "%s: the server answers %s", url, status(resp.StatusCode))
 	}
 	return data, nil
 }

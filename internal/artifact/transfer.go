@@ -20,13 +20,14 @@ type transfer struct {
 
 	sources []string        // that may still have the file, in the order in which they are asked
 	wrong   []*reason.Error // why the others are asked no more
+	poor    map[string]bool // those that failed with next to nothing to show for it
 	from    []string        // the sources of what the part holds
 	earlier bool            // the part has bytes of an earlier run: they may be of any source, or another release
 	alone   bool            // the bytes of several sources did not fit together: from now on each is used by itself
 }
 
 func newTransfer(f *Fetcher, d Download, p *part, progress func(done, total int64)) *transfer {
-	t := &transfer{f: f, d: d, part: p, progress: progress, earlier: p.size > 0}
+	t := &transfer{f: f, d: d, part: p, progress: progress, poor: map[string]bool{}, earlier: p.size > 0}
 	for _, u := range d.URLs {
 		if !slices.Contains(t.sources, u) {
 			t.sources = append(t.sources, u)
@@ -197,12 +198,12 @@ func (t *transfer) round(ctx context.Context) error {
 	if local := (*localError)(nil); errors.As(err, &local) {
 		return err
 	}
-	t.judge(st.url, err, failed)
+	t.judge(st.url, t.part.size-st.from, err, failed)
 	return failed
 }
 
-// judge drops a source that failed for good, and puts off one that did not.
-func (t *transfer) judge(source string, err error, failed *roundError) {
+// judge drops a source that failed for good, and puts off one that did not; gave is how many bytes it has brought.
+func (t *transfer) judge(source string, gave int64, err error, failed *roundError) {
 	if final := (*reason.Error)(nil); errors.As(err, &final) {
 		t.drop(source, final)
 		return
@@ -212,7 +213,8 @@ func (t *transfer) judge(source string, err error, failed *roundError) {
 		transient = &transientError{reason.DownloadFailed, err}
 	}
 	failed.all = append(failed.all, sourceError{source, transient})
-	if !t.alone { // there a change costs all that has come
+	t.poor[source] = gave < minGain
+	if !t.alone || t.poor[source] { // alone, a change costs all that has come; but one that gives next to nothing holds up the others
 		t.last(source)
 	}
 }

@@ -114,10 +114,13 @@ func parseAccepted(data []byte) (accepted, error) {
 	return a, nil
 }
 
-// trust returns who is trusted by now: the given trust, or a later one of its series that rotations led to.
+// trust returns who is trusted by now: the given trust, or a later one of its series that rotations led to; of both floors
+// the higher one.
 func (m *Manifests) trust(a accepted) manifest.Trust {
 	if a.Trust != nil && a.Trust.Serial > m.Trust.Serial {
-		return *a.Trust
+		later := *a.Trust
+		later.Floor = max(later.Floor, m.Trust.Floor) // of a program that is newer than the rotation
+		return later
 	}
 	return m.Trust
 }

@@ -2,7 +2,7 @@
 // and nothing between: temporary file in the same folder, fsync, rename, fsync of the folder.
 //
 // The temporary name follows from the target, where a library would draw a random one: what a killed process leaves
-// behind is then overwritten by the next attempt and does not pile up in folders such as /etc/systemd/system. The price
+// behind is then removed by the next attempt and does not pile up in folders such as /etc/systemd/system. The price
 // is that a path has one writer at a time, which callers see to by the lock of the plan or of the agent.
 package atomicfile
 
@@ -49,7 +49,11 @@ func CopyOwned(path string, perm fs.FileMode, uid, gid int, r io.Reader) error {
 
 func fill(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
 	temp := Temp(path)
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	// always a file of our own: what lay there may be somebody else's, be open to all, or lead elsewhere
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}

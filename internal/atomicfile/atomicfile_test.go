@@ -3,8 +3,10 @@ package atomicfile
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 )
@@ -42,14 +44,49 @@ func TestWriteDoesNotFollowALinkInItsWay(t *testing.T) {
 	if err := os.WriteFile(victim, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(victim, Temp(path)); err != nil {
+	if err := os.Symlink(victim, Temp(path)); err != nil { // planted, or left by a Symlink that was killed
 		t.Fatal(err)
 	}
-	if err := Write(path, 0o600, []byte("new")); err == nil {
-		t.Error("wrote through a planted link")
+	if err := Write(path, 0o600, []byte("new")); err != nil {
+		t.Error(err)
 	}
 	check(t, victim, "mine", 0o600)
+	check(t, path, "new", 0o600)
+	noStrays(t, path)
 }
+
+// What lies at the temporary name may be somebody else's, or be open to all: a secret goes into a file of ours.
+func TestWriteUsesNoFileOfAnybodyElse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(Temp(path), []byte("left"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.Open(Temp(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	during := fs.FileMode(0)
+	err = Copy(path, 0o600, io.MultiReader(strings.NewReader("secret"), readerFunc(func([]byte) (int, error) {
+		st, err := os.Stat(Temp(path))
+		if err != nil {
+			return 0, err
+		}
+		during = st.Mode().Perm()
+		return 0, io.EOF
+	})))
+	if err != nil || during != 0o600 {
+		t.Errorf("%v, mode %v while it was written", err, during)
+	}
+	check(t, path, "secret", 0o600)
+	if seen, err := io.ReadAll(reader); err != nil || strings.Contains(string(seen), "secret") {
+		t.Errorf("who had the file open reads %q, %v", seen, err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestFailedCopyKeepsTheOldContent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")

@@ -146,6 +146,9 @@ func (k *k3sInstall) fetch(ctx context.Context, all []artifact.Download, progres
 	if len(all) == 0 {
 		return nil
 	}
+	if err := k.fetcher.Fits(all...); err != nil {
+		return err
+	}
 	var mu sync.Mutex
 	var total int64
 	for _, d := range all {

@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -18,8 +19,8 @@ type Proxies struct {
 	Off        bool   // none is to be used, whatever the machine has
 }
 
-// FindProxies completes the proxies that the user gave, or those that the machine has where none were given: NoProxy names
-// whatever belongs to the cluster, to the machine and to a private network of the gateway. Without a proxy it is the zero
+// FindProxies completes the proxies that the user gave, or those that the machine has where none were given, then with the
+// user's list of what is reached without them if there is one: NoProxy names whatever belongs to the cluster, to the machine and to a private network of the gateway. Without a proxy it is the zero
 // value. Those of a package manager are only its own.
 func FindProxies(given Proxies, f host.Facts, d Decision, nodeName, gateway string) Proxies {
 	p := given
@@ -27,7 +28,7 @@ func FindProxies(given Proxies, f host.Facts, d Decision, nodeName, gateway stri
 		return Proxies{}
 	}
 	if !p.Set() && !p.Containerd.Set() && !ofPackages(f.Proxy) {
-		p.Proxy, p.Source = artifact.Proxy{HTTP: f.Proxy.HTTP, HTTPS: f.Proxy.HTTPS, NoProxy: f.Proxy.NoProxy}, f.Proxy.Source
+		p.Proxy, p.Source = artifact.Proxy{HTTP: f.Proxy.HTTP, HTTPS: f.Proxy.HTTPS, NoProxy: cmp.Or(p.NoProxy, f.Proxy.NoProxy)}, f.Proxy.Source
 	}
 	if !p.Set() && !p.Containerd.Set() {
 		return Proxies{}

@@ -41,14 +41,15 @@ func TestFindProxies(t *testing.T) {
 		gateway string
 		want    Proxies
 	}{
-		"none":                  {},
-		"given":                 {given: Proxies{Proxy: web}, found: found("/etc/environment"), want: Proxies{Proxy: with(web, past+nets), Containerd: with(web, past+nets)}},
-		"found":                 {found: found("/etc/environment"), want: Proxies{Source: "/etc/environment", Proxy: artifact.Proxy{HTTPS: "http://lan:3128", NoProxy: "intern.example," + past + nets}, Containerd: artifact.Proxy{HTTPS: "http://lan:3128", NoProxy: "intern.example," + past + nets}}},
-		"found for apt":         {found: found("/etc/apt/apt.conf.d/95proxy")},
-		"found for dnf":         {found: found("/etc/dnf/dnf.conf")},
-		"not wanted":            {given: Proxies{Off: true}, found: found("/etc/environment")},
-		"entries are kept once": {given: Proxies{Proxy: with(web, "a.example, .svc,10.0.0.5")}, want: Proxies{Proxy: with(web, "a.example,.svc,10.0.0.5,localhost,127.0.0.0/8,::1,fd00::5,box,10.42.0.0/16,10.43.0.0/16,.cluster.local"), Containerd: with(web, "a.example,.svc,10.0.0.5,localhost,127.0.0.0/8,::1,fd00::5,box,10.42.0.0/16,10.43.0.0/16,.cluster.local")}},
-		"only for images":       {given: Proxies{Containerd: web}, want: Proxies{Proxy: artifact.Proxy{NoProxy: past + nets}, Containerd: with(web, past+nets)}},
+		"none":                            {},
+		"given":                           {given: Proxies{Proxy: web}, found: found("/etc/environment"), want: Proxies{Proxy: with(web, past+nets), Containerd: with(web, past+nets)}},
+		"found":                           {found: found("/etc/environment"), want: Proxies{Source: "/etc/environment", Proxy: artifact.Proxy{HTTPS: "http://lan:3128", NoProxy: "intern.example," + past + nets}, Containerd: artifact.Proxy{HTTPS: "http://lan:3128", NoProxy: "intern.example," + past + nets}}},
+		"found, with a list of one's own": {given: Proxies{Proxy: artifact.Proxy{NoProxy: "own.example"}}, found: found("/etc/environment"), want: Proxies{Source: "/etc/environment", Proxy: artifact.Proxy{HTTPS: "http://lan:3128", NoProxy: "own.example," + past + nets}, Containerd: artifact.Proxy{HTTPS: "http://lan:3128", NoProxy: "own.example," + past + nets}}},
+		"found for apt":                   {found: found("/etc/apt/apt.conf.d/95proxy")},
+		"found for dnf":                   {found: found("/etc/dnf/dnf.conf")},
+		"not wanted":                      {given: Proxies{Off: true}, found: found("/etc/environment")},
+		"entries are kept once":           {given: Proxies{Proxy: with(web, "a.example, .svc,10.0.0.5")}, want: Proxies{Proxy: with(web, "a.example,.svc,10.0.0.5,localhost,127.0.0.0/8,::1,fd00::5,box,10.42.0.0/16,10.43.0.0/16,.cluster.local"), Containerd: with(web, "a.example,.svc,10.0.0.5,localhost,127.0.0.0/8,::1,fd00::5,box,10.42.0.0/16,10.43.0.0/16,.cluster.local")}},
+		"only for images":                 {given: Proxies{Containerd: web}, want: Proxies{Proxy: artifact.Proxy{NoProxy: past + nets}, Containerd: with(web, past+nets)}},
 		"another for images": {given: Proxies{Proxy: web, Containerd: artifact.Proxy{HTTPS: "http://images:1", NoProxy: "registry"}},
 			want: Proxies{Proxy: with(web, past+nets), Containerd: artifact.Proxy{HTTPS: "http://images:1", NoProxy: "registry," + past + nets}}},
 		"networks and name of the decision": {given: Proxies{Proxy: web},
@@ -220,7 +221,7 @@ func TestDownloadsGoThroughTheProxy(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if asked.Load() != 3 || refused.Load() != 0 { // the manifest, the binary, the images
+	if asked.Load() != 4 || refused.Load() != 0 { // the manifest, a rotation of the keys, the binary, the images
 		t.Errorf("the proxy was asked %d times and refused %d", asked.Load(), refused.Load())
 	}
 	if got := events.String(); strings.Contains(got, "s3cret") || !strings.Contains(got, "HTTP_PROXY = http://"+proxy.Listener.Addr().String()) || !strings.Contains(got, "NO_PROXY = mirror.lan") {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,8 +33,11 @@ func newKeygen() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if days < 1 {
-				return reason.Newf(reason.Usage, "--days %d: want at least one", days)
+			if err := checkDays(days); err != nil {
+				return err
+			}
+			if _, err := os.Lstat(args[0] + ".pub"); err == nil { // of a key whose private half was taken elsewhere
+				return fmt.Errorf("cannot write the key: %w", &os.PathError{Op: "open", Path: args[0] + ".pub", Err: syscall.EEXIST})
 			}
 			public, private, err := ed25519.GenerateKey(nil)
 			if err != nil {
@@ -58,6 +62,14 @@ func newKeygen() *cobra.Command {
 	command.Flags().StringVar(&from, "from", "", "from when on, as 2026-11-26T12:00:00Z (default now)")
 	command.Flags().BoolVar(&development, "development", false, "mark it as one that nobody keeps safe")
 	return command
+}
+
+// checkDays bounds a time of validity: a hundred years are a mistake already, and more than 292 no longer fit a duration.
+func checkDays(days int) error {
+	if days < 1 || days > 36500 {
+		return reason.Newf(reason.Usage, "--days %d: want 1 to 36500", days)
+	}
+	return nil
 }
 
 // moment reads a time; "" is now.

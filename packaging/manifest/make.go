@@ -50,6 +50,9 @@ that is known by its path is left out and named, unless --description, YAML or J
 			if err != nil {
 				return err
 			}
+			if err := checkDays(days); err != nil {
+				return err
+			}
 			m := manifest.Manifest{Format: 1, Serial: serial, Created: at, Expires: at.Add(time.Duration(days) * aDay), Minimum: minimum, Files: []manifest.File{}}
 			if m.Serial == 0 {
 				m.Serial = at.Unix()

@@ -1,11 +1,25 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 )
+
+// isList refuses every other document: a rotation that somebody hands out under the name of a list would give the keys away.
+func isList(e manifest.Envelope) error {
+	if e.PayloadType != manifest.ManifestType {
+		return fmt.Errorf("it is no list but %q; a rotation is signed where rotate makes it", e.PayloadType)
+	}
+	payload, err := e.Bytes()
+	if err == nil {
+		_, err = manifest.Parse(payload)
+	}
+	return err
+}
 
 func newSign() *cobra.Command {
 	var out string
@@ -28,6 +42,9 @@ func newSign() *cobra.Command {
 				if e, err = manifest.Seal(manifest.ManifestType, m); err != nil {
 					return err
 				}
+			}
+			if err := isList(e); err != nil {
+				return fmt.Errorf("cannot sign %s: %w", args[0], err)
 			}
 			if e, err = signAll(e, keys); err != nil {
 				return err

@@ -15,12 +15,25 @@ import (
 
 func newTrust() *cobra.Command {
 	trust := manifest.Trust{Format: 1}
-	var out string
+	var out, of string
 	command := &cobra.Command{
-		Use:   "trust PUBLIC-KEY...",
-		Short: "Make the first set of trusted keys of a series; later ones come by rotate",
-		Args:  some("PUBLIC-KEY"),
+		Use:   "trust PUBLIC-KEY... | --of TRUST",
+		Short: "Make the first set of trusted keys of a series, later ones come by rotate; or copy one with a higher floor",
 		RunE: func(command *cobra.Command, args []string) error {
+			given := command.Flags().Changed
+			switch {
+			case of == "" && len(args) == 0:
+				return reason.Newf(reason.Usage, "%s: want a PUBLIC-KEY, or --of", command.CommandPath())
+			case of != "" && (len(args) > 0 || given("name") || given("serial")):
+				return reason.Newf(reason.Usage, "--of: keys, name and serial are those of the set")
+			case of != "":
+				copied, err := readTrust(of)
+				if err != nil {
+					return err
+				}
+				copied.Floor = max(copied.Floor, trust.Floor)
+				trust = copied
+			}
 			for _, path := range args {
 				key, err := readPublic(path)
 				if err != nil {
@@ -41,6 +54,7 @@ func newTrust() *cobra.Command {
 	command.Flags().StringVar(&trust.Name, "name", "", "of the series; rotations stay in it")
 	command.Flags().Int64Var(&trust.Serial, "serial", 1, "of the set in its series")
 	command.Flags().Int64Var(&trust.Floor, "floor", 0, "lowest serial of a manifest that is taken")
+	command.Flags().StringVar(&of, "of", "", "the set to copy")
 	command.Flags().StringVar(&out, "out", "", "file to write (default standard output)")
 	return command
 }

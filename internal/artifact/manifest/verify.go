@@ -77,8 +77,6 @@ func (v Verifier) Rotation(data []byte) (Trust, error) {
 		return Trust{}, reason.Newf(reason.TrustRotation, "it is one of %q, not of %q", next.Name, v.Trust.Name)
 	case r.Previous != v.Trust.Serial:
 		return Trust{}, reason.Newf(reason.TrustRotation, "it leads from trust %d to %d, and this machine is at %d", r.Previous, next.Serial, v.Trust.Serial)
-	case next.Floor < v.Trust.Floor:
-		return Trust{}, reason.Newf(reason.TrustRotation, "it would take manifests from number %d on, and today's trust from %d on", next.Floor, v.Trust.Floor)
 	}
 	e, err := ParseEnvelope(data)
 	if err != nil {
@@ -101,6 +99,9 @@ func (v Verifier) Rotation(data []byte) (Trust, error) {
 	if !lasting {
 		return Trust{}, reason.Newf(reason.TrustRotation, "all keys of the new trust have expired")
 	}
+	// every release has its own floor built in, and one rotation is for all of them: a lower floor is none, and no reason to stay
+	// with keys that are to go
+	next.Floor = max(next.Floor, v.Trust.Floor)
 	return next, nil
 }
 
