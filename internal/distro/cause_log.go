@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 )
@@ -128,10 +129,10 @@ func fit(line string) string {
 	}, line))
 }
 
-// ansi are the sequences that colour and move.
-func ansi() *regexp.Regexp {
+// ansi are the sequences that colour and move. They are compiled once: a log may have one in each of a million lines.
+var ansi = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile("\x1b(\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[@-_])")
-}
+})
 
 // hidden is what stands in the place of a secret.
 const hidden = "${1}${3}${4}${5}***${2}"
