@@ -183,6 +183,33 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
+// TestSysctlsOfOthersStay: what somebody has set for every boot meanwhile, as for a VPN, is his.
+func TestSysctlsOfOthersStay(t *testing.T) {
+	m := newMachine(t)
+	all := []string{"net/ipv4/ip_forward", "net/ipv4/conf/eth0.7/forwarding", "vm/panic_on_oom", "kernel/panic"}
+	for _, name := range all {
+		m.write("/proc/sys/"+name, "0\n")
+	}
+	before := m.list(m.e.sysctls())
+	for _, name := range all {
+		m.write("/proc/sys/"+name, "1\n")
+	}
+	m.write("/etc/sysctl.d/99-vpn.conf", "# forwarding\n net.ipv4.ip_forward=1\n-net.ipv4.conf.eth0/7.forwarding = 1\nvm.panic_on_oom = 1\n")
+	m.write("/etc/sysctl.d/10-early.conf", "net.ipv4.ip_forward=0\n#kernel.panic = 1\n")
+	m.write("/etc/sysctl.conf", "vm/panic_on_oom = 0\n")
+	left := m.remove(m.e.sysctls(), before)
+	want := []string{
+		"net.ipv4.ip_forward stays 1: /etc/sysctl.d/99-vpn.conf sets it",
+		"net.ipv4.conf.eth0.7.forwarding stays 1: /etc/sysctl.d/99-vpn.conf sets it",
+	}
+	if !slices.Equal(left, want) {
+		t.Error(cmp.Diff(want, left))
+	}
+	if got := m.read("/proc/sys/vm/panic_on_oom") + m.read("/proc/sys/kernel/panic"); got != "00" {
+		t.Errorf("the others are %s", got)
+	}
+}
+
 func TestCgroups(t *testing.T) {
 	m := newMachine(t)
 	m.mkdir("/proc", "/sys/fs/cgroup/memory/kubepods") // another kubelet's
@@ -406,6 +433,17 @@ func FuzzMountsOfPods(f *testing.F) {
 		for _, m := range ofPods(all, "/var/lib/rancher/k3s") {
 			if !strings.HasPrefix(m.Point, "/") {
 				t.Errorf("%q is no place", m.Point)
+			}
+		}
+	})
+}
+
+func FuzzParseSysctls(f *testing.F) {
+	f.Add([]byte("net.ipv4.ip_forward=1\n-a/b.c = 1 2\n#x=\n;y=\n=\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for name, value := range parseSysctls(text) {
+			if name == "" || strings.ContainsAny(value, "\n ") {
+				t.Errorf("%q=%q", name, value)
 			}
 		}
 	})
