@@ -35,7 +35,8 @@ that was adopted stays as it is, and so do the projects on it; the rights of the
 one folder for each volume, named after its claim. The cluster itself, with what it knew of them, goes.
 
 At the end the machine is compared with how it was before the first install. Exit code 0 if nothing of the install is here any
-more, 31 if something is, or could not be undone, 13 if it was not confirmed, 75 while an install runs.`,
+more, 31 if something is, or could not be undone, 13 if it was not confirmed, 10 while another cluster runs in
+the same places (RKE2, k0s, MicroK8s, kubeadm), 75 while an install runs.`,
 		Example: `  pipeops-agent uninstall --dry-run
   pipeops-agent uninstall --yes --keep-data`,
 		Args: cli.Arguments(),

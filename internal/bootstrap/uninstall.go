@@ -45,8 +45,8 @@ type UninstallOptions struct {
 // Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent
 // stops, then every change of the ledger is undone, the newest first, then the difference to how the machine was is told, the
 // gateway forgets the cluster, and the agent's own state and program go. Until the last of these, the next call knows how to
-// go on. The error is BUSY, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED, USAGE where the state folder is somebody else's,
-// HOST_NO_SYSTEMD where nobody can stop services, or one of the disk.
+// go on. The error is BUSY, CLUSTER_FOREIGN, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED, USAGE where the state folder is
+// somebody else's, HOST_NO_SYSTEMD where nobody can stop services, or one of the disk.
 func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 	if _, err := os.Stat(o.StateDir); errors.Is(err, fs.ErrNotExist) {
 		o.Events(event("done", "Nothing is installed here by pipeops-agent: there is no "+o.StateDir, nil))
@@ -111,6 +111,11 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 		what.Volumes = wish.Volumes
 	}
 	id, unknown := identity.Load(filepath.Join(o.StateDir, "identity"))
+	if !begun && what.Volumes != "" {
+		if err := sharedNode(host.Collect(ctx, o.Host)); err != nil {
+			return err
+		}
+	}
 	if o.Confirm != nil && !begun && (id != nil || len(what.Changes) > 0) {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err

@@ -19,6 +19,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/command"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 const (
@@ -164,6 +165,18 @@ func keepFirst(ctx context.Context, dir string, store *plan.Store, facts host.Fa
 // clusterRuns reports whether a cluster runs on this machine. After an uninstall it is somebody else's.
 func clusterRuns(f host.Facts) bool {
 	return slices.ContainsFunc(f.Clusters, func(c host.Cluster) bool { return c.State == host.Running })
+}
+
+// sharedNode refuses where another cluster runs on this machine now that has the same folders, control groups and rules as the
+// k3s that is to go: /var/lib/kubelet, kubepods, KUBE-*. Which of them are whose cannot be told any more.
+func sharedNode(f host.Facts) error {
+	for _, c := range f.Clusters {
+		if c.State == host.Running && !c.Ours.Or(true) && slices.Contains([]string{"rke2", "k0s", "microk8s", "kubeadm"}, c.Name) {
+			return reason.Newf(reason.ClusterForeign, "%s runs here, with the same kubelet folders, control groups and firewall chains as the k3s that would be removed", c.Name).
+				WithFix("remove " + c.Name + " first, by its own means: otherwise its pods and their volumes would go with k3s")
+		}
+	}
+	return nil
 }
 
 // sorted sorts differences by whose they are. What is left on purpose is neither. Where the cluster of somebody else runs, only

@@ -15,6 +15,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/baseline"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -251,6 +252,25 @@ func TestAClusterThatStaysIsNotOurs(t *testing.T) {
 	}, nil, true)
 	if len(ours) != 1 || ours[0].Name != "/etc/pipeops-agent" || len(others) != 1 {
 		t.Errorf("ours %v, others %v", ours, others)
+	}
+}
+
+// TestNodeOfSomebodyElse: what a kubelet of others has in the places of ours is not taken away with ours.
+func TestNodeOfSomebodyElse(t *testing.T) {
+	tests := []struct {
+		machine string
+		refused bool
+	}{{"rke2-running", true}, {"kubeadm-running", true}, {"microk8s-running", true}, {"k0s-running", true}, {"kubeadm-debris", false}, {"kind-running", false}, {"debian12-vm", false}}
+	for _, tt := range tests {
+		facts := host.Collect(t.Context(), options(t, tt.machine).Host)
+		err := sharedNode(facts)
+		if (err != nil) != tt.refused || err != nil && !reason.Is(err, reason.ClusterForeign) {
+			t.Errorf("%s: %v", tt.machine, err)
+		}
+	}
+	ours := host.Facts{Clusters: []host.Cluster{{Name: "k3s", State: host.Running, Ours: host.Is(true)}, {Name: "rke2", State: host.Running}}}
+	if err := sharedNode(ours); err != nil { // whose it is could not be seen
+		t.Error(err)
 	}
 }
 

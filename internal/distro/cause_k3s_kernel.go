@@ -23,6 +23,18 @@ func el8() Circumstance {
 	return Circumstance{"on EL 8", func(f host.Facts) bool { return f.OS.Family == "rhel" && major(f.OS.Version) == 8 }}
 }
 
+// proxyEnded are the lines by which kube-proxy ends because of something. k3s itself tries the same before and says so, too,
+// but goes on ("Failed to set sysctl").
+func proxyEnded(because string, how ...string) []string {
+	var all []string
+	for _, who := range []string{"ProxyServer", "kube-proxy exited", "command failed"} {
+		for _, h := range how {
+			all = append(all, who+" ... "+because+" ... "+h)
+		}
+	}
+	return all
+}
+
 // kernelCauses: the kernel, or the container that the machine is, does not give what k3s needs.
 func kernelCauses() []Cause {
 	noMemory := []string{"failed to find memory cgroup", "Failed to find memory cgroup", "missing ... cgroup ... memory", "Following Cgroup subsystem not mounted: [memory]"}
@@ -60,9 +72,9 @@ func kernelCauses() []Cause {
 			Fix: "an unprivileged container may not change the kernel: kubelet-arg feature-gates=KubeletInUserNamespace=true, or make the container privileged, or use a virtual machine"},
 		{Name: "kernel-settings", Says: append(with("Failed to start ContainerManager ... /proc/sys"), append(with("/proc/sys/vm/overcommit_memory"), with("/proc/sys/kernel/panic")...)...), Code: reason.K3sSysctl,
 			Fix: "something forbids root to change vm.overcommit_memory, kernel.panic and kernel.panic_on_oops: the container that this machine is, or SELinux or AppArmor"},
-		{Name: "conntrack", Says: append(with("nf_conntrack"), "nf_conntrack_max: read-only file system", "nf_conntrack ... no such file or directory"), Code: reason.HostConntrack,
+		{Name: "conntrack", Says: proxyEnded("nf_conntrack", append(denied, "read-only file system", "no such file or directory")...), Code: reason.HostConntrack,
 			Fix: "tell kube-proxy to leave it alone: kube-proxy-arg conntrack-max-per-core=0, conntrack-tcp-timeout-established=0, conntrack-tcp-timeout-close-wait=0", Stuck: true},
-		{Name: "oom-score", Says: []string{"can't get final child's PID from pipe: EOF", "write /proc/self/oom_score_adj: permission denied", "oom_score_adj: permission denied"}, When: contained(), Code: reason.HostOOMScore,
+		{Name: "oom-score", Says: []string{"can't get final child's PID from pipe: EOF", "runc create failed ... oom_score_adj: permission denied", "failed to create shim task ... oom_score_adj: permission denied"}, When: contained(), Code: reason.HostOOMScore,
 			Fix: "containerd needs restrict_oom_score_adj = true here: run pipeops-agent install again, which tries this and writes it, or give the container CAP_SYS_RESOURCE on its host", Stuck: true},
 		{Name: "runc-child", Says: []string{"can't get final child's PID from pipe: EOF"}, Code: reason.HostNamespaces,
 			Fix: "runc could not make the namespaces of a pod: see user.max_user_namespaces, user.max_pid_namespaces and the limit of processes", Stuck: true},

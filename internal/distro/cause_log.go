@@ -114,9 +114,6 @@ func timeOf(line string) (time.Time, bool) {
 // fit makes a line of a log fit to be looked at and shown: valid UTF-8, without what controls a terminal.
 func fit(line string) string {
 	line = strings.ToValidUTF8(line[:min(len(line), maxLine)], "")
-	if strings.ContainsRune(line, '\x1b') {
-		line = ansi().ReplaceAllString(line, "")
-	}
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
@@ -125,12 +122,54 @@ func fit(line string) string {
 			return -1
 		}
 		return r
-	}, line))
+	}, uncoloured(line)))
 }
 
-// ansi are the sequences that colour and move.
-func ansi() *regexp.Regexp {
-	return regexp.MustCompile("\x1b(\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[@-_])")
+// uncoloured takes away the sequences that colour and move: "ESC [ ... letter", "ESC ] ... BEL" and those of two bytes. It goes once
+// through the line, for a log may have one in each of a million lines.
+func uncoloured(line string) string {
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(line, "\x1b")
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		line = rest[sequence(rest):]
+	}
+}
+
+// sequence returns the length of a sequence behind its ESC, 0 where there is none.
+func sequence(s string) int {
+	switch {
+	case s == "" || s[0] < '@' || s[0] > '_':
+		return 0
+	case s[0] == '[':
+		n := 1 + span(s[1:], func(c byte) bool { return c >= '0' && c <= '9' || c == ';' || c == '?' })
+		n += span(s[n:], func(c byte) bool { return c >= ' ' && c <= '/' })
+		if n < len(s) && s[n] >= '@' && s[n] <= '~' {
+			return n + 1
+		}
+	case s[0] == ']':
+		n := 1 + span(s[1:], func(c byte) bool { return c != '\a' && c != '\x1b' })
+		if strings.HasPrefix(s[n:], "\a") {
+			return n + 1
+		}
+		if strings.HasPrefix(s[n:], "\x1b\\") {
+			return n + 2
+		}
+		return n
+	}
+	return 1
+}
+
+// span returns how many bytes at the beginning are of a kind.
+func span(s string, of func(byte) bool) int {
+	n := 0
+	for n < len(s) && of(s[n]) {
+		n++
+	}
+	return n
 }
 
 // hidden is what stands in the place of a secret.

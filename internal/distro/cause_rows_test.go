@@ -70,6 +70,9 @@ func causeRows() []causeRow {
 		{"flannel-wireguard", "", "wireguard", reason.HostVxlan, ""},
 		{"healthy", "", "", "", ""},
 		{"healthy-stopped", "", "", "", ""},
+		{"healthy-container", "", "", "", ""},
+		{"healthy-rebooted", "", "", "", ""},
+		{"healthy-uninstalled", "", "", "", ""},
 		{"illegal-instruction", "", "illegal-instruction", reason.HostCPULevel, ""},
 		{"import-failed", "", "import-failed", reason.K3sImages, ""},
 		{"inotify-instances", "", "inotify-instances", reason.HostInotify, ""},
@@ -152,6 +155,10 @@ func causeRows() []causeRow {
 		{"start-timed-out", "", "start-timeout", reason.K3sSlow, ""},
 
 		// the same words on other machines
+		{"healthy", "nspawn", "", "", ""},
+		{"healthy-container", "nspawn", "", "", ""},
+		{"healthy-rebooted", "nspawn", "", "", ""},
+		{"healthy-uninstalled", "nspawn", "", "", ""},
 		{"exec-denied", "selinux", "program-denied", reason.HostSELinux, ""},
 		{"noexec", "selinux", "unpacked-denied", reason.HostSELinux, ""},
 		{"memory-cgroup", "pi", "memory-cgroup-pi", reason.HostCgroupController, ""},

@@ -197,6 +197,13 @@ func TestQuote(t *testing.T) {
 	}
 }
 
+// TestColoursAreCheap: a log that is nothing but colours does not keep an install waiting.
+func TestColoursAreCheap(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() { fit("\x1b[1m x") }); n > 20 {
+		t.Errorf("%v allocations for a line", n)
+	}
+}
+
 func TestDiagnosisAsError(t *testing.T) {
 	because := errors.New("k3s.service does not start")
 	_, w := readJournal(t, "port-6443")

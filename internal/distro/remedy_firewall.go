@@ -146,11 +146,14 @@ func (k *k3sInstall) firewalld(r Remedy) (plan.Step, error) {
 				base, text = []string{"firewall-cmd", "--permanent", "--zone=trusted"}, "zone trusted, permanently: "+net
 			}
 			query := append(slices.Clone(base), "--query-source="+net)
+			undo := plan.Reversal{Check: query, Undo: append(slices.Clone(base), "--remove-source="+net)}
+			if lasting { // a firewalld that is off answers nothing, and keeps it: that is told, not taken for undone
+				undo.Check, undo.Lax = nil, true
+			}
 			rules = append(rules, firewallRule{
 				text:  text,
 				there: func(ctx context.Context) (bool, error) { return k.succeeds(ctx, query...) },
-				add:   append(slices.Clone(base), "--add-source="+net),
-				undo:  plan.Reversal{Check: query, Undo: append(slices.Clone(base), "--remove-source="+net)},
+				add:   append(slices.Clone(base), "--add-source="+net), undo: undo,
 			})
 		}
 	}

@@ -88,6 +88,9 @@ func (p *programs) start(argv []string) (string, int) {
 		if argv[1] == "--state" {
 			return ended(!p.off)
 		}
+		if p.off {
+			return "", 252
+		}
 		what, net, _ := strings.Cut(argv[len(argv)-1], "=")
 		file := "firewalld-runtime"
 		if argv[1] == "--permanent" {

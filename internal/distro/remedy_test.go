@@ -379,6 +379,35 @@ func TestFirewallsThatAreOffAreLeftAlone(t *testing.T) {
 	}
 }
 
+// TestFirewalldThatHasEndedKeepsItsNetworks: what cannot be undone for that is told, and not taken for undone.
+func TestFirewalldThatHasEndedKeepsItsNetworks(t *testing.T) {
+	b := newBench(t)
+	p := &programs{b: b}
+	b.in.Run, b.in.Remedies = p.run, []Remedy{{ID: RemedyFirewalld, Values: []string{pods}}}
+	steps, err := k3sSteps(b.in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := steps[slices.IndexFunc(steps, func(s plan.Step) bool { return s.ID == "firewalld" })]
+	step.Prove = func(context.Context) error { p.off = true; return fmt.Errorf("no") }
+	s, err := plan.Open(b.in.Dir, b.in.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Run = p.run
+	if _, err := (&plan.Runner{Store: s}).Run(t.Context(), plan.Plan{Name: "install", Steps: []plan.Step{step}}); err == nil {
+		t.Error("no error")
+	}
+	var left []string
+	for _, c := range s.Ledger.Left() {
+		left = append(left, c.Target)
+	}
+	if want := []string{"zone trusted, permanently: " + pods}; !slices.Equal(left, want) {
+		t.Errorf("left %q", left)
+	}
+}
+
 func TestOrderOfRemedies(t *testing.T) {
 	b := newBench(t) // its own remedy is the last
 	for _, a := range applications() {

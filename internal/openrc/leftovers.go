@@ -62,8 +62,12 @@ func (m *Manager) leftovers(service string) ([]int, error) {
 	return unit.Descendants(m.path("/"), found)
 }
 
-// carries reports whether the process was started with the mark that OpenRC gives to all of a service.
+// carries reports whether the process was started with the mark that OpenRC gives to all of a service. A service of the same
+// name in a container of this machine has it too, and is another one.
 func (m *Manager) carries(pid int, service string) bool {
+	if !unit.AtHome(m.path("/"), pid) {
+		return false
+	}
 	f, err := os.Open(m.path("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
 		return false // it has just ended, or is the kernel's

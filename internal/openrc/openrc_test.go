@@ -218,9 +218,19 @@ func TestLeftoversAreMarkedOrInTheGroupOrTheirDescendants(t *testing.T) {
 		"/proc/120/environ":                      "RC_SVCNAME=pipeops-agent\x00",
 		"/proc/130/stat":                         "130 (sh) S 200 130",
 		"/proc/130/environ":                      "NOTE=RC_SVCNAME=k3s\x00RC_SVCNAME=k3s-other\x00",
+		"/proc/140/stat":                         "140 (k3s) S 139 140", // in a container
+		"/proc/140/environ":                      "RC_SVCNAME=k3s\x00",
 		"/proc/200/stat":                         "200 (sshd) S 1 200",
 	} {
 		b.write(path, content)
+	}
+	for pid, root := range map[string]string{"110": "/", "111": "/", "120": "/", "130": "/", "140": "/var/lib/lxc/one/rootfs"} {
+		if err := os.MkdirAll(b.m.path(root), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(b.m.path(root), b.m.path("/proc", pid, "root")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got, err := b.m.leftovers("k3s")
 	if want := []int{100, 101, 110, 111}; err != nil || !cmp.Equal(got, want) {

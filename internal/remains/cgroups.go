@@ -34,7 +34,8 @@ func (e Env) cgroups() Thing {
 			if err := e.killIn(ctx, ours); err != nil {
 				return nil, err
 			}
-			if e.Stop != nil && slices.ContainsFunc(ours, func(path string) bool { return strings.HasSuffix(path, ".slice") }) {
+			slice := func(path string) bool { return strings.HasSuffix(path, ".slice") }
+			if e.Stop != nil && slices.ContainsFunc(ours, slice) && !slices.ContainsFunc(before, slice) {
 				if err := e.Stop(ctx, cgroupNames()[0]); err != nil {
 					return nil, err
 				}
@@ -50,10 +51,17 @@ func (e Env) cgroups() Thing {
 	}
 }
 
+// listCgroups looks at the top of each hierarchy. Where there is only the unified one, what lies a level below its top is in a
+// group of somebody else, such as that of a container with a node of its own (lxc.payload.NAME).
 func (e Env) listCgroups() ([]string, error) {
+	tops := []string{cgroupRoot}
+	if _, err := os.Stat(e.path(cgroupRoot + "/cgroup.controllers")); err != nil {
+		tops = append(tops, cgroupRoot+"/*")
+	}
 	var all []string
 	for _, name := range cgroupNames() {
-		for _, pattern := range []string{cgroupRoot + "/" + name, cgroupRoot + "/*/" + name} {
+		for _, top := range tops {
+			pattern := top + "/" + name
 			found, err := filepath.Glob(e.path(pattern))
 			if err != nil {
 				return nil, err

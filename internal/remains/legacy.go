@@ -112,6 +112,12 @@ func (t savedTable) removal(command string, before []string) [][]string {
 	ours := slices.DeleteFunc(slices.Clone(t.names), func(name string) bool {
 		return !ownChain(name) || slices.Contains(before, command+" "+t.name+" "+name)
 	})
+	foreign := map[string]bool{} // chains
+	for _, rule := range t.rules {
+		foreign[rule[0]] = foreign[rule[0]] || slices.ContainsFunc(rule, ofAnotherNetwork)
+	}
+	ours = slices.DeleteFunc(ours, sharedChain(foreign))
+	routed := slices.ContainsFunc(before, func(chain string) bool { return strings.HasPrefix(chain, command+" "+t.name+" KUBE-ROUTER-") })
 	argv := func(words ...string) []string { return append([]string{command, "-w", "5", "-t", t.name}, words...) }
 	var all [][]string
 	for _, rule := range t.rules {
@@ -121,7 +127,7 @@ func (t savedTable) removal(command string, before []string) [][]string {
 		leads := false
 		for i, word := range rule[:len(rule)-1] {
 			leads = leads || (word == "-j" || word == "-g") && slices.Contains(ours, rule[i+1]) ||
-				word == "--comment" && strings.Contains(rule[i+1], acceptedByRouter)
+				!routed && word == "--comment" && strings.Contains(rule[i+1], acceptedByRouter)
 		}
 		if leads {
 			all = append(all, argv(append([]string{"-D"}, rule...)...))

@@ -55,8 +55,11 @@ type link struct {
 }
 
 // allLinks asks the kernel, not /sys, which may be that of another network namespace.
-func allLinks() ([]link, error) {
-	answers, err := route(unix.RTM_GETLINK, netlink.Dump, make([]byte, unix.SizeofIfInfomsg))
+func allLinks() ([]link, error) { return linksOf(nil) }
+
+// linksOf asks in the network namespace that the configuration names; nil means this one.
+func linksOf(in *netlink.Config) ([]link, error) {
+	answers, err := route(in, unix.RTM_GETLINK, netlink.Dump, make([]byte, unix.SizeofIfInfomsg))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the links: %w", err)
 	}
@@ -146,7 +149,7 @@ func removeLink(name string) error {
 	}
 	message := make([]byte, unix.SizeofIfInfomsg) // struct ifinfomsg of linux/rtnetlink.h
 	binary.NativeEndian.PutUint32(message[4:], uint32(link.Index))
-	_, err = route(unix.RTM_DELLINK, netlink.Acknowledge, message)
+	_, err = route(nil, unix.RTM_DELLINK, netlink.Acknowledge, message)
 	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
@@ -154,8 +157,8 @@ func removeLink(name string) error {
 }
 
 // route sends one request to the kernel's part for links and returns its answers.
-func route(kind netlink.HeaderType, flags netlink.HeaderFlags, message []byte) ([]netlink.Message, error) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+func route(in *netlink.Config, kind netlink.HeaderType, flags netlink.HeaderFlags, message []byte) ([]netlink.Message, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, in)
 	if err != nil {
 		return nil, err
 	}

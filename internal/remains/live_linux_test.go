@@ -1,9 +1,11 @@
 package remains
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -138,14 +140,23 @@ func TestLiveRules(t *testing.T) {
 		} {
 			program(t, line)
 		}
+		// of somebody else, and used by him
+		later := []string{"nft add table inet later", "nft add chain inet later KUBE-LATER", "nft add chain inet later others", "nft add rule inet later others jump KUBE-LATER"}
+		for _, line := range later {
+			program(t, line)
+		}
 		for range 2 {
 			if left, err := (Env{}).rules().Remove(t.Context(), before); err != nil || len(left) > 0 {
 				t.Errorf("left %v, %v", left, err)
 			}
 		}
 		after, err := digests(c)
-		if err != nil || !slices.Equal(digestsBefore, after) {
-			t.Errorf("before %q\nafter %q\n%v", digestsBefore, after, err)
+		if text := strings.Join(after, "\n"); err != nil || !strings.Contains(text, "inet later KUBE-LATER") {
+			t.Errorf("the chain of somebody else is gone: %v\n%s", err, text)
+		}
+		after = slices.DeleteFunc(after, func(s string) bool { return strings.HasPrefix(s, "inet later") })
+		if !slices.Equal(digestsBefore, after) {
+			t.Errorf("before %q\nafter %q", digestsBefore, after)
 		}
 	})
 }
@@ -174,6 +185,83 @@ func TestLiveSharedChains(t *testing.T) {
 		text := strings.Join(got, "\n")
 		if err != nil || strings.Contains(text, "CNI-DN-ours") || !strings.Contains(text, "CNI-DN-theirs=1") || !strings.Contains(text, "CNI-HOSTPORT-DNAT=1") {
 			t.Errorf("%v\n%s", err, text)
+		}
+	})
+}
+
+// TestLiveMounts wants an end where mounts lie under one of somebody else, and what is not hidden to go.
+func TestLiveMounts(t *testing.T) {
+	inNetworkNamespace(t, func(t *testing.T) {
+		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+			t.Skip(err)
+		}
+		check := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		tmpfs := func(point string) {
+			t.Helper()
+			check(os.MkdirAll(point, 0o755))
+			check(unix.Mount("none", point, "tmpfs", 0, ""))
+		}
+		check(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		e := Env{DataDir: "/var/lib/rancher/k3s"}
+		before, err := e.mounts().List(t.Context())
+		check(err)
+		if t.Failed() {
+			return
+		}
+		tmpfs("/run")
+		tmpfs("/run/k3s/hidden")
+		tmpfs("/run")
+		tmpfs("/run/k3s/seen")
+		tmpfs("/run/k3s/seen")
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		left, err := e.mounts().Remove(ctx, before)
+		if want := []string{"/run/k3s/hidden: cannot unmount it: something else is mounted over it"}; err != nil || !slices.Equal(left, want) {
+			t.Errorf("left %v, %v", left, err)
+		}
+		check(unix.Unmount("/run", 0)) // fails where something is still mounted in it
+		if left, err := e.mounts().Remove(ctx, before); err != nil || len(left) > 0 {
+			t.Errorf("left %v, %v", left, err)
+		}
+	})
+}
+
+// TestLiveLinkKinds: modules stay that would take somebody's links with them, also those in another network namespace.
+func TestLiveLinkKinds(t *testing.T) {
+	inNetworkNamespace(t, func(t *testing.T) {
+		before, err := linkKinds()
+		if err != nil || before["vxlan"] {
+			t.Skip(before, err)
+		}
+		program(t, "ip link add mine type vxlan id 7 dstport 4789 dev lo")
+		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+			t.Skip(err)
+		}
+		name := filepath.Join(t.TempDir(), "net") // as "ip netns add" gives it
+		home, err := os.Open("/proc/self/ns/net")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer home.Close()
+		for _, err := range []error{
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), os.WriteFile(name, nil, 0o600),
+			unix.Mount("/proc/thread-self/ns/net", name, "", unix.MS_BIND, ""), unix.Setns(int(home.Fd()), unix.CLONE_NEWNET),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if kinds, err := linkKinds(); err != nil || !kinds["vxlan"] {
+			t.Errorf("got %v, %v", kinds, err)
+		}
+		if err := unix.Unmount(name, 0); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package remains
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,47 +19,63 @@ func (e Env) mounts() Thing {
 		Kind: "k3s-mounts", Title: "mounts of containers and volumes",
 		List: func(context.Context) ([]string, error) {
 			all, err := mounttable.Read()
-			return points(ofPods(all, e.DataDir)), err
+			return points(ofPods(all, e.dataDirs()...)), err
 		},
 		Remove: func(ctx context.Context, before []string) ([]string, error) {
-			var left []string
-			for {
+			failed := map[string]error{} // by point
+			for rest := math.MaxInt; ; clear(failed) {
 				all, err := mounttable.Read()
 				if err != nil {
 					return nil, err
 				}
-				ours := slices.DeleteFunc(ofPods(all, e.DataDir), func(m mounttable.Mount) bool { return slices.Contains(before, m.Point) })
-				left = left[:0]
-				gone := 0
+				ours := slices.DeleteFunc(ofPods(all, e.dataDirs()...), func(m mounttable.Mount) bool { return slices.Contains(before, m.Point) })
+				if len(ours) == 0 {
+					return nil, nil
+				}
 				for _, m := range slices.Backward(ours) { // what lies on another comes after it
 					if err := ctx.Err(); err != nil {
 						return nil, err
 					}
 					if err := unmount(m.Point); err != nil {
-						left = append(left, fmt.Sprintf("%s: cannot unmount it: %v", m.Point, err))
+						failed[m.Point] = err
 						continue
 					}
-					gone++
 					if m.Type == "nsfs" {
 						_ = os.Remove(m.Point) // the file that the namespace was mounted on
 					}
 				}
-				if gone == 0 { // also of those that lay under others
-					return left, nil
+				if len(ours) >= rest { // also those that lay under others have gone
+					return stays(points(ours), failed), nil
 				}
+				rest = len(ours)
 			}
 		},
 	}
 }
 
+// stays says why mounts are still there. One that no name leads to cannot be unmounted either.
+func stays(points []string, failed map[string]error) []string {
+	var left []string
+	for _, point := range points {
+		why := "cannot unmount it: something else is mounted over it"
+		if err := failed[point]; err != nil {
+			why = fmt.Sprintf("cannot unmount it: %v", err)
+		}
+		left = append(left, point+": "+why)
+	}
+	return left
+}
+
 // ofPods returns the mounts that k3s, its containerd or the kubelet have made.
-func ofPods(all []mounttable.Mount, dataDir string) []mounttable.Mount {
+func ofPods(all []mounttable.Mount, dataDirs ...string) []mounttable.Mount {
+	dirs := []string{"/run/k3s/", "/var/run/k3s/", "/var/lib/kubelet/pods/", "/var/lib/kubelet/plugins/"}
+	for _, dir := range dataDirs {
+		dirs = append(dirs, dir+"/agent/containerd/tmpmounts/")
+	}
 	var ours []mounttable.Mount
 	for _, m := range all {
-		for _, dir := range []string{"/run/k3s/", "/var/run/k3s/", "/var/lib/kubelet/pods/", "/var/lib/kubelet/plugins/", dataDir + "/agent/containerd/tmpmounts/"} {
-			if strings.HasPrefix(m.Point, dir) {
-				ours = append(ours, m)
-			}
+		if slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(m.Point, dir) }) {
+			ours = append(ours, m)
 		}
 		if dir, name := filepath.Split(m.Point); m.Type == "nsfs" && (dir == "/run/netns/" || dir == "/var/run/netns/") && strings.HasPrefix(name, "cni-") {
 			ours = append(ours, m)

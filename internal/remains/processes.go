@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ const (
 
 // processes are those of k3s and of its containers. They are known by their program, which lies below the folder of k3s, or
 // by an ancestor that is: the shims of containers outlive k3s, whoever has stopped it. Those of another container runtime have
-// another program.
+// another program, and those of a k3s that runs in a container of this machine another root folder.
 func (e Env) processes() Thing {
 	return Thing{
 		Kind: "k3s-processes", Title: "containers that run",
@@ -53,9 +54,14 @@ func (e Env) ours() ([]int, error) {
 			continue
 		}
 		program, err := os.Readlink(e.path(filepath.Join("/proc", name, "exe")))
-		if err == nil && strings.HasPrefix(program, e.DataDir+"/data/") {
+		if err == nil && e.programs(program) && unit.AtHome(e.path("/"), pid) {
 			found[pid] = true
 		}
 	}
 	return unit.Descendants(e.path("/"), found)
+}
+
+// programs reports whether a path, as the kernel tells it, is one of the programs that k3s has unpacked.
+func (e Env) programs(path string) bool {
+	return slices.ContainsFunc(e.dataDirs(), func(dir string) bool { return strings.HasPrefix(path, dir+"/data/") })
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/command"
@@ -47,6 +48,21 @@ func All(e Env) []Thing {
 }
 
 func (e Env) path(target string) string { return filepath.Join("/", e.Root, target) }
+
+// dataDirs are the names of the folder of k3s: the one that it was given, and the one that the kernel tells where a part of
+// it is a link.
+func (e Env) dataDirs() []string {
+	dirs := []string{e.DataDir}
+	if e.DataDir == "" {
+		return dirs
+	}
+	if real, err := filepath.EvalSymlinks(e.path(e.DataDir)); err == nil {
+		if real = filepath.Join("/", strings.TrimPrefix(real, e.path("/"))); real != e.DataDir {
+			dirs = append(dirs, real)
+		}
+	}
+	return dirs
+}
 
 func (e Env) run(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error) {
 	if e.Run != nil {

@@ -183,6 +183,33 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
+// TestSysctlsOfOthersStay: what somebody has set for every boot meanwhile, as for a VPN, is his.
+func TestSysctlsOfOthersStay(t *testing.T) {
+	m := newMachine(t)
+	all := []string{"net/ipv4/ip_forward", "net/ipv4/conf/eth0.7/forwarding", "vm/panic_on_oom", "kernel/panic"}
+	for _, name := range all {
+		m.write("/proc/sys/"+name, "0\n")
+	}
+	before := m.list(m.e.sysctls())
+	for _, name := range all {
+		m.write("/proc/sys/"+name, "1\n")
+	}
+	m.write("/etc/sysctl.d/99-vpn.conf", "# forwarding\n net.ipv4.ip_forward=1\n-net.ipv4.conf.eth0/7.forwarding = 1\nvm.panic_on_oom = 1\n")
+	m.write("/etc/sysctl.d/10-early.conf", "net.ipv4.ip_forward=0\n#kernel.panic = 1\n")
+	m.write("/etc/sysctl.conf", "vm/panic_on_oom = 0\n")
+	left := m.remove(m.e.sysctls(), before)
+	want := []string{
+		"net.ipv4.ip_forward stays 1: /etc/sysctl.d/99-vpn.conf sets it",
+		"net.ipv4.conf.eth0.7.forwarding stays 1: /etc/sysctl.d/99-vpn.conf sets it",
+	}
+	if !slices.Equal(left, want) {
+		t.Error(cmp.Diff(want, left))
+	}
+	if got := m.read("/proc/sys/vm/panic_on_oom") + m.read("/proc/sys/kernel/panic"); got != "00" {
+		t.Errorf("the others are %s", got)
+	}
+}
+
 func TestCgroups(t *testing.T) {
 	m := newMachine(t)
 	m.mkdir("/proc", "/sys/fs/cgroup/memory/kubepods") // another kubelet's
@@ -205,6 +232,33 @@ func TestCgroups(t *testing.T) {
 	}
 }
 
+// TestCgroupsOfContainers: in the unified hierarchy a node in a container has its groups a level below the top.
+func TestCgroupsOfContainers(t *testing.T) {
+	m := newMachine(t)
+	m.mkdir("/proc", "/sys/fs/cgroup/lxc.payload.one/kubepods.slice", "/sys/fs/cgroup/lxc.payload.one/kubepods")
+	m.write("/sys/fs/cgroup/cgroup.controllers", "memory\n")
+	m.e.Stop = func(_ context.Context, unit string) error { t.Errorf("stopped %s", unit); return nil }
+	if left := m.remove(m.e.cgroups(), nil); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	if got := m.there("/sys/fs/cgroup/lxc.payload.one/kubepods.slice", "/sys/fs/cgroup/lxc.payload.one/kubepods"); len(got) != 2 {
+		t.Errorf("still there are only %v", got)
+	}
+}
+
+// TestSliceOfOthersIsNotStopped: the unit holds the groups of all hierarchies, also those that were there before.
+func TestSliceOfOthersIsNotStopped(t *testing.T) {
+	m := newMachine(t)
+	m.mkdir("/proc", "/sys/fs/cgroup/systemd/kubepods.slice")
+	before := m.list(m.e.cgroups())
+	m.mkdir("/sys/fs/cgroup/memory/kubepods.slice")
+	m.e.Stop = func(_ context.Context, unit string) error { t.Errorf("stopped %s", unit); return nil }
+	m.remove(m.e.cgroups(), before)
+	if got := m.there("/sys/fs/cgroup/systemd/kubepods.slice", "/sys/fs/cgroup/memory/kubepods.slice"); !slices.Equal(got, before) {
+		t.Errorf("still there: %v", got)
+	}
+}
+
 // TestOursAreKnownByTheirProgram uses a tree of /proc: a shim with its container, its orphan, another runtime.
 func TestOursAreKnownByTheirProgram(t *testing.T) {
 	m := newMachine(t)
@@ -216,16 +270,35 @@ func TestOursAreKnownByTheirProgram(t *testing.T) {
 		"200": {"1", "/usr/bin/containerd-shim-runc-v2"},
 		"201": {"200", "/bin/sleep"},
 		"300": {"1", "/var/lib/rancher/k3s/storage/pvc/program"},
+		"400": {"399", "/var/lib/rancher/k3s/data/d0a4/bin/k3s"}, // in a container of another runtime
+		"401": {"400", "/var/lib/rancher/k3s/data/d0a4/bin/containerd"},
+		"500": {"1", "/data/k3s/data/d0a4/bin/containerd-shim-runc-v2"},
 	} {
 		m.write("/proc/"+pid+"/stat", pid+" (a name) S "+p.parent+" 1 1\n")
-		if err := os.Symlink(p.exe, m.e.path("/proc/"+pid+"/exe")); err != nil {
-			t.Fatal(err)
+		root := m.e.Root
+		if pid[0] == '4' {
+			root = m.e.path("/var/lib/lxc/one/rootfs")
+		}
+		for name, to := range map[string]string{"exe": p.exe, "root": root} {
+			if err := os.Symlink(to, m.e.path("/proc/"+pid+"/"+name)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	got, err := m.e.ours()
-	if want := []int{100, 101, 102, 103}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v; want %v", got, err, want)
+	m.mkdir("/var/lib/lxc/one/rootfs")
+	check := func(want ...int) {
+		t.Helper()
+		if got, err := m.e.ours(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
 	}
+	check(100, 101, 102, 103)
+	// the kernel tells where a link leads to
+	m.mkdir("/data/k3s", "/var/lib/rancher")
+	if err := os.Symlink(m.e.path("/data/k3s"), m.e.path("/var/lib/rancher/k3s")); err != nil {
+		t.Fatal(err)
+	}
+	check(100, 101, 102, 103, 500)
 }
 
 func TestMountsOfPods(t *testing.T) {
@@ -308,6 +381,29 @@ func TestLegacyRulesGoOneByOne(t *testing.T) {
 	}
 }
 
+// TestLegacyRulesOfOthersStay: those of another runtime that uses the plugins of CNI too, and of a router that was there before.
+func TestLegacyRulesOfOthersStay(t *testing.T) {
+	tables := parseSaved([]byte(`*nat
+:CNI-HOSTPORT-DNAT - [0:0]
+:CNI-DN-ours - [0:0]
+:CNI-DN-theirs - [0:0]
+-A PREROUTING -j CNI-HOSTPORT-DNAT
+-A PREROUTING -m comment --comment "KUBE-ROUTER rule to explicitly ACCEPT traffic" -j ACCEPT
+-A CNI-HOSTPORT-DNAT -m comment --comment "dnat name: \"cbr0\" id: \"1\"" -j CNI-DN-ours
+-A CNI-HOSTPORT-DNAT -m comment --comment "dnat name: \"podman\" id: \"2\"" -j CNI-DN-theirs
+-A CNI-DN-theirs -p tcp -m comment --comment "dnat name: \"podman\" id: \"2\"" -j ACCEPT
+COMMIT
+`))
+	var got []string
+	for _, argv := range tables[0].removal("x", []string{"x nat KUBE-ROUTER-INPUT"}) {
+		got = append(got, strings.Join(argv[5:], " "))
+	}
+	want := []string{`-D CNI-HOSTPORT-DNAT -m comment --comment dnat name: "cbr0" id: "1" -j CNI-DN-ours`, "-F CNI-DN-ours", "-X CNI-DN-ours"}
+	if !slices.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+}
+
 func TestParseModules(t *testing.T) {
 	got, err := parseModules(strings.NewReader("br_netfilter 32768 0 - Live 0x0\nbridge 311296 1 br_netfilter, Live 0x0\nbad\n"))
 	if want := map[string]bool{"br_netfilter": false, "bridge": true}; err != nil || !cmp.Equal(got, want) {
@@ -337,6 +433,17 @@ func FuzzMountsOfPods(f *testing.F) {
 		for _, m := range ofPods(all, "/var/lib/rancher/k3s") {
 			if !strings.HasPrefix(m.Point, "/") {
 				t.Errorf("%q is no place", m.Point)
+			}
+		}
+	})
+}
+
+func FuzzParseSysctls(f *testing.F) {
+	f.Add([]byte("net.ipv4.ip_forward=1\n-a/b.c = 1 2\n#x=\n;y=\n=\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for name, value := range parseSysctls(text) {
+			if name == "" || strings.ContainsAny(value, "\n ") {
+				t.Errorf("%q=%q", name, value)
 			}
 		}
 	})

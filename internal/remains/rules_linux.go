@@ -25,6 +25,11 @@ func baseChains() []string {
 // iptablesTables are those that iptables-nft makes.
 func iptablesTables() []string { return []string{"filter", "nat", "mangle", "raw", "security"} }
 
+// ofIptables reports whether a table is one of iptables-nft. In those of others a name says nothing.
+func ofIptables(t *nftables.Table) bool {
+	return slices.Contains(iptablesTables(), t.Name) && (t.Family == nftables.TableFamilyIPv4 || t.Family == nftables.TableFamilyIPv6)
+}
+
 // rules are the chains of nftables, those of iptables-nft among them, as "ip filter INPUT". Away go the chains of k3s that
 // are new, the rules that lead into them, one by one, and the empty tables and chains that iptables-nft has made for them. A
 // whole rule set is never written back (k3s issues 8795 and 774).
@@ -122,7 +127,7 @@ func newChains(c *nftables.Conn, before []string) (all, ours []*nftables.Chain, 
 	}
 	all = slices.DeleteFunc(all, func(chain *nftables.Chain) bool { return chain.Table == nil })
 	for _, chain := range all {
-		if ownChain(chain.Name) && !slices.Contains(before, chainName(chain)) {
+		if ofIptables(chain.Table) && ownChain(chain.Name) && !slices.Contains(before, chainName(chain)) {
 			ours = append(ours, chain)
 		}
 	}
@@ -130,26 +135,19 @@ func newChains(c *nftables.Conn, before []string) (all, ours []*nftables.Chain, 
 	return all, ours, nil
 }
 
-// sharedWith says which of the chains of CNI are also those of another runtime that uses the same plugins, such as podman:
-// the names of networks in the comments tell. Those of k3s's network alone are "cbr0".
+// sharedWith says which of the chains are also those of another runtime, by the comments of their rules.
 func sharedWith(c *nftables.Conn, chains []*nftables.Chain) func(*nftables.Chain) bool {
-	foreign := map[string]bool{} // by name
-	shared := false
+	foreign, unread := map[string]bool{}, map[string]bool{} // by name
 	for _, chain := range chains {
 		if !strings.HasPrefix(chain.Name, "CNI-") {
 			continue
 		}
 		rules, err := c.GetRules(chain.Table, chain)
-		for _, rule := range rules {
-			if text := comment(rule); strings.Contains(text, `name: "`) && !strings.Contains(text, `name: "cbr0"`) {
-				foreign[chain.Name], shared = true, true
-			}
-		}
-		foreign[chain.Name] = foreign[chain.Name] || err != nil
+		unread[chain.Name] = unread[chain.Name] || err != nil
+		foreign[chain.Name] = foreign[chain.Name] || slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return ofAnotherNetwork(comment(r)) })
 	}
-	return func(chain *nftables.Chain) bool {
-		return foreign[chain.Name] || shared && (strings.HasPrefix(chain.Name, "CNI-HOSTPORT-") || chain.Name == "CNI-FORWARD" || chain.Name == "CNI-ADMIN")
-	}
+	shared := sharedChain(foreign)
+	return func(chain *nftables.Chain) bool { return unread[chain.Name] || shared(chain.Name) }
 }
 
 // removeRules deletes the rules of other chains that lead into chains of k3s.
@@ -160,7 +158,7 @@ func removeRules(c *nftables.Conn, before []string) error {
 	}
 	routed := slices.ContainsFunc(before, func(name string) bool { return strings.Contains(name, " KUBE-ROUTER-") })
 	for _, chain := range all {
-		if slices.Contains(ours, chain) || !slices.Contains(iptablesTables(), chain.Table.Name) {
+		if slices.Contains(ours, chain) || !ofIptables(chain.Table) {
 			continue
 		}
 		rules, err := c.GetRules(chain.Table, chain)
@@ -236,8 +234,8 @@ func removeEmpty(c *nftables.Conn, before []string) error {
 		}
 		rules, err := c.GetRules(chain.Table, chain)
 		accepts := chain.Policy == nil || *chain.Policy == nftables.ChainPolicyAccept
-		ofIptables := slices.Contains(iptablesTables(), chain.Table.Name) && slices.Contains(baseChains(), chain.Name) && chain.Hooknum != nil
-		if err != nil || len(rules) > 0 || !accepts || !ofIptables || slices.Contains(before, chainName(chain)) {
+		base := ofIptables(chain.Table) && slices.Contains(baseChains(), chain.Name) && chain.Hooknum != nil
+		if err != nil || len(rules) > 0 || !accepts || !base || slices.Contains(before, chainName(chain)) {
 			used[tableName(chain.Table)] = true
 			continue
 		}
@@ -248,9 +246,7 @@ func removeEmpty(c *nftables.Conn, before []string) error {
 		return err
 	}
 	for _, t := range tables {
-		fresh := !slices.Contains(before, tableName(t)) && slices.Contains(iptablesTables(), t.Name)
-		forHosts := t.Family == nftables.TableFamilyIPv4 || t.Family == nftables.TableFamilyIPv6
-		if !fresh || !forHosts || used[tableName(t)] {
+		if slices.Contains(before, tableName(t)) || !ofIptables(t) || used[tableName(t)] {
 			continue
 		}
 		sets, setErr := c.GetSets(t)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 )
 
 // maxSysctl bounds what is read of one value, in bytes.
@@ -42,7 +44,7 @@ func (e Env) sysctls() Thing {
 		List: func(context.Context) ([]string, error) { return e.listSysctls() },
 		Remove: func(_ context.Context, before []string) ([]string, error) {
 			var left []string
-			others := e.forwarders()
+			others, files := e.forwarders(), e.sysctlFiles()
 			for _, entry := range before {
 				name, value, _ := strings.Cut(entry, "=")
 				path := e.path(filepath.Join("/proc/sys", name))
@@ -54,6 +56,9 @@ func (e Env) sysctls() Thing {
 				switch want, known := setBy(name); {
 				case err == nil && value == "0" && forwards && len(others) > 0:
 					left = append(left, fmt.Sprintf("%s stays %s: %s needs it", dotted(name), now, strings.Join(others, ", ")))
+					continue
+				case err == nil && files[name].value == now: // the next boot would set it again
+					left = append(left, fmt.Sprintf("%s stays %s: %s sets it", dotted(name), now, files[name].path))
 					continue
 				case err == nil && known && now != want:
 					left = append(left, fmt.Sprintf("%s stays %s: somebody else has set it", dotted(name), now))
@@ -125,4 +130,50 @@ func (e Env) forwarders() []string {
 		return nil
 	}
 	return bridges()
+}
+
+// setting is a value that a file sets at every boot.
+type setting struct{ value, path string }
+
+// maxSysctlFiles bounds how many files of settings are read, and maxSysctlFile each of them, in bytes.
+const maxSysctlFiles, maxSysctlFile = 200, 64 << 10
+
+// sysctlFiles returns what an administrator or a program has set for every boot, by names with slashes: a VPN needs forwarding
+// when no k3s does. Where several files set a value, the one counts whose name is the last (sysctl.d(5)). What comes with the
+// system is not looked at: it was so before.
+func (e Env) sysctlFiles() map[string]setting {
+	var paths []string
+	for _, pattern := range []string{"/etc/sysctl.d/*.conf", "/run/sysctl.d/*.conf"} {
+		found, _ := filepath.Glob(e.path(pattern)) // the pattern is good
+		paths = append(paths, found...)
+	}
+	slices.SortStableFunc(paths, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
+	all := map[string]setting{}
+	for _, path := range append(paths[:min(len(paths), maxSysctlFiles)], e.path("/etc/sysctl.conf")) {
+		text, err := atomicfile.Read(path, maxSysctlFile)
+		if err != nil {
+			continue
+		}
+		for name, value := range parseSysctls(text) {
+			all[name] = setting{value, filepath.Join("/", strings.TrimPrefix(path, e.path("/")))}
+		}
+	}
+	return all
+}
+
+// parseSysctls reads lines of "net.ipv4.ip_forward = 1", whose name may have slashes in the place of dots.
+func parseSysctls(text []byte) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		name = strings.TrimSpace(strings.TrimPrefix(name, "-"))
+		if !ok || name == "" || strings.ContainsAny(name[:1], "#;") {
+			continue
+		}
+		if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '.' { // the first of them says which of the two divides
+			name = strings.NewReplacer(".", "/", "/", ".").Replace(name)
+		}
+		all[name] = strings.Join(strings.Fields(value), "\t")
+	}
+	return all
 }

@@ -101,11 +101,16 @@ func Descendants(root string, found map[int]bool) ([]int, error) {
 	}
 	var all []int
 	for pid := range parents {
-		for at := pid; at > 1; at = parents[at] {
+		at := pid
+		for range len(parents) { // a number that was given anew while they were read may make a circle
+			if at <= 1 {
+				break
+			}
 			if found[at] {
 				all = append(all, pid)
 				break
 			}
+			at = parents[at]
 		}
 	}
 	slices.Sort(all)
@@ -134,6 +139,17 @@ func parents(root string) (map[int]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// AtHome reports whether a process has the root folder of this machine. That of a container has another, and what its program
+// and its environment are called says nothing here: another node may run in it.
+func AtHome(root string, pid int) bool {
+	its, err := os.Stat(filepath.Join(root, "proc", strconv.Itoa(pid), "root"))
+	if err != nil {
+		return false // it has just ended
+	}
+	ours, err := os.Stat(filepath.Join("/", root))
+	return err == nil && os.SameFile(its, ours)
 }
 
 // Alive reports whether there is a process of this id that has not ended.
