@@ -72,6 +72,7 @@ func (c *Client) networkOn(ctx context.Context, nodes ...unstructured.Unstructur
 	return false, nil
 }
 
+// young reports whether an object was made just now. One of a time that is still to come was made while the clock was ahead.
 func young(object *unstructured.Unstructured) bool {
-	return time.Since(object.GetCreationTimestamp().Time) < youth
+	return time.Since(object.GetCreationTimestamp().Time).Abs() < youth
 }
