@@ -34,7 +34,7 @@ the install, and are proved again when the cluster has come back, and twice a da
 			status, err := ask(command.Context(), g.socket)
 			report, err := statusWith(g, status, err)
 			if err != nil {
-				return err
+				return interrupted(command.Context(), err)
 			}
 			err = g.Print(command.OutOrStdout(), report, func(w io.Writer) error {
 				return errors.Join(report.printBegun(w), printStatus(w, status, time.Now()))
