@@ -25,6 +25,8 @@ the causes below in this order, the most specific first, and takes the first tha
 An install then ends with the code of the cause, the line as evidence, and the way out; its exit code is 30, for the step was
 rolled back, even if the same code refuses a machine with another one before an install. ` + "`pipeops-agent doctor`" + ` does the same for
 a cluster that is not well, with exit code 40. Where nothing is recognised, the last words of k3s are shown.
+While an install still waits, from the first minute on, what may be the cause is told as a suspicion (event "suspicion"), which ends
+nothing: a slow machine says such lines too.
 
 Causes with a "~" are looked for only while k3s still runs: a healthy one says these things in passing.
 " ... " stands for anything. This page is made from internal/distro/cause_k3s*.go; the journals from which the causes

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
@@ -42,6 +43,6 @@ func (r statusReport) printBegun(w io.Writer) error {
 	if errors.As(r.Begun.Err(), &e) {
 		text = e.Evidence + " (" + string(e.Code) + "): " + e.Fix
 	}
-	_, err := fmt.Fprintf(w, "! %s\n\n", text)
+	_, err := fmt.Fprintf(w, "! %s\n\n", console.Clean(text))
 	return err
 }

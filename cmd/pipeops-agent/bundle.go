@@ -58,12 +58,9 @@ the bundle is whole.`,
 			if arch != "amd64" && arch != "arm64" {
 				return reason.Newf(reason.Usage, "--arch %q is neither amd64 nor arm64", arch)
 			}
-			b := bundler{version: c.K3sVersion, arch: arch, output: out, log: slog.New(slog.DiscardHandler)}
+			b := bundler{version: c.K3sVersion, arch: arch, output: out, log: g.quiet(command)}
 			if b.version == "" {
 				b.version = distro.K3sVersion
-			}
-			if g.debug {
-				b.log = g.logger(command.ErrOrStderr())
 			}
 			view := g.view(command.OutOrStdout())
 			defer view.Close()

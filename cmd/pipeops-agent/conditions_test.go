@@ -40,3 +40,16 @@ func TestConditionsAreShown(t *testing.T) {
 	}
 	golden.Check(t, filepath.Join("testdata/views", "conditions.status.txt"), text.String())
 }
+
+// TestStatusObeysNobody: what a pod or a registry said is shown, and steers no terminal.
+func TestStatusObeysNobody(t *testing.T) {
+	var text strings.Builder
+	said := wire.Condition{Type: "Available", Status: health.False, Reason: "ErrImagePull", Message: "denied\x1b]0;owned\x07\nok  everything"}
+	s := localapi.Status{Cluster: "shop\x1b[2J", Conditions: []wire.Condition{said}, Documents: []wire.Status{{Kind: "Project", Name: "web", Conditions: []wire.Condition{said}}}}
+	if err := printStatus(&text, s, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(text.String(), "\x1b\x07") || strings.Contains(text.String(), "\nok  everything") {
+		t.Errorf("%q", text.String())
+	}
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -151,10 +150,7 @@ func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
 	file, isFile := command.OutOrStdout().(*os.File)
 	defer view.Close()
 	o.Events = view.Show
-	o.Log = slog.New(slog.DiscardHandler) // the view tells the same; the journal of the plan keeps it
-	if g.debug {
-		o.Log = g.logger(command.ErrOrStderr())
-	}
+	o.Log = g.quiet(command)
 	if stdin, ok := command.InOrStdin().(*os.File); ok && o.Request.Consent == nil && !g.JSON() &&
 		isFile && term.IsTerminal(int(file.Fd())) && term.IsTerminal(int(stdin.Fd())) {
 		o.Agree = func(ctx context.Context, needed []distro.Remedy) (bool, error) {

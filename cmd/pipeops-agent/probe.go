@@ -34,7 +34,7 @@ func newProbe(g *globals) *cobra.Command {
 				if l.network { // what others say of this machine is not for a folder that is passed on
 					return reason.Newf(reason.Usage, "--capture and --network exclude each other")
 				}
-				return captureMachine(command, capture, l)
+				return captureMachine(g, command, capture, l)
 			}
 			system, err := l.open(g)
 			if err != nil {
@@ -83,7 +83,12 @@ func probeAndTry(command *cobra.Command, g *globals, system *host.System, facts 
 	return errors.Join(undone, err)
 }
 
-func captureMachine(command *cobra.Command, dir string, l look) error {
+// captureDone is the document that probe --capture prints.
+type captureDone struct {
+	Folder string `json:"folder"`
+}
+
+func captureMachine(g *globals, command *cobra.Command, dir string, l look) error {
 	var results trial.Results
 	var undone error
 	if l.try {
@@ -94,6 +99,9 @@ func captureMachine(command *cobra.Command, dir string, l look) error {
 	if _, err := host.Capture(command.Context(), dir, results); err != nil {
 		return errors.Join(undone, err)
 	}
-	_, err := fmt.Fprintf(command.OutOrStdout(), "captured in %s; look through it before you pass it on\n", dir)
+	err := g.Print(command.OutOrStdout(), captureDone{dir}, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "captured in %s; look through it before you pass it on\n", dir)
+		return err
+	})
 	return errors.Join(undone, err)
 }

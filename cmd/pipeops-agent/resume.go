@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -61,10 +60,7 @@ func runResume(command *cobra.Command, g *globals, out io.Writer) error {
 		view = console.JSON(out)
 	}
 	defer view.Close()
-	log := slog.New(slog.DiscardHandler) // the view tells the same
-	if g.debug {
-		log = g.logger(command.ErrOrStderr())
-	}
+	log := g.quiet(command)
 	again := false
 	install := bootstrap.InstallOperation(func(text json.RawMessage) (bootstrap.Options, error) {
 		kept, err := parseKept(text)
@@ -78,7 +74,8 @@ func runResume(command *cobra.Command, g *globals, out io.Writer) error {
 	})
 	uninstall := bootstrap.UninstallOperation(func() (o bootstrap.UninstallOptions, err error) {
 		o.Events, o.Log = view.Show, log
-		return o, g.uninstalled(&o)
+		err = g.uninstalled(&o)
+		return o, err
 	})
 	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install, "uninstall": uninstall}}
 	err := r.Run(command.Context())

@@ -56,3 +56,11 @@ func (g *globals) logger(w io.Writer) *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
+
+// quiet is the logger of a command whose view tells the same: it is silent unless more is asked for.
+func (g *globals) quiet(command *cobra.Command) *slog.Logger {
+	if g.debug {
+		return g.logger(command.ErrOrStderr())
+	}
+	return slog.New(slog.DiscardHandler)
+}

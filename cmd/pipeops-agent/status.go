@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -21,10 +22,12 @@ func newStatus(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running agent says of itself, its cluster and its projects",
-		Long: `Show what the running agent says of itself. Exit code 0 if it is healthy, 40 if not.
+		Long: `Show what the running agent says of itself. Exit code 0 if it is healthy, 40 if not, or if it does not run. Healthy
+means that the tunnel is up, the certificate valid and the API of the cluster reachable; what else is not as it should be is
+listed, and judged by doctor.
 
 The layers of the cluster that need a pod to be proved (PodsRun, PodNetwork, ServiceAddress, LargePacket, Storage) are those of
-the install, and are proved again when the cluster has come back, and twice a day. --prove lets the agent do so now.`,
+the install, and are proved again when the cluster has come back, and twice a day. --prove lets the agent do so now. In a cluster that was adopted they are not proved, and --prove changes nothing.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			ask := localapi.Fetch
@@ -34,7 +37,7 @@ the install, and are proved again when the cluster has come back, and twice a da
 			status, err := ask(command.Context(), g.socket)
 			report, err := statusWith(g, status, err)
 			if err != nil {
-				return err
+				return interrupted(command.Context(), err)
 			}
 			err = g.Print(command.OutOrStdout(), report, func(w io.Writer) error {
 				return errors.Join(report.printBegun(w), printStatus(w, status, time.Now()))
@@ -63,8 +66,8 @@ func judge(status localapi.Status) error {
 
 func printStatus(w io.Writer, s localapi.Status, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintf(table, "cluster\t%s (%s)\n", s.Cluster, s.ClusterID)
-	_, _ = fmt.Fprintf(table, "distribution\t%s %s\n", s.Distro, s.Kubernetes)
+	_, _ = fmt.Fprintf(table, "cluster\t%s (%s)\n", console.Clean(s.Cluster), console.Clean(s.ClusterID))
+	_, _ = fmt.Fprintf(table, "distribution\t%s %s\n", s.Distro, console.Clean(s.Kubernetes))
 	_, _ = fmt.Fprintf(table, "gateway\t%s\n", s.Gateway)
 	_, _ = fmt.Fprintf(table, "agent\t%s, up %s, %.1f MiB\n", s.Agent, age(now.Sub(s.Started)), float64(s.RSS)/(1<<20))
 	_, _ = fmt.Fprintln(table)
@@ -99,6 +102,7 @@ func describe(c wire.Condition, now time.Time) string {
 	if c.Message != "" {
 		text += ": " + c.Message
 	}
+	text = console.Clean(text) // it may be what a pod or a registry said
 	if !c.Since.IsZero() {
 		text += " (for " + age(now.Sub(c.Since))
 		if !c.Checked.IsZero() {

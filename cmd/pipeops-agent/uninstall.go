@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -97,10 +96,7 @@ func runUninstall(command *cobra.Command, g *globals, o bootstrap.UninstallOptio
 	}
 	defer view.Close()
 	o.Events = view.Show
-	o.Log = slog.New(slog.DiscardHandler)
-	if g.debug {
-		o.Log = g.logger(command.ErrOrStderr())
-	}
+	o.Log = g.quiet(command)
 	return interrupted(command.Context(), bootstrap.Uninstall(command.Context(), o))
 }
 

@@ -112,20 +112,23 @@ func handler(source *cluster.Source, log *slog.Logger) http.Handler {
 func (a *agent) sumUp(ctx context.Context) error {
 	for {
 		list, changed := a.projects.Statuses()
-		a.health.Set(desiredState(list))
+		a.health.Set(desiredState(list, a.projects.Unread()))
 		if err := pause(ctx, time.Hour, changed); err != nil {
 			return err
 		}
 	}
 }
 
-func desiredState(list []wire.Status) (kind, status, code, message string) {
+func desiredState(list []wire.Status, unread error) (kind, status, code, message string) {
 	for _, s := range list {
 		for _, condition := range s.Conditions {
 			if condition.Status != health.True {
 				return health.DesiredState, health.False, condition.Reason, s.Kind + " " + s.Name + ": " + condition.Message
 			}
 		}
+	}
+	if unread != nil {
+		return health.DesiredState, health.Unknown, "NotRead", unread.Error()
 	}
 	return health.DesiredState, health.True, "AsDesired", ""
 }

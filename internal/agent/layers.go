@@ -118,11 +118,16 @@ func (p *prover) due(came time.Time, failed int) bool {
 	return time.Since(last) >= min(proveBroken<<min(max(failed-1, 0), 8), proveSlow)
 }
 
-// last returns when the layers were proved last: the oldest counts. Zero: one never was.
+// last returns when the layers were proved last: the oldest counts. Zero: one never was, or when the clock was ahead.
 func (p *prover) last() time.Time {
-	oldest := time.Now()
+	now := time.Now()
+	oldest := now
 	for _, l := range p.layers() {
-		if c := p.health.Get(l.Condition); c.Checked.Before(oldest) {
+		c := p.health.Get(l.Condition)
+		if c.Checked.After(now) {
+			return time.Time{}
+		}
+		if c.Checked.Before(oldest) {
 			oldest = c.Checked
 		}
 	}

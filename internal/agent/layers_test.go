@@ -197,3 +197,18 @@ func TestNothingIsMadeInAnAdoptedCluster(t *testing.T) {
 		}
 	})
 }
+
+// TestLayersAreProvedAfterTheClockWasAhead: a record from a time that is still to come does not keep the layers unproved.
+func TestLayersAreProvedAfterTheClockWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ahead := time.Now().Add(3 * 365 * 24 * time.Hour)
+		b := newLayersBench(t, false, proved(health.True, ahead)...)
+		b.tracker.Set(health.ClusterReachable, health.True, "Reachable", "")
+		b.start()
+		defer b.stop()
+		time.Sleep(proveFirst + 3*time.Minute)
+		if c := b.tracker.Get(health.PodsRun); c.Status != health.False || c.Checked.After(time.Now()) {
+			t.Errorf("got %+v", c)
+		}
+	})
+}

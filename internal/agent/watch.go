@@ -12,10 +12,11 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// How often the cluster is looked at: while it is not healthy, and when it is.
+// How often the cluster is looked at: while it is not healthy, and when it is, or has been unhealthy for longer than watchLong.
 const (
 	watchBusy = 2 * time.Second
 	watchIdle = 15 * time.Second
+	watchLong = 5 * time.Minute
 )
 
 // watcher looks after the cluster and keeps what it saw last.
@@ -32,22 +33,35 @@ type watcher struct {
 
 // run looks until ctx ends.
 func (w *watcher) run(ctx context.Context) error {
+	well := time.Now()
 	for {
-		wait := watchBusy
-		if w.look(ctx) {
-			wait = watchIdle
+		healthy := w.look(ctx)
+		if healthy {
+			well = time.Now()
 		}
-		if err := pause(ctx, wait, nil); err != nil {
+		reached := w.health.Get(health.ClusterReachable).Status == health.True
+		if err := pause(ctx, pace(healthy, reached, time.Since(well)), nil); err != nil {
 			return err
 		}
 	}
 }
 
-// look reports whether the cluster is healthy.
+// pace is the pause before the next look, after the cluster was well for the last time. That nobody answers bothers nobody.
+func pace(healthy, reached bool, after time.Duration) time.Duration {
+	if healthy || reached && after > watchLong {
+		return watchIdle
+	}
+	return watchBusy
+}
+
+// look reports whether the cluster is healthy. One that the end of ctx cuts says nothing.
 func (w *watcher) look(ctx context.Context) bool {
 	client, err := w.source.Client()
 	if err == nil {
 		err = client.Ready(ctx)
+	}
+	if ctx.Err() != nil {
+		return false
 	}
 	if err != nil {
 		w.health.Set(health.ClusterReachable, health.False, "Unreachable", err.Error())
@@ -56,29 +70,34 @@ func (w *watcher) look(ctx context.Context) bool {
 		return false
 	}
 	w.health.Set(health.ClusterReachable, health.True, "Reachable", "")
-	version, err := client.Version(ctx)
-	if err != nil {
+	version, unknown := client.Version(ctx)
+	resolves := w.lookUp(ctx, client)
+	all, ready, err := client.Nodes(ctx)
+	if ctx.Err() != nil {
 		return false
 	}
-	w.lookUp(ctx, client)
-	all, ready, err := client.Nodes(ctx)
 	if err != nil {
 		w.health.Set(health.NodesReady, health.Unknown, "NotListed", err.Error())
 		return false
 	}
 	w.mu.Lock()
-	w.kubernetes, w.nodes = version, all
+	w.nodes = all
+	if unknown == nil {
+		w.kubernetes = version
+	}
 	w.mu.Unlock()
+	seen := fmt.Sprintf("%d of %d nodes are ready", ready, all)
 	if all == 0 || ready < all {
-		w.health.Set(health.NodesReady, health.False, "NotReady", fmt.Sprintf("%d of %d nodes are ready", ready, all))
+		w.health.Set(health.NodesReady, health.False, "NotReady", seen)
 		return false
 	}
-	w.health.Set(health.NodesReady, health.True, "Ready", fmt.Sprintf("%d of %d nodes are ready", ready, all))
-	return true
+	w.health.Set(health.NodesReady, health.True, "Ready", seen)
+	return resolves && unknown == nil
 }
 
-// lookUp asks the DNS of the cluster. One answer that is lost says nothing: the second in a row does.
-func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) {
+// lookUp asks the DNS of the cluster and reports whether it answers. One answer that is lost says nothing: the second in a
+// row does.
+func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) bool {
 	evidence, err := client.DNS(ctx, w.onNode)
 	switch {
 	case err == nil:
@@ -90,6 +109,7 @@ func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) {
 			w.health.Set(health.DNS, health.False, string(reason.LayerDNS), err.Error())
 		}
 	}
+	return err == nil
 }
 
 // heartbeat returns what was seen last, in the fields of a heartbeat.

@@ -265,6 +265,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	in.Remedies = d.Remedies
 	in.Units = units
 	in.Look = func(ctx context.Context) host.Facts { return host.Collect(ctx, o.Host) }
+	in.Suspect = o.tellSuspicion
 	var steps []plan.Step
 	if chosen.Steps != nil {
 		var err error

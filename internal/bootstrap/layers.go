@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
@@ -30,7 +31,10 @@ func (o Options) apiStep(source *cluster.Source, d distro.Decision) plan.Step {
 		Title:   layer.Title,
 		Timeout: apiTimeout,
 		Prove: func(ctx context.Context) error {
-			_, err := cluster.Until(ctx, source, layer)
+			err := o.suspecting(ctx, d, func(ctx context.Context) error {
+				_, err := cluster.Until(ctx, source, layer)
+				return err
+			})
 			return o.diagnose(ctx, d, err)
 		},
 	}
@@ -43,7 +47,10 @@ func (o Options) layerStep(proof *cluster.Proof, layer cluster.Layer, d distro.D
 		Title:   layer.Title,
 		Timeout: layerTimeout,
 		Prove: func(ctx context.Context) error {
-			_, err := proof.Wait(ctx, layer.ID)
+			err := o.suspecting(ctx, d, func(ctx context.Context) error {
+				_, err := proof.Wait(ctx, layer.ID)
+				return err
+			})
 			var known *reason.Error
 			if errors.As(err, &known) {
 				err = known.WithFix(distro.LayerFix(known.Code, facts))
@@ -66,6 +73,26 @@ func (o Options) diagnose(ctx context.Context, d distro.Decision, err error) err
 		return err
 	}
 	return because(known, diagnosis)
+}
+
+// suspecting waits for a layer, and tells meanwhile what k3s says that may be why it takes long.
+func (o Options) suspecting(ctx context.Context, d distro.Decision, wait func(context.Context) error) error {
+	if d.Chosen != distro.K3s {
+		return wait(ctx)
+	}
+	look := func(ctx context.Context) (distro.Diagnosis, bool) {
+		facts := host.Collect(ctx, o.Host)
+		return distro.Suspect(distro.ReadWords(ctx, facts), facts)
+	}
+	return distro.Suspecting(ctx, look, o.tellSuspicion, wait)
+}
+
+// tellSuspicion says what may be why the cluster takes long.
+func (o Options) tellSuspicion(d distro.Diagnosis) {
+	e := d.Err(nil)
+	told := event("suspicion", fmt.Sprintf("Not ready yet, perhaps since: %s. If it stays so: %s", e, e.Fix), nil)
+	told.Code = string(e.Code)
+	o.Events(told)
 }
 
 // because keeps the code of the layer, and so its exit code: the cluster is there and was not rolled back.

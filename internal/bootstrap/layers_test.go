@@ -3,11 +3,15 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // A layer that fails has its own code and exit code, and the cause and the way out that k3s itself tells of.
@@ -48,4 +52,37 @@ func TestLayerThatIsNotDiagnosed(t *testing.T) {
 			t.Errorf("%s: %v became %v", tt.chosen, tt.err, got)
 		}
 	}
+}
+
+// TestSuspicionIsToldWhileOneWaits: with the code, the line that told and the way out, as something that may be.
+func TestSuspicionIsToldWhileOneWaits(t *testing.T) {
+	words := distro.Words{Unit: "Starting k3s.service - Lightweight Kubernetes...\ntime=\"2026-11-26T01:50:07Z\" level=error msg=\"write /x: no space left on device\"\n"}
+	d, ok := distro.Suspect(words, host.Facts{})
+	if !ok {
+		t.Fatal("nothing is suspected")
+	}
+	var told []wire.Event
+	o := Options{Events: func(e wire.Event) { told = append(told, e) }}
+	o.tellSuspicion(d)
+	if len(told) != 1 || told[0].Kind != "suspicion" || told[0].Code != string(reason.HostDiskLow) {
+		t.Fatalf("told %+v", told)
+	}
+	for _, want := range []string{"perhaps", "no space left on device", "If it stays so: " + d.Err(nil).Fix} {
+		if !strings.Contains(told[0].Message, want) {
+			t.Errorf("%q is missing in %q", want, told[0].Message)
+		}
+	}
+}
+
+// TestOthersThanK3sAreNotSuspected: their words are not known, and their machine is not looked at.
+func TestOthersThanK3sAreNotSuspected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := (Options{}).suspecting(t.Context(), distro.Decision{Chosen: distro.Existing}, func(context.Context) error {
+			time.Sleep(time.Hour)
+			return errors.New("the end")
+		})
+		if err == nil || err.Error() != "the end" {
+			t.Errorf("got %v", err)
+		}
+	})
 }

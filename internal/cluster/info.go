@@ -58,18 +58,41 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return answer.GitVersion, nil
 }
 
-// Nodes returns how many nodes the cluster has and how many of them are Ready.
-func (c *Client) Nodes(ctx context.Context) (all, ready int, err error) {
-	list, err := c.core("nodes").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return 0, 0, fmt.Errorf("cannot list the nodes: %w", err)
-	}
-	for i := range list.Items {
-		if conditionTrue(&list.Items[i], "Ready") {
-			ready++
+// nodesPage is how many nodes are read at a time: each has some 10 to 20 KiB, and a cluster that was adopted may have thousands.
+const nodesPage = 100
+
+// eachNode visits the nodes until visit returns false.
+func (c *Client) eachNode(ctx context.Context, visit func(*unstructured.Unstructured) bool) error {
+	options := metav1.ListOptions{Limit: nodesPage}
+	for {
+		list, err := c.core("nodes").List(ctx, options)
+		if err != nil {
+			return fmt.Errorf("cannot list the nodes: %w", err)
+		}
+		for i := range list.Items {
+			if !visit(&list.Items[i]) {
+				return nil
+			}
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			return nil
 		}
 	}
-	return len(list.Items), ready, nil
+}
+
+// Nodes returns how many nodes the cluster has and how many of them are Ready.
+func (c *Client) Nodes(ctx context.Context) (all, ready int, err error) {
+	err = c.eachNode(ctx, func(node *unstructured.Unstructured) bool {
+		all++
+		if conditionTrue(node, "Ready") {
+			ready++
+		}
+		return true
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return all, ready, nil
 }
 
 // conditionTrue reports whether status.conditions holds the condition with status True.

@@ -53,6 +53,7 @@ type stage struct {
 	cut   map[string]bool // what does not get through: an address from this machine, or "program address" from the pod
 	small bool            // only small packets get from the pod to this machine
 	wrong bool            // what the pod receives is not what was sent
+	away  bool            // the pod sends everybody somewhere else
 }
 
 func newStage(t *testing.T, more ...*object) *stage {
@@ -157,6 +158,8 @@ func (s *stage) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	program := strings.TrimPrefix(r.URL.Path, "/cgi-bin/")
 	switch {
+	case s.away && r.Host != "elsewhere":
+		http.Redirect(w, r, "http://elsewhere/ok", http.StatusFound)
 	case r.URL.Path == "/ok":
 		_, _ = io.WriteString(w, "ok\n")
 	case program == "sum":
@@ -376,6 +379,16 @@ func TestDataPath(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestAnswersThatLeadElsewhere: whoever answers for the pod does not make root ask others.
+func TestAnswersThatLeadElsewhere(t *testing.T) {
+	s := newStage(t)
+	s.runs()
+	s.away = true
+	if _, err := s.check(cluster.LayerNetwork); err == nil || !strings.Contains(err.Error(), "302") {
+		t.Errorf("got %v", err)
 	}
 }
 

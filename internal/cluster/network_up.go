@@ -21,12 +21,16 @@ const flannelPrefix = "flannel.alpha.coreos.com/"
 // NetworkUp reports whether a pod that is made now finds a pod network. It is false only while no node has it, and all of
 // them, or a cluster without any, are so young that it is still to come.
 func (c *Client) NetworkUp(ctx context.Context) (bool, error) {
-	list, err := c.core("nodes").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return false, fmt.Errorf("cannot list the nodes: %w", err)
+	seen, up := false, false
+	err := c.eachNode(ctx, func(node *unstructured.Unstructured) bool {
+		seen, up = true, hasNetwork(node)
+		return !up
+	})
+	if err != nil || up {
+		return up, err
 	}
-	if len(list.Items) > 0 {
-		return c.networkOn(ctx, list.Items...)
+	if seen {
+		return c.dnsHasAddress(ctx)
 	}
 	namespace, err := c.core("namespaces").Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{}) // as old as the cluster
 	if apierrors.IsNotFound(err) {
@@ -39,27 +43,32 @@ func (c *Client) NetworkUp(ctx context.Context) (bool, error) {
 }
 
 // networkUpOn is NetworkUp for pods of one node.
-func (c *Client) networkUpOn(ctx context.Context, node string) (bool, error) {
-	object, err := c.core("nodes").Get(ctx, node, metav1.GetOptions{})
+func (c *Client) networkUpOn(ctx context.Context, name string) (bool, error) {
+	node, err := c.core("nodes").Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return false, fmt.Errorf("cannot read the node: %w", err)
 	}
-	return c.networkOn(ctx, *object)
+	if hasNetwork(node) {
+		return true, nil
+	}
+	return c.dnsHasAddress(ctx)
 }
 
-// networkOn wants one of the nodes to be old or to have its subnet of flannel, or the first pods that there are, those of the
-// DNS, to have an address.
-func (c *Client) networkOn(ctx context.Context, nodes ...unstructured.Unstructured) (bool, error) {
-	for i := range nodes {
-		if !young(&nodes[i]) {
-			return true, nil
-		}
-		for name := range nodes[i].GetAnnotations() {
-			if strings.HasPrefix(name, flannelPrefix) {
-				return true, nil
-			}
+// hasNetwork reports whether a node is old or has its subnet of flannel.
+func hasNetwork(node *unstructured.Unstructured) bool {
+	if !young(node) {
+		return true
+	}
+	for name := range node.GetAnnotations() {
+		if strings.HasPrefix(name, flannelPrefix) {
+			return true
 		}
 	}
+	return false
+}
+
+// dnsHasAddress reports whether the first pods that there are, those of the DNS, have an address.
+func (c *Client) dnsHasAddress(ctx context.Context) (bool, error) {
 	pods, err := c.core("pods").Namespace(proofNamespace).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
 	if err != nil {
 		return false, fmt.Errorf("cannot list the DNS pods: %w", err)
@@ -72,6 +81,7 @@ func (c *Client) networkOn(ctx context.Context, nodes ...unstructured.Unstructur
 	return false, nil
 }
 
+// young reports whether an object was made just now. One of a time that is still to come was made while the clock was ahead.
 func young(object *unstructured.Unstructured) bool {
-	return time.Since(object.GetCreationTimestamp().Time) < youth
+	return time.Since(object.GetCreationTimestamp().Time).Abs() < youth
 }

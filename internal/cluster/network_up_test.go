@@ -40,6 +40,7 @@ func TestNetworkUp(t *testing.T) {
 		{"no node, a cluster that waits for one", []*unstructured.Unstructured{made("Namespace", "kube-system", old, plain)}, true},
 		{"a young node", []*unstructured.Unstructured{made("Node", "one", young, plain)}, false},
 		{"an old node", []*unstructured.Unstructured{made("Node", "one", old, plain)}, true},
+		{"a node from when the clock was ahead", []*unstructured.Unstructured{made("Node", "one", -time.Hour, plain)}, true},
 		{"a young node beside an old one", []*unstructured.Unstructured{made("Node", "one", young, plain), made("Node", "two", old, plain)}, true},
 		{"flannel has its subnet", []*unstructured.Unstructured{made("Node", "one", young, flannel)}, true},
 		{"DNS waits", []*unstructured.Unstructured{made("Node", "one", young, plain), made("Pod", "coredns", young, dns(""))}, false},

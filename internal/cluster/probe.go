@@ -194,36 +194,39 @@ type heldImage struct{ name, node string }
 
 // images lists the images that ready nodes have, with their tags. A node lists the 50 largest.
 func (c *Client) images(ctx context.Context) ([]heldImage, error) {
-	list, err := c.core("nodes").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the nodes: %w", err)
-	}
 	var held []heldImage
-	cordoned := 0
-	for i := range list.Items {
-		node := &list.Items[i]
+	cordoned, all := 0, 0
+	err := c.eachNode(ctx, func(node *unstructured.Unstructured) bool {
+		all++
 		if off, _, _ := unstructured.NestedBool(node.Object, "spec", "unschedulable"); off {
 			cordoned++
-			continue
+		} else if conditionTrue(node, "Ready") {
+			held = append(held, imagesOf(node)...)
 		}
-		if !conditionTrue(node, "Ready") {
-			continue
-		}
-		images, _, _ := unstructured.NestedSlice(node.Object, "status", "images")
-		for _, entry := range images {
-			image, _ := entry.(map[string]any)
-			names, _, _ := unstructured.NestedStringSlice(image, "names")
-			for _, name := range names {
-				if !strings.Contains(name, "@") {
-					held = append(held, heldImage{name, node.GetName()})
-				}
-			}
-		}
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
-	if cordoned > 0 && cordoned == len(list.Items) {
+	if cordoned > 0 && cordoned == all {
 		return nil, &UnprovableError{Reason: "Cordoned", Message: "every node was told to take no pods"}
 	}
 	return held, nil
+}
+
+func imagesOf(node *unstructured.Unstructured) []heldImage {
+	var held []heldImage
+	images, _, _ := unstructured.NestedSlice(node.Object, "status", "images")
+	for _, entry := range images {
+		image, _ := entry.(map[string]any)
+		names, _, _ := unstructured.NestedStringSlice(image, "names")
+		for _, name := range names {
+			if !strings.Contains(name, "@") {
+				held = append(held, heldImage{name, node.GetName()})
+			}
+		}
+	}
+	return held
 }
 
 // pick returns the first image whose name holds the words, and the node that has it; "" if there is none.

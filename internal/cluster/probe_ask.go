@@ -65,7 +65,7 @@ func (p Probe) ask(ctx context.Context, timeout time.Duration, ip string, port i
 		DisableKeepAlives: true, DisableCompression: true,
 		// the transport's own context outlives the question, and with it the attempt to connect
 		DialContext: func(_ context.Context, network, address string) (net.Conn, error) { return dial(ctx, network, address) },
-	}}
+	}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }} // nobody sends root elsewhere
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, timely(err, began, 0)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Proof proves layers at the same time, each as soon as those that it builds on are proved. Its owner calls Stop.
+// Proof proves layers at the same time, each as soon as those that it builds on are proved. Its owner calls Outcomes or Stop.
 type Proof struct {
 	source *Source
 	layers []Layer
@@ -99,6 +99,7 @@ func (p *Proof) Wait(ctx context.Context, id string) (Outcome, error) {
 // Outcomes waits for all layers and returns their outcomes in order.
 func (p *Proof) Outcomes() []Outcome {
 	p.all.Wait()
+	p.cancel() // nothing is left to end; what the context holds is let go
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []Outcome

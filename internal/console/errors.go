@@ -20,7 +20,7 @@ func Error(w io.Writer, err error) {
 	}
 	_, _ = fmt.Fprintf(w, "error: %s\n", e.Title)
 	if why := evidence(e); why != "" {
-		_, _ = fmt.Fprintf(w, "  why   %s\n", why)
+		_, _ = fmt.Fprintf(w, "  why   %s\n", Clean(why)) // it may be what another machine said
 	}
 	fix := e.Fix
 	if e.Where != reason.Here {

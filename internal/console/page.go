@@ -87,7 +87,7 @@ type Row struct {
 
 // Row adds a row.
 func (p *Page) Row(r Row) {
-	label := clean(r.Label)
+	label := Clean(r.Label)
 	margin := strings.Repeat(" ", r.Indent)
 	pad := ""
 	if label != "" || r.Column > 0 {
@@ -98,7 +98,7 @@ func (p *Page) Row(r Row) {
 	}
 	start := r.Indent + utf8.RuneCountInString(label) + len(pad)
 	hang := r.Indent + max(r.Column, 0)
-	lines := p.wrap(clean(r.Text), start, hang)
+	lines := p.wrap(Clean(r.Text), start, hang)
 	for i, line := range lines {
 		if i == 0 {
 			p.line(margin + p.Paint(r.Look, label) + pad + p.Paint(r.Style, line))
@@ -115,7 +115,7 @@ func (p *Page) Line(indent int, style Style, format string, args ...any) {
 
 // Paste adds a line as it is, for it will be copied from the terminal: it is never wrapped.
 func (p *Page) Paste(indent int, text string) {
-	p.line(strings.Repeat(" ", indent) + clean(text))
+	p.line(strings.Repeat(" ", indent) + Clean(text))
 }
 
 // Blank adds an empty line, unless the page is empty or ends in one.
@@ -196,8 +196,8 @@ func words(text string) []string {
 	return all
 }
 
-// clean makes one line of a text and replaces what a terminal would obey instead of showing it.
-func clean(text string) string {
+// Clean makes one line of a text and replaces what a terminal would obey instead of showing it.
+func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n', r == '\t':

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -15,8 +19,11 @@ import (
 
 // How often the reconciler looks: quickly while something is on its way, else slowly to mend what others changed.
 const (
-	busyEvery  = 300 * time.Millisecond
-	idleEvery  = 20 * time.Second
+	busyEvery = 300 * time.Millisecond
+	idleEvery = 20 * time.Second
+	// What is not there after busySoon is asked for less often: it may never come, and the API server has other work.
+	busySoon   = time.Minute
+	busySeldom = 3 * time.Second
 	retryFirst = 500 * time.Millisecond
 	retryMost  = 10 * time.Second
 )
@@ -32,14 +39,15 @@ type Reconciler struct {
 
 	mu       sync.Mutex
 	statuses map[string]wire.Status // by kind/name
-	changed  chan struct{}          // closed and replaced at every change of statuses
+	unread   error                  // why the documents are not known; nil if they are
+	changed  chan struct{}          // closed and replaced at every change of statuses and unread
 }
 
 // New returns a reconciler that keeps its documents in dir and reaches the cluster by source.
 func New(dir string, source *cluster.Source, log *slog.Logger) *Reconciler {
 	return &Reconciler{
 		source: source, store: store{dir}, log: log, now: time.Now, wake: make(chan struct{}, 1),
-		statuses: map[string]wire.Status{}, changed: make(chan struct{}),
+		statuses: map[string]wire.Status{}, unread: errors.New("nobody has looked yet"), changed: make(chan struct{}),
 	}
 }
 
@@ -60,30 +68,60 @@ func (r *Reconciler) Accept(document wire.Document) error {
 	return nil
 }
 
-// Generation returns the highest generation that is kept, from which the gateway goes on.
+// Generation returns the highest generation that is kept, from which the gateway goes on. It is 0 while a document is damaged:
+// the gateway then sends all of them again.
 func (r *Reconciler) Generation() (int64, error) {
 	documents, err := r.store.all()
-	if err != nil || len(documents) == 0 {
+	if err != nil || len(documents) == 0 || documents[0].damaged != nil {
 		return 0, err
 	}
 	return documents[len(documents)-1].Generation, nil
 }
 
-// Statuses returns the state of every document and a channel that is closed when one of them changes.
+// Statuses returns the state of every document, by kind and name, and a channel that is closed when one of them changes.
 func (r *Reconciler) Statuses() ([]wire.Status, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := make([]wire.Status, 0, len(r.statuses))
-	for _, status := range r.statuses {
-		list = append(list, status)
+	for _, key := range slices.Sorted(maps.Keys(r.statuses)) {
+		list = append(list, r.statuses[key])
 	}
 	return list, r.changed
 }
 
+// Unread returns why the documents are not known, so that the statuses are not those of all; nil if they are. A change of it is
+// told by the channel of Statuses.
+func (r *Reconciler) Unread() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unread
+}
+
+func (r *Reconciler) setUnread(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if (err == nil) != (r.unread == nil) || err != nil && err.Error() != r.unread.Error() {
+		r.unread = err
+		r.tell()
+	}
+}
+
+// tell must be called with the lock held.
+func (r *Reconciler) tell() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// application is what was applied of a document, and when.
+type application struct {
+	generation int64
+	at         time.Time
+}
+
 // Run reconciles until ctx ends.
 func (r *Reconciler) Run(ctx context.Context) error {
-	applied := map[string]int64{} // generation that was applied, by kind/name
-	retry := retryFirst
+	applied := map[string]application{} // by kind/name
+	retry, busy := retryFirst, r.now()  // busy: since when something is on its way
 	for {
 		settled, err := r.pass(ctx, applied)
 		wait := idleEvery
@@ -92,9 +130,11 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			wait, retry = retry, min(2*retry, retryMost)
 		case !settled:
 			wait, retry = busyEvery, retryFirst
+			if r.now().Sub(busy) > busySoon {
+				wait = busySeldom
+			}
 		default:
-			clear(applied) // the next slow pass applies everything again
-			retry = retryFirst
+			retry, busy = retryFirst, r.now().Add(idleEvery)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -103,33 +143,42 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-r.wake:
 			timer.Stop()
+			busy = r.now()
 		case <-timer.C:
 		}
 	}
 }
 
 // pass brings every document one step further. settled means that nothing is left to wait for.
-func (r *Reconciler) pass(ctx context.Context, applied map[string]int64) (settled bool, err error) {
+func (r *Reconciler) pass(ctx context.Context, applied map[string]application) (settled bool, err error) {
 	documents, err := r.store.all()
 	if err != nil {
 		r.log.Error("documents unreadable", "err", err)
+		r.setUnread(err)
 		return false, err
 	}
 	settled = true
 	var failed error
+	up := networkOnce(ctx)
 	for _, document := range documents {
-		conditions, stable, err := r.document(ctx, document, applied)
+		if document.damaged != nil {
+			r.set(document.Document, []wire.Condition{notApplied("Damaged", document.damaged)})
+			continue
+		}
+		conditions, stable, err := r.document(ctx, document.Document, applied, up)
 		if err != nil {
 			failed = errors.Join(failed, err)
 			r.log.Debug("document waits", "kind", document.Kind, "name", document.Name, "err", err)
 		}
 		settled = settled && stable
-		r.set(document, conditions)
+		r.set(document.Document, conditions)
 	}
+	r.setUnread(nil)
 	return settled, failed
 }
 
-func (r *Reconciler) document(ctx context.Context, document wire.Document, applied map[string]int64) (conditions []wire.Condition, stable bool, err error) {
+func (r *Reconciler) document(ctx context.Context, document wire.Document, applied map[string]application,
+	networkUp func(*cluster.Client) (bool, error)) (conditions []wire.Condition, stable bool, err error) {
 	client, err := r.source.Client()
 	if err != nil {
 		return []wire.Condition{notApplied("ClusterUnreachable", err)}, false, err
@@ -142,8 +191,8 @@ func (r *Reconciler) document(ctx context.Context, document wire.Document, appli
 		return []wire.Condition{notApplied("Invalid", err)}, true, nil
 	}
 	key := document.Kind + "/" + document.Name
-	if applied[key] != document.Generation {
-		up, err := client.NetworkUp(ctx)
+	if last := applied[key]; last.generation != document.Generation || r.now().Sub(last.at) >= idleEvery {
+		up, err := networkUp(client)
 		if err != nil {
 			return []wire.Condition{notApplied("ClusterUnreachable", err)}, false, err
 		}
@@ -153,14 +202,31 @@ func (r *Reconciler) document(ctx context.Context, document wire.Document, appli
 		if err := apply(ctx, client, project); err != nil {
 			return []wire.Condition{notApplied("ApplyFailed", err)}, false, err
 		}
-		applied[key] = document.Generation
+		applied[key] = application{document.Generation, r.now()}
 	}
 	done := wire.Condition{Type: "Applied", Status: "True", Reason: "Applied"}
 	serving, err := available(ctx, client, project.Name)
 	if err != nil {
-		return []wire.Condition{done}, false, err
+		if apierrors.IsNotFound(err) { // somebody deleted it: the next pass makes it again
+			delete(applied, key)
+		}
+		return []wire.Condition{done, {Type: "Available", Status: "Unknown", Reason: "Unreadable", Message: err.Error()}}, false, err
 	}
 	return []wire.Condition{done, serving}, serving.Status == "True", nil
+}
+
+// networkOnce asks whether the pod network is up when it is called first, since that lists the nodes.
+func networkOnce(ctx context.Context) func(*cluster.Client) (bool, error) {
+	asked := false
+	var up bool
+	var err error
+	return func(client *cluster.Client) (bool, error) {
+		if !asked {
+			asked = true
+			up, err = client.NetworkUp(ctx)
+		}
+		return up, err
+	}
 }
 
 func parse(document wire.Document) (wire.Project, error) {
@@ -211,6 +277,5 @@ func (r *Reconciler) set(document wire.Document, conditions []wire.Condition) {
 		return
 	}
 	r.statuses[key] = wire.Status{Kind: document.Kind, Name: document.Name, ObservedGeneration: document.Generation, Conditions: conditions}
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.tell()
 }

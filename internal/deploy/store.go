@@ -1,17 +1,22 @@
 package deploy
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
+	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
+
+// maxKept bounds a document on disk, in bytes: it came as one line of at most wire.MaxDocument, and may be escaped otherwise.
+const maxKept = 8 * wire.MaxDocument
 
 // store keeps the newest generation of every document on disk, so that a machine that boots without its gateway still
 // knows what it should run.
@@ -19,16 +24,19 @@ type store struct {
 	dir string // 0700
 }
 
-// newer keeps the document if it is newer than the one of the same kind and name, and reports whether it was.
+// kept is a document on disk. Of one that is damaged only kind and name are known.
+type kept struct {
+	wire.Document
+	damaged error
+}
+
+// newer keeps the document if it is newer than the one of the same kind and name, and reports whether it was. It takes the
+// place of one that is damaged.
 func (s store) newer(document wire.Document) (bool, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return false, fmt.Errorf("cannot make the folder of the documents: %w", err)
 	}
-	held, err := s.read(s.path(document))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	if err == nil && held.Generation >= document.Generation {
+	if held, err := s.read(s.path(document)); err == nil && held.Generation >= document.Generation {
 		return false, nil
 	}
 	content, err := json.Marshal(document)
@@ -41,8 +49,8 @@ func (s store) newer(document wire.Document) (bool, error) {
 	return true, nil
 }
 
-// all returns the documents in the order of their generations.
-func (s store) all() ([]wire.Document, error) {
+// all returns the documents in the order of their generations. Those that are damaged come first.
+func (s store) all() ([]kept, error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -50,23 +58,25 @@ func (s store) all() ([]wire.Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the documents: %w", err)
 	}
-	var documents []wire.Document
+	var documents []kept
 	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) != ".json" {
+		base, ok := strings.CutSuffix(entry.Name(), ".json")
+		if !ok {
 			continue
 		}
 		document, err := s.read(filepath.Join(s.dir, entry.Name()))
 		if err != nil {
-			return nil, err
+			document = wire.Document{}
+			document.Kind, document.Name, _ = strings.Cut(base, "-")
 		}
-		documents = append(documents, document)
+		documents = append(documents, kept{document, err})
 	}
-	sort.Slice(documents, func(i, j int) bool { return documents[i].Generation < documents[j].Generation })
+	slices.SortStableFunc(documents, func(a, b kept) int { return cmp.Compare(a.Generation, b.Generation) })
 	return documents, nil
 }
 
 func (s store) read(path string) (wire.Document, error) {
-	content, err := os.ReadFile(path)
+	content, err := atomicfile.Read(path, maxKept)
 	if err != nil {
 		return wire.Document{}, fmt.Errorf("cannot read the document: %w", err)
 	}

@@ -42,12 +42,12 @@ func k3sData(f host.Facts) string {
 }
 
 // diagnose looks at the machine as it is now.
-func (k *k3sInstall) diagnose(ctx context.Context, w Words) (Diagnosis, bool) {
+func (k *k3sInstall) diagnose(ctx context.Context, w Words, judge judge) (Diagnosis, bool) {
 	var f host.Facts
 	if k.Look != nil {
 		f = k.Look(ctx)
 	}
-	return Diagnose(k.around(w, k.dataDir), f)
+	return judge(k.around(w, k.dataDir), f)
 }
 
 // around adds what containerd and the pods said.

@@ -42,6 +42,8 @@ type Install struct {
 	LastWords func(ctx context.Context, name string) string
 	// Look looks at the machine as it is now, for a diagnosis; nil means that nothing is known of it.
 	Look func(ctx context.Context) host.Facts
+	// Suspect is told what may keep a cluster that is waited for from being ready; nil means that nobody wants to know.
+	Suspect func(Diagnosis)
 	// FreePackages waits until nobody else uses the package manager; nil means that its own patience must do.
 	FreePackages func(ctx context.Context) error
 	// Run runs a program to its end and returns its output; nil means command.Run.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 )
 
 // service is a systemd unit, or a service of OpenRC, that a step writes, enables, starts, and starts anew when what it runs
@@ -34,8 +35,8 @@ type service struct {
 
 	ready func(ctx context.Context) error                   // asks whether it is of use already, where being active does not say so
 	makes func(ctx context.Context, r *plan.Recorder) error // records what the running service will make; nil means nothing
-	// diagnose finds the cause in what was said, where the causes are known; nil where they are not.
-	diagnose func(ctx context.Context, words Words) (Diagnosis, bool)
+	// diagnose lets judge, [Diagnose] or [Suspect], find the cause in what was said; nil where the causes are not known.
+	diagnose func(ctx context.Context, words Words, judge judge) (Diagnosis, bool)
 }
 
 func (s service) step() plan.Step {
@@ -170,29 +171,54 @@ func (s service) enable(ctx context.Context, r *plan.Recorder) error {
 	return r.Note(unitEnabled, s.name, state.File, "enabled", func() error { return s.Units.Enable(ctx, s.name) })
 }
 
+// judge finds a cause in words.
+type judge func(Words, host.Facts) (Diagnosis, bool)
+
 func (s service) prove(ctx context.Context) error {
-	err := s.Units.WaitActive(ctx, s.name)
-	if err == nil && s.ready != nil {
-		err = s.waitReady(ctx)
-	}
+	err := s.await(ctx)
 	if err == nil {
 		return nil
 	}
 	if errors.Is(ctx.Err(), context.Canceled) { // by the user, who waits
 		return err
 	}
-	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordsTimeout)
-	defer cancel()
-	said := s.words(wctx, s.name, s.log)
-	if s.diagnose != nil {
-		if d, ok := s.diagnose(wctx, said); ok {
-			return d.Err(err)
-		}
+	said, d, ok := s.look(context.WithoutCancel(ctx), Diagnose)
+	if ok {
+		return d.Err(err)
 	}
 	if last := telling(said.Unit); last != "" {
 		err = fmt.Errorf("%w; its last words: %s", err, last)
 	}
 	return err
+}
+
+// await waits until the service is of use.
+func (s service) await(ctx context.Context) error {
+	wait := func(ctx context.Context) error {
+		err := s.Units.WaitActive(ctx, s.name)
+		if err == nil && s.ready != nil {
+			err = s.waitReady(ctx)
+		}
+		return err
+	}
+	if s.Suspect == nil || s.diagnose == nil {
+		return wait(ctx)
+	}
+	return Suspecting(ctx, func(ctx context.Context) (Diagnosis, bool) {
+		_, d, ok := s.look(ctx, Suspect)
+		return d, ok
+	}, s.Suspect, wait)
+}
+
+// look reads what the service said, and what judge makes of it.
+func (s service) look(ctx context.Context, judge judge) (said Words, d Diagnosis, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, lastWordsTimeout)
+	defer cancel()
+	said = s.words(ctx, s.name, s.log)
+	if s.diagnose != nil {
+		d, ok = s.diagnose(ctx, said, judge)
+	}
+	return said, d, ok
 }
 
 // present reports whether its files are as they should be.

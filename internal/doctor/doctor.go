@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
@@ -109,7 +110,7 @@ func Examine(p Patient) Report {
 	}
 	r.add(p.decisionFindings(d, installed)...)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Compare(slices.Index(Severities(), a.Severity), slices.Index(Severities(), b.Severity))
+		return cmp.Compare(rank(a.Severity), rank(b.Severity))
 	})
 	if installed {
 		r.Verdict = r.judge()
@@ -117,14 +118,53 @@ func Examine(p Patient) Report {
 	return r
 }
 
-// add adds findings, except those that say the same as one that is there.
+// add adds findings. One whose code is there already becomes a part of that one.
 func (r *Report) add(all ...Finding) {
 	for _, f := range all {
-		if !slices.ContainsFunc(r.Findings, func(g Finding) bool { return g.Code == f.Code && g.Evidence == f.Evidence }) {
+		i := slices.IndexFunc(r.Findings, func(g Finding) bool { return g.Code == f.Code && (f.Code != "" || g.Evidence == f.Evidence) })
+		if i < 0 {
 			r.Findings = append(r.Findings, f)
+			continue
 		}
+		r.Findings[i] = r.Findings[i].and(f)
 	}
 }
+
+// and joins two findings of one code: with the evidence of both, as bad as the worse one, and with its way out. Of two that are
+// as bad, what is said for this machine comes before what the catalogue says.
+func (f Finding) and(other Finding) Finding {
+	worse, rest := f, other
+	if rank(other.Severity) < rank(f.Severity) {
+		worse, rest = other, f
+	}
+	worse.Evidence = joined(f.Evidence, other.Evidence)
+	if worse.Severity != rest.Severity {
+		return worse
+	}
+	worse.harmless = f.harmless && other.harmless
+	e, _ := reason.Find(string(f.Code))
+	switch {
+	case rest.Fix == e.Fix || rest.Where != worse.Where:
+	case worse.Fix == e.Fix:
+		worse.Fix, worse.Cost = rest.Fix, rest.Cost
+	default:
+		worse.Fix = joined(worse.Fix, rest.Fix)
+	}
+	return worse
+}
+
+// joined is two sentences in one, or the first where it says the second already.
+func joined(a, b string) string {
+	switch {
+	case b == "" || slices.Contains(strings.Split(a, "; "), b):
+		return a
+	case a == "":
+		return b
+	}
+	return a + "; " + b
+}
+
+func rank(s Severity) int { return slices.Index(Severities(), s) }
 
 // judge is the verdict on what is installed.
 func (r *Report) judge() string {

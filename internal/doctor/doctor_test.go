@@ -174,7 +174,12 @@ func TestMachines(t *testing.T) {
 			t.Errorf("%s is judged in two ways:\n%s", e.Name(), diff)
 		}
 		last := Broken
+		told := map[reason.Code]bool{}
 		for _, f := range r.Findings {
+			if f.Code != "" && told[f.Code] {
+				t.Errorf("%s: %s is told twice", e.Name(), f.Code)
+			}
+			told[f.Code] = true
 			if f.Title == "" || f.Fix == "" || f.Where == "" || f.Cost == "" || f.Code != "" && f.Doc == "" {
 				t.Errorf("%s: something is missing in %+v", e.Name(), f)
 			}
@@ -195,6 +200,73 @@ func TestMachines(t *testing.T) {
 		if (want != 0) != (r.Count(Broken) > 0) {
 			t.Errorf("%s: exit code %d, and %d things are broken", e.Name(), want, r.Count(Broken))
 		}
+	}
+}
+
+// TestACodeIsToldOnce: what is seen twice is one finding with all of the evidence, as bad as the worst, with the fix that says most.
+func TestACodeIsToldOnce(t *testing.T) {
+	p := captured(t, "k3s-ours-running")
+	stopped(&p)
+	p.Facts.UID = host.Is(1000)
+	p.Silence = reason.Newf(reason.HostNotRoot, "denied")
+	p.Agent = agent(wire.Condition{Type: health.ClusterReachable, Status: health.False, Reason: "Unreachable", Message: "refused"})
+	p.Words.Unit = "time=\"2026-11-26T01:50:07Z\" level=fatal msg=\"write /var/lib/x: no space left on device\"\n"
+	r := Examine(p)
+	told := map[reason.Code]Finding{}
+	for _, f := range r.Findings {
+		if _, twice := told[f.Code]; twice && f.Code != "" {
+			t.Errorf("%s is told twice: %+v", f.Code, r.Findings)
+		}
+		told[f.Code] = f
+	}
+	unhealthy := told[reason.ClusterUnhealthy]
+	for _, want := range []string{"ClusterReachable is False", "which pipeops-agent installed, is not running"} {
+		if !strings.Contains(unhealthy.Evidence, want) {
+			t.Errorf("%q is missing in %q", want, unhealthy.Evidence)
+		}
+	}
+	if !strings.HasPrefix(unhealthy.Fix, "systemctl start k3s.service") {
+		t.Errorf("the way out is %q", unhealthy.Fix)
+	}
+	if disk := told[reason.HostDiskLow]; disk.Severity != Broken || !strings.Contains(disk.Evidence, "no space left on device") {
+		t.Errorf("the disk: %+v", disk)
+	}
+	if r.Findings[0].Code != reason.HostDiskLow {
+		t.Errorf("the cause is not told first: %+v", r.Findings)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	own := reason.Lookup(reason.NetPortTaken).Fix
+	one := found(Attention, reason.NetPortTaken, "port 6443", "")
+	tests := []struct {
+		name     string
+		with     Finding
+		severity Severity
+		evidence string
+		fix      string
+		harmless bool
+	}{
+		{"the same again", one, Attention, "port 6443", own, true},
+		{"more evidence", found(Attention, reason.NetPortTaken, "port 80", ""), Attention, "port 6443; port 80", own, false},
+		{"nearly the same", found(Attention, reason.NetPortTaken, "port 64", ""), Attention, "port 6443; port 64", own, false},
+		{"a better fix", found(Attention, reason.NetPortTaken, "port 80", "stop nginx"), Attention, "port 6443; port 80", "stop nginx", false},
+		{"less bad", found(Note, reason.NetPortTaken, "port 80", "nothing"), Attention, "port 6443; port 80", own, true},
+		{"worse", found(Broken, reason.NetPortTaken, "port 80", ""), Broken, "port 6443; port 80", own, false},
+	}
+	one.harmless = true
+	for _, tt := range tests {
+		if tt.name == "the same again" {
+			tt.with.harmless = true
+		}
+		got := one.and(tt.with)
+		if got.Severity != tt.severity || got.Evidence != tt.evidence || got.Fix != tt.fix || got.harmless != tt.harmless {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+	first, second := found(Broken, reason.NetPortTaken, "a", "stop nginx"), found(Broken, reason.NetPortTaken, "b", "stop apache2")
+	if got := first.and(second).Fix; got != "stop nginx; stop apache2" {
+		t.Errorf("two ways out are %q", got)
 	}
 }
 

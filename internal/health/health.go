@@ -43,15 +43,15 @@ func (t *Tracker) Set(kind, status, reason, message string) {
 }
 
 // Keep records a condition as it was proved at the time in Checked, here or by another process. One that is older than what is
-// known already is ignored.
+// known already is ignored, unless that is of a time which is still to come: the clock was ahead.
 func (t *Tracker) Keep(c wire.Condition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old, known := t.set[c.Type]
-	if known && !c.Checked.After(old.Checked) {
+	if known && !c.Checked.After(old.Checked) && !old.Checked.After(t.now()) {
 		return
 	}
-	if known && old.Status == c.Status && !old.Since.IsZero() {
+	if known && old.Status == c.Status && !old.Since.IsZero() && old.Since.Before(c.Since) {
 		c.Since = old.Since
 	}
 	t.put(c)

@@ -133,3 +133,19 @@ func FuzzParseRecord(f *testing.F) {
 		}
 	})
 }
+
+// TestAClockThatWasAhead: what was proved in a future that is none any more does not stand in the way of what is proved now.
+func TestAClockThatWasAhead(t *testing.T) {
+	now := at(1)
+	tracker := Tracker{Now: func() time.Time { return now }}
+	tracker.Keep(wire.Condition{Type: Storage, Status: True, Since: at(500), Checked: at(500)})
+	tracker.Keep(wire.Condition{Type: Storage, Status: False, Since: now, Checked: now})
+	if c := tracker.Get(Storage); c.Status != False || !c.Checked.Equal(now) {
+		t.Errorf("got %+v", c)
+	}
+	tracker.Keep(wire.Condition{Type: LargePacket, Status: True, Since: at(500), Checked: at(500)})
+	tracker.Keep(wire.Condition{Type: LargePacket, Status: True, Since: now, Checked: now})
+	if c := tracker.Get(LargePacket); !c.Since.Equal(now) || !c.Checked.Equal(now) {
+		t.Errorf("got %+v", c)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -186,6 +187,32 @@ func TestKeepFreshRenewsWhenDueAndEndsWithItsContext(t *testing.T) {
 	if posted != 1 {
 		t.Errorf("renewed %d times", posted)
 	}
+}
+
+// TestAClockThatIsAheadRenewsSeldom: to a machine whose clock is ahead of the gateway's, every new certificate is due at once.
+func TestAClockThatIsAheadRenewsSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := newIssuer(t)
+		now := time.Now()
+		dir, key := stored(t, ca, now.Add(-20*time.Hour), now.Add(4*time.Hour))
+		id, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		posted := 0
+		id.KeepFresh(ctx, slog.New(slog.DiscardHandler), func(context.Context, wire.RenewRequest) (wire.RenewResponse, error) {
+			if posted++; posted > 100 {
+				cancel()
+			}
+			behind := time.Now().Add(-20 * time.Hour)
+			return wire.RenewResponse{Certificate: ca.issue(t, key, wire.ClusterURI+"c1", behind, behind.Add(24*time.Hour))}, nil
+		})
+		if posted < 1 || posted > 7 {
+			t.Errorf("renewed %d times in an hour", posted)
+		}
+	})
 }
 
 func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {

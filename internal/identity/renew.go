@@ -38,28 +38,33 @@ func (i *Identity) Renew(ctx context.Context, post Post) error {
 	return i.use(doc)
 }
 
+const (
+	// renewSlice bounds one sleep: clocks are set, and machines are suspended, while it waits.
+	renewSlice = time.Hour
+	// renewLeast is the least time between two renewals: to a clock that is ahead, each new certificate is due at once.
+	renewLeast = 10 * time.Minute
+)
+
 // KeepFresh renews the certificate whenever it is due, until ctx ends. It waits as long as it must between failures.
 func (i *Identity) KeepFresh(ctx context.Context, log *slog.Logger, post Post) {
 	var retry backoff.Backoff
 	retry.Base, retry.Cap = 10*time.Second, 10*time.Minute // there are eight hours left to succeed
 	for {
-		if backoff.Sleep(ctx, time.Until(i.RenewAt())) != nil {
+		for left := time.Until(i.RenewAt()); left > 0; left = time.Until(i.RenewAt()) {
+			if backoff.Sleep(ctx, min(left, renewSlice)) != nil {
+				return
+			}
+		}
+		wait := renewLeast
+		if err := i.Renew(ctx, post); err == nil {
+			retry.Reset()
+			log.Info("certificate renewed", "expires", i.Expires())
+		} else if ctx.Err() == nil {
+			wait = retry.Next()
+			log.Warn("certificate not renewed", "expires", i.Expires(), "err", err)
+		}
+		if backoff.Sleep(ctx, wait) != nil {
 			return
 		}
-		for {
-			err := i.Renew(ctx, post)
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			log.Warn("certificate not renewed", "expires", i.Expires(), "err", err)
-			if backoff.Sleep(ctx, retry.Next()) != nil {
-				return
-			}
-		}
-		retry.Reset()
-		log.Info("certificate renewed", "expires", i.Expires())
 	}
 }

@@ -23,8 +23,14 @@ const (
 	provePath  = "/v1/prove"
 )
 
-// proveTimeout is how long a proof may take: that of each layer, one after another.
-const proveTimeout = 5 * time.Minute
+const (
+	// proveTimeout is how long a proof may take: that of each layer, one after another.
+	proveTimeout = 5 * time.Minute
+	// sayTimeout is how long it may take to say what came out.
+	sayTimeout = 10 * time.Second
+	// endTimeout is how long the end waits for those who are being answered.
+	endTimeout = 5 * time.Second
+)
 
 // Answers are what the agent does when it is asked.
 type Answers struct {
@@ -46,8 +52,13 @@ type Status struct {
 	RSS        int64            `json:"rss_bytes"` // resident memory of the agent
 }
 
-// Serve answers on the socket until ctx ends. The socket is readable by its owner only.
+// Serve answers on the socket until ctx ends. The socket is for its owner only. BUSY means that another agent answers there.
 func Serve(ctx context.Context, socket string, answers Answers) error {
+	dialer := net.Dialer{Timeout: time.Second}
+	if other, err := dialer.DialContext(ctx, "unix", socket); err == nil {
+		_ = other.Close()
+		return reason.Newf(reason.Busy, "another agent answers on %s", socket)
+	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot remove the old socket: %w", err)
 	}
@@ -67,20 +78,29 @@ func Serve(ctx context.Context, socket string, answers Answers) error {
 	mux.HandleFunc("POST "+provePath, func(w http.ResponseWriter, r *http.Request) {
 		prove(w, r, answers)
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: sayTimeout}
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot serve the local socket: %w", err)
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+		defer cancel()
+		if server.Shutdown(limited) != nil {
+			_ = server.Close()
+		}
+	})
+	err = server.Serve(listener)
+	if !stop() {
+		<-ended // ctx has ended, and so soon do the answers
+		return ctx.Err()
 	}
-	return ctx.Err()
+	return fmt.Errorf("cannot serve the local socket: %w", err)
 }
 
 // prove answers with the status when the proof has ended, in which way ever.
 func prove(w http.ResponseWriter, r *http.Request, answers Answers) {
 	control := http.NewResponseController(w)
-	if err := control.SetWriteDeadline(time.Now().Add(proveTimeout)); err != nil {
+	if err := control.SetWriteDeadline(time.Now().Add(proveTimeout + sayTimeout)); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -105,9 +125,10 @@ func Fetch(ctx context.Context, socket string) (Status, error) {
 	return call(ctx, socket, http.MethodGet, statusPath, fetchTimeout)
 }
 
-// Prove lets the agent prove the layers of its cluster now, waits for the end, and returns its status.
+// Prove lets the agent prove the layers of its cluster now, waits for the end, and returns its status. CLUSTER_UNHEALTHY means
+// that it could not even try.
 func Prove(ctx context.Context, socket string) (Status, error) {
-	return call(ctx, socket, http.MethodPost, provePath, proveTimeout)
+	return call(ctx, socket, http.MethodPost, provePath, proveTimeout+2*sayTimeout)
 }
 
 func call(ctx context.Context, socket, method, path string, timeout time.Duration) (Status, error) {
@@ -124,16 +145,25 @@ func call(ctx context.Context, socket, method, path string, timeout time.Duratio
 		return status, fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	response, err := client.Do(request)
-	if errors.Is(err, os.ErrPermission) {
+	var late net.Error
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return status, fmt.Errorf("cannot wait for the agent: %w", ctx.Err())
+	case errors.Is(err, os.ErrPermission):
 		return status, reason.New(reason.HostNotRoot, "the agent's socket is for root only", err)
-	}
-	if err != nil {
+	case errors.As(err, &late) && late.Timeout():
+		return status, reason.Newf(reason.AgentNotRunning, "the agent on %s does not answer within %s", socket, timeout)
+	default:
 		return status, reason.New(reason.AgentNotRunning, "nobody answers on "+socket, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body := io.LimitReader(response.Body, maxStatus)
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
+		if response.StatusCode == http.StatusServiceUnavailable {
+			return status, reason.Newf(reason.ClusterUnhealthy, "%s", bytes.TrimSpace(text))
+		}
 		return status, fmt.Errorf("cannot ask the agent: %s: %s", response.Status, bytes.TrimSpace(text))
 	}
 	if err := json.NewDecoder(body).Decode(&status); err != nil {

@@ -6,6 +6,7 @@ package reason
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -130,17 +131,16 @@ func Exit(err error) int {
 	return ExitInternal
 }
 
-// Is reports whether err carries the given code anywhere in its chain.
+// Is reports whether err carries the given code anywhere in its tree.
 func Is(err error, code Code) bool {
-	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			return false
-		}
-		if e.Code == code {
-			return true
-		}
-		err = e.Err
+	if e, ok := err.(*Error); ok && e.Code == code { //nolint:errorlint // the tree is walked here
+		return true
+	}
+	switch wrapping := err.(type) { //nolint:errorlint // likewise
+	case interface{ Unwrap() error }:
+		return Is(wrapping.Unwrap(), code)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapping.Unwrap(), func(e error) bool { return Is(e, code) })
 	}
 	return false
 }

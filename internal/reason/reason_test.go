@@ -36,6 +36,9 @@ func TestErrors(t *testing.T) {
 	if !Is(wrapped, StepFailed) || !Is(wrapped, DownloadDigest) || Is(wrapped, Busy) || Is(nil, Busy) || Is(errors.New("x"), Busy) {
 		t.Error("Is does not tell the codes in a chain")
 	}
+	if both := errors.Join(New(Busy, "", nil), fmt.Errorf("and: %w", wrapped)); !Is(both, Busy) || !Is(both, DownloadDigest) || Is(both, Usage) {
+		t.Error("Is does not look at all errors that are joined")
+	}
 	if Exit(nil) != ExitOK || Exit(errors.New("x")) != ExitInternal || Exit(wrapped) != ExitRolledBack || Exit(inner) != ExitDownload {
 		t.Error("Exit does not give the outermost code")
 	}

@@ -30,6 +30,8 @@ const (
 	dialTimeout = 20 * time.Second
 	// healthyLife is how long a session must have been up for the next wait to start small again.
 	healthyLife = time.Minute
+	// certificateEvery is how often it is looked how long the certificate is still good.
+	certificateEvery = time.Minute
 )
 
 // Options say what a tunnel connects.
@@ -81,7 +83,7 @@ var errRenewed = errors.New("the certificate was renewed")
 
 // session dials, and returns why the session that came of it ended.
 func (t *tunnel) session(ctx context.Context) error {
-	t.certificate()
+	t.certificate(t.Identity.Expires())
 	t.Health.Set(health.Tunnel, health.False, "Dialing", t.Identity.Gateway())
 	conn, err := t.dial(ctx)
 	if err != nil {
@@ -109,6 +111,7 @@ func (t *tunnel) session(ctx context.Context) error {
 	work.Go(func() {
 		t.Identity.KeepFresh(ctx, t.Log, client.Renew)
 	})
+	work.Go(func() { t.watchCertificate(ctx, t.Identity.Expires) })
 	if t.OnSession != nil {
 		work.Go(func() { t.OnSession(ctx, client) })
 	}
@@ -220,9 +223,19 @@ func (t *tunnel) down(err error) {
 	t.Health.Set(health.Tunnel, health.False, "Failed", err.Error())
 }
 
+// watchCertificate reports on the certificate until ctx ends: a session outlives it.
+func (t *tunnel) watchCertificate(ctx context.Context, expires func() time.Time) {
+	for {
+		t.certificate(expires())
+		if backoff.Sleep(ctx, certificateEvery) != nil {
+			return
+		}
+	}
+}
+
 // certificate reports on the certificate as the clock of this machine sees it.
-func (t *tunnel) certificate() {
-	if until := t.Identity.Expires(); time.Now().Before(until) {
+func (t *tunnel) certificate(until time.Time) {
+	if time.Now().Before(until) {
 		t.Health.Set(health.Certificate, health.True, "Valid", fmt.Sprintf("until %s", until.UTC().Format(time.RFC3339)))
 	} else {
 		t.Health.Set(health.Certificate, health.False, string(reason.CertificateExpired), "since "+until.UTC().Format(time.RFC3339))
