@@ -37,6 +37,8 @@ type UninstallOptions struct {
 	Host   *host.System
 	Events func(wire.Event)
 	Log    *slog.Logger
+
+	programDirs []string // nil: programDirs()
 }
 
 // Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent

@@ -190,7 +190,11 @@ func (o UninstallOptions) program(ctx context.Context) (removable bool, owner st
 			return false, name
 		}
 	}
-	return slices.Contains(programDirs(), filepath.Dir(o.Program)), ""
+	dirs := o.programDirs
+	if dirs == nil {
+		dirs = programDirs()
+	}
+	return slices.Contains(dirs, filepath.Dir(o.Program)), ""
 }
 
 // removeProgram removes the program, or says who can.
@@ -203,6 +207,7 @@ func (o UninstallOptions) removeProgram(ctx context.Context) error {
 		if err := atomicfile.Remove(o.Program); err != nil {
 			return fmt.Errorf("cannot remove the program: %w", err)
 		}
+		o.Events(event("removed", "Removed: the program itself, "+o.Program, nil))
 	}
 	return nil
 }
