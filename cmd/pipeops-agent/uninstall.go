@@ -46,7 +46,7 @@ more, 31 if something is, or could not be undone, 13 if it was not confirmed, 75
 			if dry {
 				would, err := bootstrap.WouldUninstall(command.Context(), o)
 				if err != nil {
-					return err
+					return forRoot(err)
 				}
 				return g.Print(command.OutOrStdout(), would, func(w io.Writer) error {
 					_, err := io.WriteString(w, would.Text())
