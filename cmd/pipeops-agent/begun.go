@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
@@ -19,6 +21,10 @@ type statusReport struct {
 
 // statusWith adds what has begun. Where the agent does not answer yet, that is the evidence.
 func statusWith(g *globals, status localapi.Status, silence error) (statusReport, error) {
+	if _, err := os.Stat(g.state); errors.Is(err, fs.ErrNotExist) && reason.Is(silence, reason.AgentNotRunning) {
+		return statusReport{}, reason.Newf(reason.AgentNotRunning, "nothing is installed here by pipeops-agent: there is no %s", g.state).
+			WithFix("pipeops-agent install --gateway HOST:PORT --token-file FILE; pipeops-agent plan shows what that would do")
+	}
 	begun, err := bootstrap.LookBegun(g.state, "")
 	switch {
 	case silence == nil && err == nil:

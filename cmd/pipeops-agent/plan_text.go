@@ -187,7 +187,7 @@ func showSteps(p *console.Page, steps []bootstrap.PlannedStep) {
 		if label != "" {
 			p.Blank()
 		}
-		text := fmt.Sprintf("%-16s ", s.ID)
+		text := fmt.Sprintf("%-18s ", s.ID)
 		style := console.Style("")
 		if s.State != "" {
 			text += fmt.Sprintf("%-15s ", s.State)

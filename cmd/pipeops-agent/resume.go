@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ is run meanwhile takes over. Exit codes as of install; 0 also where there was no
 					out = io.MultiWriter(out, lax{screen})
 				}
 			}
-			return runResume(command, g, out)
+			return runResume(command, g, out, onConsole)
 		},
 	}
 	command.Flags().BoolVar(&onConsole, "console", false, "show the progress on the console of the machine, too")
@@ -54,7 +55,7 @@ func (l lax) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func runResume(command *cobra.Command, g *globals, out io.Writer) error {
+func runResume(command *cobra.Command, g *globals, out io.Writer, onConsole bool) error {
 	view := console.Plain(out)
 	if g.JSON() {
 		view = console.JSON(out)
@@ -78,6 +79,9 @@ func runResume(command *cobra.Command, g *globals, out io.Writer) error {
 		return o, err
 	})
 	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install, "uninstall": uninstall}}
+	if !onConsole { // the service would say so at every boot
+		r.Idle = func(why string) { view.Show(wire.Event{Kind: "done", Message: why, Time: time.Now()}) }
+	}
 	err := r.Run(command.Context())
 	if again && bootstrap.Repeats(err) {
 		return errors.Join(err, bootstrap.Reboot(command.Context()))

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -25,11 +28,11 @@ func newRoot(g *globals) *cobra.Command {
 		`pipeops-agent looks at this machine, decides which Kubernetes distribution fits and says why, installs it by a plan
 that survives crashes, joins a gateway with a one-use token and keeps a tunnel to it.
 
-  pipeops-agent plan                                       what would be done here, and why
+  pipeops-agent plan                                        what would be done here, and why
   pipeops-agent install --gateway HOST:PORT --token-file F  do it
-  pipeops-agent doctor                                     what is wrong, and the way out
-  pipeops-agent status                                     what the running agent says
-  pipeops-agent uninstall                                  make this machine what it was before`, &g.Output, cli.Detail{Name: "trust", Tell: g.tellTrust})
+  pipeops-agent doctor                                      what is wrong, and the way out
+  pipeops-agent status                                      what the running agent says
+  pipeops-agent uninstall                                   make this machine what it was before`, &g.Output, cli.Detail{Name: "trust", Tell: g.tellTrust})
 	flags := root.PersistentFlags()
 	flags.StringVar(&g.config, "config", config.Path, "the agent's configuration file")
 	flags.StringVar(&g.state, "state-dir", config.StateDir, "where the agent keeps its journal and identity")
@@ -43,9 +46,26 @@ that survives crashes, joins a gateway with a one-use token and keeps a tunnel t
 func (g *globals) load(getenv func(string) string) (config.Config, error) {
 	c, err := config.Load(g.config)
 	if err != nil {
-		return c, reason.New(reason.Usage, err.Error(), nil)
+		return c, badFile(g.config, err)
 	}
 	return c.Environ(getenv), nil
+}
+
+// badFile is a configuration that cannot be read, or is not understood.
+func badFile(path string, err error) error {
+	if os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) {
+		return forRoot(err)
+	}
+	return reason.New(reason.Usage, err.Error(), nil).WithFix("mend what is named, or take it away from " + path)
+}
+
+// forRoot says of what only root may read that it is so.
+func forRoot(err error) error {
+	var known *reason.Error
+	if os.Geteuid() == 0 || !errors.Is(err, fs.ErrPermission) || errors.As(err, &known) {
+		return err
+	}
+	return reason.New(reason.HostNotRoot, "", err)
 }
 
 // logger writes to stderr; systemd's journal adds time and unit.

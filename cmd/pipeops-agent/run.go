@@ -32,7 +32,7 @@ alive while the gateway or the cluster is down. systemd runs it by pipeops-agent
 			}
 			id, err := identity.Load(filepath.Join(g.state, "identity"))
 			if err != nil {
-				return err
+				return forRoot(err)
 			}
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryLimit)

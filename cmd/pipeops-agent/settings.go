@@ -117,7 +117,10 @@ func readToken(file string, stdin io.Reader, getenv func(string) string) (wire.T
 		return wire.Token{}, err
 	}
 	token, err := wire.ParseToken(text)
-	if err != nil {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return token, reason.Newf(reason.TokenMalformed, "%s is empty", source)
+	case err != nil:
 		return token, reason.New(reason.TokenMalformed, source, err)
 	}
 	return token, nil
@@ -148,13 +151,18 @@ func tokenText(file string, stdin io.Reader, getenv func(string) string) (text, 
 	}
 	opened, err := os.Open(file)
 	if err != nil {
-		return "", "", reason.New(reason.Usage, "the token file cannot be read", err)
+		return "", "", noToken(err)
 	}
 	content, err := io.ReadAll(io.LimitReader(opened, maxToken))
 	if err = errors.Join(err, opened.Close()); err != nil {
-		return "", "", reason.New(reason.Usage, "the token file cannot be read", err)
+		return "", "", noToken(err)
 	}
 	return string(content), file, nil
+}
+
+func noToken(err error) error {
+	return reason.New(reason.Usage, "the token file cannot be read", err).
+		WithFix("give a file that holds what pipeops-gateway token create has printed, by --token-file FILE")
 }
 
 func exists(path string) bool {

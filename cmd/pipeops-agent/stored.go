@@ -30,7 +30,7 @@ func (g *globals) stored() (stored, error) {
 		if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 			return stored{hidden: true}, nil
 		}
-		return s, reason.New(reason.Usage, err.Error(), nil)
+		return s, badFile(g.config, err)
 	}
 	held, err := config.Load(g.config)
 	if err != nil {

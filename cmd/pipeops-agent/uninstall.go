@@ -46,7 +46,7 @@ the same places (RKE2, k0s, MicroK8s, kubeadm), 75 while an install runs.`,
 			if dry {
 				would, err := bootstrap.WouldUninstall(command.Context(), o)
 				if err != nil {
-					return err
+					return forRoot(err)
 				}
 				return g.Print(command.OutOrStdout(), would, func(w io.Writer) error {
 					_, err := io.WriteString(w, would.Text())

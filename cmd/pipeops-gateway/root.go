@@ -20,11 +20,11 @@ func newRoot(g *globals) *cobra.Command {
 		`pipeops-gateway is the far end of the agents' tunnels. One command serves; all others talk to the one that serves on
 this machine, through a socket in its data folder that only root and its own user may open.
 
-  pipeops-gateway serve --advertise HOST            run the gateway
-  pipeops-gateway token create                      make a join token for a machine
-  pipeops-gateway clusters                          which clusters there are
-  pipeops-gateway kubeconfig CLUSTER                reach a cluster with kubectl
-  pipeops-gateway project apply -f FILE --cluster C run a project`, &g.Output)
+  pipeops-gateway serve --advertise HOST             run the gateway
+  pipeops-gateway token create                       make a join token for a machine
+  pipeops-gateway clusters                           which clusters there are
+  pipeops-gateway kubeconfig CLUSTER                 reach a cluster with kubectl
+  pipeops-gateway project apply -f FILE --cluster C  run a project`, &g.Output)
 	root.PersistentFlags().StringVar(&g.data, "data", gateway.DefaultData, "folder of the gateway's state")
 	root.AddCommand(newServe(g), newToken(g), newClusters(g), newKubeconfig(g), newProject(g), newUser(g))
 	return root

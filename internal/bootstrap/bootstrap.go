@@ -110,6 +110,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	p.Settings = o.difference(p.Decision)
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
+	o.Install.Shown = true
 	steps, err := o.changes(p.Decision, units(p.Facts))
 	if err != nil {
 		return p, nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/backoff"
@@ -32,6 +33,8 @@ type Resumer struct {
 	Dir        string               // the state folder
 	Operations map[string]Operation // by the name of the command
 
+	Idle func(why string) // told where there is nothing to do; nil: nobody is
+
 	Root  string                                           // of /proc and /run; "" is this machine
 	Log   *slog.Logger                                     // nil: none
 	Pause func(ctx context.Context, d time.Duration) error // nil: backoff.Sleep
@@ -42,6 +45,10 @@ type Resumer struct {
 // waits for a reboot or for a user is left alone until the next boot. It returns what the operation ends with, and
 // [reason.NotResumed] where it does not get on.
 func (r Resumer) Run(ctx context.Context) (err error) {
+	if _, err := os.Stat(r.Dir); errors.Is(err, fs.ErrNotExist) { // it is not made for nothing
+		r.idle("Nothing is installed here by pipeops-agent: there is no " + r.Dir)
+		return nil
+	}
 	store, err := plan.OpenWait(ctx, r.Dir, "")
 	if errors.Is(err, fs.ErrNotExist) { // there is nothing here, or nothing any more
 		return nil
@@ -60,7 +67,14 @@ func (r Resumer) Run(ctx context.Context) (err error) {
 		if err != nil {
 			return reason.New(reason.NotResumed, "the note of what was to be done", err)
 		}
-		if u == nil || u.Waits != "" && u.WaitBoot == Boot(r.Root) {
+		switch {
+		case u == nil && last == nil:
+			r.idle("Nothing to go on with: nothing was interrupted")
+			return nil
+		case u == nil:
+			return nil
+		case u.Waits != "" && u.WaitBoot == Boot(r.Root):
+			r.idle("Nothing to go on with yet: the " + u.Command + " waits; pipeops-agent status says for what")
 			return nil
 		}
 		if last, err = r.attempt(ctx, store, u, last); last == nil {
@@ -69,6 +83,12 @@ func (r Resumer) Run(ctx context.Context) (err error) {
 		if err := pause(ctx, pauses.Next()); err != nil {
 			return err
 		}
+	}
+}
+
+func (r Resumer) idle(why string) {
+	if r.Idle != nil {
+		r.Idle(why)
 	}
 }
 

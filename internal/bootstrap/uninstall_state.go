@@ -228,7 +228,11 @@ func (o UninstallOptions) program(ctx context.Context) (removable bool, owner st
 			return false, name
 		}
 	}
-	return slices.Contains(programDirs(), filepath.Dir(o.Program)), ""
+	dirs := o.programDirs
+	if dirs == nil {
+		dirs = programDirs()
+	}
+	return slices.Contains(dirs, filepath.Dir(o.Program)), ""
 }
 
 // needed returns the ledger of another install that goes on to need the program, "" if there is none.
@@ -252,6 +256,7 @@ func (o UninstallOptions) removeProgram(ctx context.Context) error {
 		if err := atomicfile.Remove(o.Program); err != nil {
 			return fmt.Errorf("cannot remove the program: %w", err)
 		}
+		o.Events(event("removed", "Removed: the program itself, "+o.Program, nil))
 	}
 	return nil
 }

@@ -64,6 +64,21 @@ func TestUninstallOfNothing(t *testing.T) {
 	gone(t, o.StateDir)
 }
 
+// TestUninstallTellsOfTheProgram: that the program goes is said, also where nothing else is here.
+func TestUninstallTellsOfTheProgram(t *testing.T) {
+	o, said := removal(t)
+	o.Program = filepath.Join(t.TempDir(), "pipeops-agent")
+	if err := os.WriteFile(o.Program, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o.programDirs = []string{filepath.Dir(o.Program)}
+	if err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	says(t, said, "removed: Removed: the program itself, "+o.Program)
+	gone(t, o.Program)
+}
+
 // TestUninstallLeavesTheGateway is a machine that was enrolled and on which nothing was changed yet.
 func TestUninstallLeavesTheGateway(t *testing.T) {
 	g := gatewaytest.Start(t)

@@ -47,13 +47,18 @@ func Root(name, short, long string, o *Output, details ...Detail) *cobra.Command
 		Use: name, Short: short, Long: long, Version: version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return reason.Newf(reason.Usage, "there is no command %q", args[0])
+		Args: func(command *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			fix := seeHelp(command)
+			if near := command.SuggestionsFor(args[0]); len(near) > 0 {
+				fix = "did you mean " + name + " " + near[0] + "? Else " + fix
+			}
+			return reason.Newf(reason.Usage, "there is no command %q", args[0]).WithFix(fix)
 		},
-		RunE: Help,
+		SuggestionsMinimumDistance: 2,
+		RunE:                       Help,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if o.format != "text" && o.format != "json" {
 				return reason.Newf(reason.Usage, "--output %q: want text or json", o.format)
@@ -63,10 +68,15 @@ func Root(name, short, long string, o *Output, details ...Detail) *cobra.Command
 	}
 	root.PersistentFlags().StringVarP(&o.format, "output", "o", "text", "output format: text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return reason.New(reason.Usage, err.Error(), nil) })
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		return reason.New(reason.Usage, err.Error(), nil).WithFix(seeHelp(command))
+	})
 	root.AddCommand(versionCommand(name, o, details))
 	return root
 }
+
+// seeHelp is the way out of a wrong command line.
+func seeHelp(command *cobra.Command) string { return "see " + command.CommandPath() + " --help" }
 
 // Help is the RunE of a command that only has others below it.
 func Help(command *cobra.Command, _ []string) error { return command.Help() }
@@ -78,10 +88,18 @@ func Arguments(names ...string) cobra.PositionalArgs {
 		case len(args) == len(names):
 			return nil
 		case len(names) == 0:
-			return reason.Newf(reason.Usage, "%s takes no argument, but got %q", command.CommandPath(), args[0])
+			return reason.Newf(reason.Usage, "%s takes no argument, but got %q", command.CommandPath(), args[0]).WithFix(seeHelp(command))
 		}
-		return reason.Newf(reason.Usage, "%s: want %d argument(s) %q, got %q", command.CommandPath(), len(names), names, args)
+		return reason.Newf(reason.Usage, "%s wants %s, but got %s", command.CommandPath(), strings.Join(names, " "), quoted(args)).WithFix(seeHelp(command))
 	}
+}
+
+// quoted lists arguments as they were given.
+func quoted(args []string) string {
+	if len(args) == 0 {
+		return "nothing"
+	}
+	return strings.Trim(fmt.Sprintf("%q", args), "[]")
 }
 
 // Detail is something that version tells beside the version: a value for programs, and lines for people.

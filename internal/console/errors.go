@@ -19,7 +19,7 @@ func Error(w io.Writer, err error) {
 		return
 	}
 	_, _ = fmt.Fprintf(w, "error: %s\n", e.Title)
-	if why := evidence(e); why != "" {
+	if why := e.Why(); why != "" {
 		_, _ = fmt.Fprintf(w, "  why   %s\n", Clean(why)) // it may be what another machine said
 	}
 	fix := e.Fix
@@ -27,17 +27,6 @@ func Error(w io.Writer, err error) {
 		fix += " (on the " + string(e.Where) + ")"
 	}
 	_, _ = fmt.Fprintf(w, "  fix   %s\n  code  %s, exit code %d, %s\n", fix, e.Code, e.Entry.Exit, e.Doc())
-}
-
-// evidence joins what was seen with its cause.
-func evidence(e *reason.Error) string {
-	switch {
-	case e.Err == nil:
-		return e.Evidence
-	case e.Evidence == "":
-		return e.Err.Error()
-	}
-	return e.Evidence + ": " + e.Err.Error()
 }
 
 // Failure is an error in JSON.
@@ -57,7 +46,7 @@ func ErrorJSON(w io.Writer, err error) {
 	failure := Failure{Code: "INTERNAL", Exit: reason.Exit(err), Title: "internal error", Evidence: err.Error()}
 	var e *reason.Error
 	if errors.As(err, &e) {
-		failure = Failure{string(e.Code), e.Entry.Exit, e.Title, evidence(e), e.Fix, string(e.Where), string(e.Cost), e.Doc()}
+		failure = Failure{string(e.Code), e.Entry.Exit, e.Title, e.Why(), e.Fix, string(e.Where), string(e.Cost), e.Doc()}
 	}
 	_ = json.NewEncoder(w).Encode(map[string]Failure{"error": failure})
 }

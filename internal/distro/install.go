@@ -38,6 +38,8 @@ type Install struct {
 	Ready func(ctx context.Context) error
 	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
 	Units Units
+	// Shown says that the steps are for a plan: the download tells what it would fetch. Without Units it does so anyway.
+	Shown bool
 	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
 	// Look looks at the machine as it is now, for a diagnosis; nil means that nothing is known of it.

@@ -125,10 +125,13 @@ func (k *k3sInstall) download() (plan.Step, error) {
 			return k.fetch(ctx, all, progress)
 		},
 	}
-	if k.Units != nil { // what is there is looked at when the step is run, not twice
+	if k.Units != nil && !k.Shown { // what is there is looked at when the step is run, not twice
 		return step, nil
 	}
 	missing, bytes, about, err := k.unfetched()
+	if errors.Is(err, fs.ErrPermission) { // others than root are shown a plan, too
+		return step, nil
+	}
 	if len(missing) > 0 {
 		step.Bytes, step.About = bytes, about
 		step.Changes = []string{"downloads from " + k.from()}

@@ -49,7 +49,7 @@ func cgroupAdvised() Requirement {
 		case v == "v2" || minor >= kubernetesRefusesCgroupV1:
 			return met()
 		}
-		f := unmet("cgroup "+v, "")
+		f := unmet("Kubernetes "+c.Request.Kubernetes+" still accepts it", "")
 		if c.inside() {
 			return f.outside("boot the outer host with systemd.unified_cgroup_hierarchy=1")
 		}

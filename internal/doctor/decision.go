@@ -60,13 +60,16 @@ func (p Patient) decisionFindings(d distro.Decision, installed bool) []Finding {
 	for _, r := range d.Remedies {
 		all = append(all, remedy(Note, r))
 	}
-	if uid, known := p.Facts.UID.Get(); known && uid != 0 {
+	try := "run it as root with --trials"
+	if uid, known := p.Facts.UID.Get(); known && uid == 0 {
+		try = "run it with --trials"
+	} else if known {
 		all = append(all, found(Note, reason.HostNotRoot, "not everything can be seen by others than root", ""))
 	}
 	if len(k.Unknown) > 0 && d.Chosen != "" {
 		all = append(all, Finding{
 			Severity: Note, Title: "not everything could be judged", Evidence: few(k.Unknown),
-			Fix: "run it as root with --trials", Where: reason.Here, Cost: reason.CostNone,
+			Fix: try, Where: reason.Here, Cost: reason.CostNone,
 		})
 	}
 	return all

@@ -81,9 +81,12 @@ func liveDevice(path string, major, minor uint32, open bool) Device {
 	d := Device{Present: Is(true)}
 	if open {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		d.Usable = Is(err == nil)
-		if err == nil {
+		switch {
+		case err == nil:
+			d.Usable = Is(true)
 			_ = unix.Close(fd) // only read from, and never so
+		case unix.Geteuid() == 0 || !errors.Is(err, os.ErrPermission): // what is for root alone says nothing of root
+			d.Usable = Is(false)
 		}
 	}
 	return d

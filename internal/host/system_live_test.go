@@ -4,6 +4,7 @@ package host
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +79,17 @@ func TestLiveDevice(t *testing.T) {
 		if got := liveDevice(c.path, c.major, c.minor, c.open); got != c.want {
 			t.Errorf("%s: %+v", c.name, got)
 		}
+	}
+}
+
+// TestLiveDeviceForRootAlone: that others may not open a device says nothing of root.
+func TestLiveDeviceForRootAlone(t *testing.T) {
+	err := unix.Access("/dev/kmsg", unix.R_OK)
+	if os.Geteuid() == 0 || !errors.Is(err, os.ErrPermission) {
+		t.Skip("everybody who runs this may open /dev/kmsg")
+	}
+	if got := liveDevice("/dev/kmsg", majorMem, minorKmsg, true); got != (Device{Present: Is(true)}) {
+		t.Errorf("%+v", got)
 	}
 }
 

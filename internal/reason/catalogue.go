@@ -161,7 +161,7 @@ const (
 // All returns the catalogue in the order of the documentation.
 func All() []Entry {
 	return []Entry{
-		{Usage, ExitUsage, "the command line is not understood", "see --help", Here, CostNone},
+		{Usage, ExitUsage, "the command line, or a setting, is not understood", "see --help", Here, CostNone},
 
 		{HostUnseen, ExitBusy, "this machine could not be looked at", "run the command again; if it stays so, see pipeops-agent probe for what does not answer", Here, CostNone},
 		{HostNotRoot, ExitHostRefused, "root is needed", "run the command again with sudo", Here, CostNone},

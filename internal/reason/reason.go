@@ -106,14 +106,10 @@ func (e *Error) WithFix(fix string) *Error {
 
 // Error gives title, evidence and cause in one line, without the fix.
 func (e *Error) Error() string {
-	s := e.Title
-	if e.Evidence != "" {
-		s += ": " + e.Evidence
+	if why := e.Why(); why != "" {
+		return e.Title + ": " + why
 	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
+	return e.Title
 }
 
 // Unwrap returns the cause.
