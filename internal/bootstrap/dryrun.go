@@ -33,6 +33,7 @@ const lookTimeout = 30 * time.Second
 func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) {
 	root := os.Geteuid() == 0
 	o.asRoot = !root && o.Host.Live()
+	o.Install.Shown = true
 	closeUnits := func() {}
 	p, steps, err := o.plan(ctx, trials, func(f host.Facts) distro.Units {
 		if !o.Host.Live() {
@@ -131,7 +132,7 @@ func stopsForReboot(p Plan, live bool) error {
 		return nil
 	}
 	return reason.Newf(reason.RebootNeeded, "an install would stop in its middle, since: %s", why).
-		WithFix("run install; when it asks for the reboot, reboot and run it again: it resumes")
+		WithFix("run install; reboot when it asks for it, or let --reboot do so: it goes on by itself after it")
 }
 
 func exists(path string) bool {

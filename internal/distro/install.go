@@ -38,6 +38,7 @@ type Install struct {
 	Ready func(ctx context.Context) error
 	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
 	Units Units
+	Shown bool // the steps are shown, also where they can be asked whether they are done
 	// LastWords returns the last lines that a unit logged; nil means journalctl, or the end of its log where it has one.
 	LastWords func(ctx context.Context, name string) string
 	// Look looks at the machine as it is now, for a diagnosis; nil means that nothing is known of it.

@@ -125,7 +125,7 @@ func (k *k3sInstall) download() (plan.Step, error) {
 			return k.fetch(ctx, all, progress)
 		},
 	}
-	if k.Units != nil { // what is there is looked at when the step is run, not twice
+	if k.Units != nil && !k.Shown { // what is there is looked at when the step is run, not twice
 		return step, nil
 	}
 	missing, bytes, about, err := k.unfetched()
