@@ -155,7 +155,7 @@ func TestClockThreeYearsOff(t *testing.T) {
 		o.Token = func() (wire.Token, error) { return gateway.Token(""), nil }
 		_, err := o.enroll(t.Context())
 		var known *reason.Error
-		if !errors.As(err, &known) || known.Code != reason.GatewayUntrusted || !strings.Contains(known.Error(), "clock") || !strings.Contains(known.Fix, "clock") {
+		if !errors.As(err, &known) || known.Code != reason.HostClock || !strings.Contains(known.Error(), "clock") || !strings.Contains(known.Fix, "clock") {
 			t.Errorf("%d years: %v", years, err)
 		}
 		if _, err := os.Stat(filepath.Join(o.StateDir, "identity", "identity.json")); !errors.Is(err, fs.ErrNotExist) {

@@ -131,7 +131,7 @@ func stopsForReboot(p Plan, live bool) error {
 		return nil
 	}
 	return reason.Newf(reason.RebootNeeded, "an install would stop in its middle, since: %s", why).
-		WithFix("run install; when it asks for the reboot, reboot and run it again: it resumes")
+		WithFix("run install; reboot when it asks for it, or let --reboot do so: it goes on by itself after it")
 }
 
 func exists(path string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
@@ -62,6 +63,8 @@ func TestStopsForReboot(t *testing.T) {
 		p.Facts.Packages.Manager = tt.manager
 		if err := stopsForReboot(p, tt.live); (err != nil) != tt.want || err != nil && reason.Exit(err) != reason.ExitReboot {
 			t.Errorf("%s: %v", tt.name, err)
+		} else if e := (*reason.Error)(nil); errors.As(err, &e) && !strings.Contains(e.Fix, "by itself") {
+			t.Errorf("%s: nobody has to run it again, but the fix is %q", tt.name, e.Fix)
 		}
 	}
 }

@@ -38,9 +38,9 @@ type UninstallOptions struct {
 	Events func(wire.Event)
 	Log    *slog.Logger
 
-	ledger string                      // of an install elsewhere that may need the program; "" is that of this machine
-	resume func(context.Context) error // starts the unit that resumes; nil: of this machine
-	programDirs []string // nil: programDirs()
+	ledger      string                      // of an install elsewhere that may need the program; "" is that of this machine
+	resume      func(context.Context) error // starts the unit that resumes; nil: of this machine
+	programDirs []string                    // nil: programDirs()
 }
 
 // Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent

@@ -33,7 +33,7 @@ func existing() Distribution {
 // allows is found out when it is adopted: that needs a connection, and this is a judgement.
 func adoptable(c Case) Finding {
 	switch given := c.Request.Kubeconfig; {
-	case given == k3sKubeconfig && ourK3s(c.Facts): // as an install has noted it
+	case given == k3sKubeconfig && onlyOurK3s(c.Facts): // as an install has noted it, which may not have come to its k3s
 		return unmet("the kubeconfig is that of the agent's own cluster", "a cluster that the agent did not install")
 	case given != "":
 		return met()

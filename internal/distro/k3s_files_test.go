@@ -61,13 +61,22 @@ func TestPlannedDownload(t *testing.T) {
 	b := newBench(t)
 	shown := func() plan.Step {
 		t.Helper()
-		in := b.in
-		in.Units = nil
-		steps, err := k3sSteps(in)
-		if err != nil {
-			t.Fatal(err)
+		var all [2]plan.Step
+		for i := range all {
+			in := b.in
+			if in.Shown = i > 0; !in.Shown { // a dry run asks the steps, too
+				in.Units = nil
+			}
+			steps, err := k3sSteps(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[i] = steps[slices.IndexFunc(steps, func(s plan.Step) bool { return s.ID == "k3s-download" })]
 		}
-		return steps[slices.IndexFunc(steps, func(s plan.Step) bool { return s.ID == "k3s-download" })]
+		if p, d := all[0], all[1]; p.Bytes != d.Bytes || p.About != d.About || !slices.Equal(p.Changes, d.Changes) {
+			t.Errorf("a plan says %+v, a dry run %+v", p, d)
+		}
+		return all[0]
 	}
 	if s := shown(); !s.About || s.Bytes != downloadAbout || len(s.Changes) != 1 {
 		t.Errorf("without a manifest: %+v", s)

@@ -14,6 +14,11 @@ func ourK3s(f host.Facts) bool {
 	return slices.ContainsFunc(f.Clusters, func(c host.Cluster) bool { return c.Name == K3s && c.Ours.Value })
 }
 
+// onlyOurK3s reports whether there is no k3s that somebody else may have installed.
+func onlyOurK3s(f host.Facts) bool {
+	return f.Clusters != nil && !slices.ContainsFunc(f.Clusters, func(c host.Cluster) bool { return c.Name == K3s && !c.Ours.Value })
+}
+
 // foreign returns the clusters that are known not to be ours, in any of these states.
 func foreign(f host.Facts, states ...host.ClusterState) []host.Cluster {
 	var all []host.Cluster

@@ -231,7 +231,7 @@ func TestWrongClockIsNamed(t *testing.T) {
 		Dir: t.TempDir(), Gateway: g.Address, Token: g.Token(""), Cluster: "shop",
 		Now: func() time.Time { return time.Now().AddDate(-3, 0, 0) },
 	})
-	if !reason.Is(err, reason.GatewayUntrusted) {
+	if !reason.Is(err, reason.HostClock) {
 		t.Fatalf("got %v", err)
 	}
 	has(t, err.Error(), "clock of this machine")

@@ -192,8 +192,8 @@ func Explain(err error, address string) error {
 	var record tls.RecordHeaderError
 	var op *net.OpError
 	switch {
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return reason.Newf(reason.GatewayUntrusted, "the certificate of %s is valid from %s to %s, but the clock of this machine says %s", address,
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired: // the authority is the right one
+		return reason.Newf(reason.HostClock, "the certificate of %s is valid from %s to %s, but the clock of this machine says %s", address,
 			stamp(invalid.Cert.NotBefore), stamp(invalid.Cert.NotAfter), stamp(time.Now())).WithFix("set the clock of this machine, or of the gateway")
 	case errors.As(err, &authority) && authority.Cert != nil:
 		return reason.Newf(reason.GatewayUntrusted, "%s presents a certificate for %s, issued by %s", address, names(authority.Cert), authority.Cert.Issuer)

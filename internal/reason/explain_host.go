@@ -44,7 +44,7 @@ func explainHost(code Code) string {
 	case "HOST_PACKAGES_BUSY":
 		return "Another program is installing packages now, such as unattended upgrades or cloud-init after the first boot. Who holds the locks of the package manager is looked up in /proc/locks, and the state of cloud-init below /run/cloud-init; nothing is locked to find out. An install waits for cloud-init (unless cloud-init runs it, which its parents and control group tell) and, if it needs packages, for their manager, for 5 minutes or what --wait says, before it changes anything."
 	case "HOST_CLOCK":
-		return "Certificates are valid from a certain moment on: with a clock that is wrong they are not valid yet, or no more. The year, whether the kernel counts the clock as synchronized, and whether there is a battery behind it are looked at; with --network it is compared with the clocks of the servers that an install needs, and may be 60 s off."
+		return "Certificates are valid from a certain moment on: with a clock that is wrong they are not valid yet, or no more. The year, whether the kernel counts the clock as synchronized, and whether there is a battery behind it are looked at; with --network it is compared with the clocks of the servers that an install needs, and may be 60 s off. The certificate of the gateway must be valid by it, too: the gateway renews it in time, so that one of the two clocks is wrong where it is not."
 	case "HOST_PORTABLE":
 		return "The machine has a battery: it sleeps, its clock jumps, and its addresses change with the network. The power supplies in /sys are looked at."
 	case "HOST_DISK_SLOW":

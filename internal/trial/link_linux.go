@@ -80,10 +80,13 @@ func (l *links) up(name string) error {
 // remove takes a link away and looks whether it is gone.
 func (l *links) remove(name string) error {
 	if err := l.request(unix.RTM_DELLINK, 0, linkMessage(0, 0), named(name)); err != nil {
-		return fmt.Errorf("%w: cannot remove the link %s: %w", errNotUndone, name, err)
+		return undone("cannot remove the link "+name, err)
 	}
-	if err := l.request(unix.RTM_GETLINK, 0, linkMessage(0, 0), named(name)); !errors.Is(err, unix.ENODEV) {
+	switch err := l.request(unix.RTM_GETLINK, 0, linkMessage(0, 0), named(name)); {
+	case err == nil:
 		return fmt.Errorf("%w: the link %s is still there", errNotUndone, name)
+	case !errors.Is(err, unix.ENODEV):
+		return undone("cannot look for the link "+name, err)
 	}
 	return nil
 }

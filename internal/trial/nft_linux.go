@@ -46,12 +46,12 @@ func useRule(ctx context.Context, e expr.Any) error {
 	rules, listed := c.GetRules(table, chain)
 	c.DelTable(table)
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("%w: cannot remove a table of nftables: %w", errNotUndone, err)
+		return undone("cannot remove a table of nftables", err)
 	}
 	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: cannot list the tables of nftables: %w", errNotUndone, err)
+		return undone("cannot list the tables of nftables", err)
 	case len(tables) != 0:
 		return fmt.Errorf("%w: the table %s is still there", errNotUndone, tables[0].Name)
 	case listed != nil:
@@ -69,6 +69,15 @@ func inTime(what string, err error) error {
 		return fmt.Errorf("%w: %s: %w", errNotTried, what, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// undone is inTime for what takes away what was made in a network namespace of its own, with which it goes anyway: only what the
+// kernel refuses may be left.
+func undone(what string, err error) error {
+	if err = inTime(what, err); errors.Is(err, errNotTried) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errNotUndone, err)
 }
 
 func sameKind(listed []expr.Any, made expr.Any) bool {

@@ -198,6 +198,30 @@ func TestBackEnds(t *testing.T) {
 	}
 }
 
+// TestNoTimeToUndo: what could not be taken away in time is in a namespace that is gone, so that nothing is left.
+func TestNoTimeToUndo(t *testing.T) {
+	if err := undone("cannot remove it", unix.EBUSY); !errors.Is(err, errNotUndone) || errors.Is(err, errNotTried) {
+		t.Errorf("refused by the kernel: %v", err)
+	}
+	if err := undone("cannot remove it", os.ErrDeadlineExceeded); !errors.Is(err, errNotTried) || errors.Is(err, errNotUndone) {
+		t.Errorf("too slow: %v", err)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace takes root")
+	}
+	err := inNetworkNamespace(func() (err error) {
+		l, err := openLinks(t.Context())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.Close()) }()
+		return errors.Join(l.conn.SetDeadline(time.Unix(1, 0)), l.remove("lo"))
+	})
+	if !errors.Is(err, errNotTried) || errors.Is(err, errNotUndone) {
+		t.Errorf("a link that takes too long: %v", err)
+	}
+}
+
 func TestInTime(t *testing.T) {
 	for _, c := range []struct {
 		err   error
