@@ -52,7 +52,7 @@ func producers() []producer {
 		{reason.ExitUnhealthy, failures, "TestFailures", "doctor.Code != 40"},
 		{reason.ExitTunnel, scripts + "status.txtar", "", "exits 50 pipeops-agent run --state-dir $WORK/state --socket $WORK/agent.sock --config none.yaml"},
 		{reason.ExitTunnel, refusals, "TestRefusals", `code: "TOKEN_UNKNOWN", exit: 50`},
-		{reason.ExitBusy, scripts + "install.txtar", "", "exits 75 flock state/lock pipeops-agent install --config none.yaml --state-dir state --gateway gw:8443 --cluster shop"},
+		{reason.ExitBusy, scripts + "uninstall.txtar", "", "exits 75 flock state/lock pipeops-agent uninstall --yes --state-dir state"},
 		{reason.ExitBusy, failures, "TestBusy", "checkFailure(t, result, notSoon, 75)"},
 	}
 }

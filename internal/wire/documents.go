@@ -65,7 +65,7 @@ type Heartbeat struct {
 // Event is one line of the progress of an install, as it is shown on the machine.
 type Event struct {
 	Time  time.Time `json:"time"`
-	Kind  string    `json:"kind"` // "facts", "decision", "settings", "waiting", "enrolled", "step", "suspicion", "layer", "resumed", "yielded", "done", "error"; of an uninstall also "uninstall", "left", "proof", "remains", "changed", "removed"
+	Kind  string    `json:"kind"` // "facts", "decision", "notice", "settings", "waiting", "enrolled", "step", "suspicion", "layer", "resumed", "yielded", "done", "error"; of an uninstall also "uninstall", "left", "proof", "remains", "changed", "removed"
 	Step  string    `json:"step,omitempty"`
 	Title string    `json:"title,omitempty"`
 	// State is started, progress, applied, proved, done, unchanged, failed, rolled-back, waiting-reboot, waiting-user.
