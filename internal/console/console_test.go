@@ -75,6 +75,31 @@ func TestTerminalKeepsOneLiveLine(t *testing.T) {
 	}
 }
 
+// The names in a certificate, a status line or a log are written by whoever stands on the way.
+func TestNothingObeysWhatOthersWrote(t *testing.T) {
+	const evil = "certificate of \x1b]0;owned\a\u202etac\r, not\n  of mirror.test"
+	const want = "certificate of ?]0;owned??tac?, not\n  of mirror.test"
+	event := wire.Event{Kind: "error", Message: evil}
+	for name, print := range map[string]func(w *bytes.Buffer){
+		"error":       func(w *bytes.Buffer) { Error(w, errors.New(evil)) },
+		"known error": func(w *bytes.Buffer) { Error(w, reason.New(reason.DownloadFailed, "x", errors.New(evil))) },
+		"plain":       func(w *bytes.Buffer) { view := Plain(w); view.Show(event); view.Close() },
+	} {
+		var out bytes.Buffer
+		print(&out)
+		if got := out.String(); !strings.Contains(got, want) || strings.ContainsAny(got, "\x1b\a\r\u202e") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	var out bytes.Buffer
+	view := Terminal(&out, -1)
+	view.Show(event)
+	view.Close()
+	if got := out.String(); !strings.Contains(got, want) {
+		t.Errorf("terminal: %q", got)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	refused := fmt.Errorf("cannot install: %w", reason.New(reason.NetPortTaken, "port 6443/tcp is held by nginx (pid 812)", nil))
 	var out bytes.Buffer

@@ -15,12 +15,12 @@ import (
 func Error(w io.Writer, err error) {
 	var e *reason.Error
 	if !errors.As(err, &e) {
-		_, _ = fmt.Fprintf(w, "error: %v\n", err)
+		_, _ = fmt.Fprintf(w, "error: %s\n", cleanLines(err.Error()))
 		return
 	}
 	_, _ = fmt.Fprintf(w, "error: %s\n", e.Title)
 	if why := e.Why(); why != "" {
-		_, _ = fmt.Fprintf(w, "  why   %s\n", Clean(why)) // it may be what another machine said
+		_, _ = fmt.Fprintf(w, "  why   %s\n", cleanLines(why)) // it may be what another machine said
 	}
 	fix := e.Fix
 	if e.Where != reason.Here {

@@ -196,6 +196,15 @@ func words(text string) []string {
 	return all
 }
 
+// cleanLines is Clean for a text that may have several lines.
+func cleanLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = Clean(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Clean makes one line of a text and replaces what a terminal would obey instead of showing it.
 func Clean(text string) string {
 	return strings.Map(func(r rune) rune {

@@ -49,6 +49,7 @@ func Plain(w io.Writer) Progress {
 			mu.Lock()
 			defer mu.Unlock()
 			e = moved.follow(e)
+			e.Message = cleanLines(e.Message)
 			if e.State == "progress" {
 				if e.Time.Sub(lastBytes) < 5*time.Second {
 					return
@@ -152,6 +153,7 @@ func (t *terminal) event(e wire.Event) {
 	defer t.mu.Unlock()
 	t.wipe()
 	e = t.moved.follow(e)
+	e.Message = cleanLines(e.Message)
 	switch {
 	case e.Kind != "step":
 		if e.Message != "" {
