@@ -97,6 +97,9 @@ func (g *Gateway) createToken(r *http.Request) (any, error) {
 	}
 	token := wire.NewToken(g.authority.cert.Raw)
 	kept, err := g.store.AddToken(r.Context(), token, request.Cluster, life)
+	if err != nil {
+		return nil, err
+	}
 	g.Log.Info("join token made", "token", token.ID, "cluster", request.Cluster, "life", life)
-	return NewToken{Token: kept, Secret: token.Reveal()}, err
+	return NewToken{Token: kept, Secret: token.Reveal()}, nil
 }

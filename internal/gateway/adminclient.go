@@ -22,6 +22,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
+// maxAdminAnswer bounds an answer, in bytes: the longest lists the documents of a cluster, of at most wire.MaxDocument each.
+const maxAdminAnswer = 256 << 20
+
 // Admin asks the gateway that runs on this machine, through its administrators' socket.
 type Admin struct {
 	socket string
@@ -149,7 +152,7 @@ func (a *Admin) call(ctx context.Context, method, path string, body, into any) e
 	if response.StatusCode >= 300 {
 		return refusal.Read(response)
 	}
-	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAdminAnswer)).Decode(into); err != nil {
 		return fmt.Errorf("cannot read the gateway's answer: %w", err)
 	}
 	return nil

@@ -1,6 +1,10 @@
 package gateway_test
 
 import (
+	"bytes"
+	"context"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +62,29 @@ func TestLeaveWithAnExpiredCertificate(t *testing.T) {
 	if list, err := g.Admin.Clusters(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("clusters %v, %v", list, err)
 	}
+}
+
+// TestRemovedWhileItConnects: a cluster that is removed after its agent was let in, and before it is known to be connected, is
+// not connected in the end.
+func TestRemovedWhileItConnects(t *testing.T) {
+	var g *gatewaytest.Gateway
+	var armed atomic.Bool
+	g = gatewaytest.StartAt(t, func() time.Time {
+		// once the cluster was found, it is asked how old its certificate is; so does the handshake before
+		if asks := make([]byte, 4<<10); armed.Load() && bytes.Contains(asks[:runtime.Stack(asks, false)], []byte(").admit(")) && armed.CompareAndSwap(true, false) {
+			if _, err := g.Admin.RemoveCluster(context.Background(), "shop", false); err != nil {
+				t.Error(err)
+			}
+		}
+		return time.Now()
+	})
+	id, err := enroll(t, g, t.TempDir(), "shop", g.Token(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	armed.Store(true)
+	a := runAgent(t, id, nil)
+	a.reason(g, string(reason.IdentityRevoked))
 }
 
 func TestLeaveWithoutAGateway(t *testing.T) {

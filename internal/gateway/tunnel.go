@@ -58,6 +58,10 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 		log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
 		g.dismiss(ctx, old, reason.Newf(reason.SessionReplaced, "by a connection from %s", p.remote))
 	}
+	// who removed or revoked the cluster since it was looked at has not found this session
+	if _, err := g.admit(ctx, leaf); errors.As(err, &refused) {
+		g.dismiss(ctx, p, refused)
+	}
 	log.Info("agent connected", "cluster", p.name)
 	err = s.Serve(ctx, g.agentAPI(p))
 	g.sessions.remove(p)
