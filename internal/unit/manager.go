@@ -187,7 +187,7 @@ func missing(err error) bool {
 // How often a state is asked for while waiting. The call takes under a millisecond, but a hundred times that where the machine
 // is emulated and busy with the very start that is waited for.
 const (
-	pollEvery   = 100 * time.Millisecond
+	pollEvery  = 100 * time.Millisecond
 	pollRarest = 2 * time.Second
 )
 
