@@ -184,15 +184,21 @@ func missing(err error) bool {
 	return strings.Contains(text, "not loaded") || strings.Contains(text, "not found") || strings.Contains(text, "does not exist")
 }
 
-// pollEvery is how often a state is asked for while waiting: the call takes under a millisecond.
-const pollEvery = 100 * time.Millisecond
+// How often a state is asked for while waiting. The call takes under a millisecond, but a hundred times that where the machine
+// is emulated and busy with the very start that is waited for.
+const (
+	pollEvery  = 100 * time.Millisecond
+	pollRarest = 2 * time.Second
+)
+
+// pause is how long to wait after a look that took so long.
+func pause(took time.Duration) time.Duration { return min(max(pollEvery, 20*took), pollRarest) }
 
 // WaitActive waits until the unit, whose start has been asked for, is active. It fails as soon as the unit has failed or
 // has been restarted by systemd, and tells how.
 func (m *Manager) WaitActive(ctx context.Context, name string) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		s, err := m.State(ctx, name)
 		if err != nil {
 			return err
@@ -203,10 +209,12 @@ func (m *Manager) WaitActive(ctx context.Context, name string) error {
 		if s.broken() {
 			return fmt.Errorf("%s does not start: it is %s (%s), result %s, exit status %d", name, s.Active, s.Sub, s.Result, s.ExitCode)
 		}
+		rest := time.NewTimer(pause(time.Since(began)))
 		select {
 		case <-ctx.Done():
+			rest.Stop()
 			return fmt.Errorf("%s is still %s (%s): %w", name, s.Active, s.Sub, ctx.Err())
-		case <-tick.C:
+		case <-rest.C:
 		}
 	}
 }

@@ -215,6 +215,21 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// TestPause: to wait for a unit never takes more than a twentieth of a machine that is starting it.
+func TestPause(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		0:                      100 * time.Millisecond,
+		time.Millisecond:       100 * time.Millisecond,
+		20 * time.Millisecond:  400 * time.Millisecond,
+		100 * time.Millisecond: 2 * time.Second, // in an emulator
+		time.Minute:            2 * time.Second,
+	} {
+		if got := pause(took); got != want {
+			t.Errorf("after %v: %v, want %v", took, got, want)
+		}
+	}
+}
+
 func TestPending(t *testing.T) {
 	for _, tt := range []struct {
 		job  any
