@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -59,6 +60,8 @@ func install(e *wire.Event) string {
 		return "-"
 	case e.Kind == "done":
 		return "done"
+	case e.Kind == "error" && e.Code == string(reason.Interrupted):
+		return "stopped before its end"
 	case e.Kind == "error":
 		return "failed: " + e.Code
 	}
