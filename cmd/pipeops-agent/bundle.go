@@ -55,6 +55,9 @@ the bundle is whole.`,
 			if out == "" {
 				return reason.Newf(reason.Usage, "no --out FILE was given").WithFix("name the file that is to be made")
 			}
+			if st, err := os.Stat(out); err == nil && !st.Mode().IsRegular() {
+				return reason.Newf(reason.Usage, "--out %s is no regular file", out).WithFix("name the file that is to be made, such as bundle.tar")
+			}
 			if arch != "amd64" && arch != "arm64" {
 				return reason.Newf(reason.Usage, "--arch %q is neither amd64 nor arm64", arch)
 			}
@@ -158,7 +161,8 @@ func (b bundler) run(ctx context.Context, g *globals, c config.Config) error {
 		return fmt.Errorf("cannot tell what was made: %w", err)
 	}
 	b.show(wire.Event{Time: time.Now().UTC(), Kind: "done", Detail: detail, Message: fmt.Sprintf("%s has %s, SHA-256 %s\nNext, on the machine: "+
-		"pipeops-agent install --bundle %s", b.output, host.Bytes(uint64(done.Bytes)), done.SHA256, filepath.Base(b.output))})
+		"tar -xf %[4]s pipeops-agent && sudo install pipeops-agent /usr/local/bin/ && sudo pipeops-agent install --bundle %[4]s --gateway HOST:PORT --token-file token",
+		b.output, host.Bytes(uint64(done.Bytes)), done.SHA256, filepath.Base(b.output))})
 	return nil
 }
 

@@ -208,6 +208,7 @@ func TestBundleThatCannotBeMade(t *testing.T) {
 		"--k3s-version v1.99.1+k3s1": reason.ManifestLacks,
 		"--k3s-version v1.34.1+k3s1": reason.ManifestLacks, // there are no images of it
 		"--out=":                     reason.Usage,
+		"--out=.":                    reason.Usage,
 		"--mirror=ftp://a":           reason.Usage,
 	} {
 		if _, err := d.bundle(t, file, strings.Fields(args)...); !reason.Is(err, want) {

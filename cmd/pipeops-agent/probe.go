@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -89,6 +90,9 @@ type captureDone struct {
 }
 
 func captureMachine(g *globals, command *cobra.Command, dir string, l look) error {
+	if held, err := os.ReadDir(dir); err == nil && len(held) > 0 && !exists(filepath.Join(dir, host.SnapshotFile)) {
+		return reason.Newf(reason.Usage, "--capture %s: something else is in that folder", dir).WithFix("name a new folder, or one of an earlier capture")
+	}
 	var results trial.Results
 	var undone error
 	if l.try {

@@ -78,6 +78,9 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 			*field[1] = *field[0]
 		}
 	}
+	if was := s.stored.wish; c.Distro != was.Distro && was.Distro != "" && was.Distro != distro.Existing && c.Kubeconfig == was.Kubeconfig && !given("kubeconfig") {
+		c.Kubeconfig = "" // it was that of the cluster that the other distribution makes
+	}
 	if s.bundleGiven = given("bundle") || os.Getenv("PIPEOPS_BUNDLE") != ""; s.bundleGiven && c.Bundle != "" {
 		if c.Bundle, err = filepath.Abs(c.Bundle); err != nil {
 			return c, fmt.Errorf("cannot find the bundle: %w", err)

@@ -148,6 +148,27 @@ func remember(t *testing.T, dir, file string) {
 	}
 }
 
+// TestKubeconfigGoesWithItsDistribution: that of a k3s which was to be installed is no cluster to adopt.
+func TestKubeconfigGoesWithItsDistribution(t *testing.T) {
+	dir := t.TempDir()
+	installed(t, dir)
+	for _, tt := range []struct {
+		flags []string
+		want  string
+	}{
+		{nil, "/etc/rancher/k3s/k3s.yaml"},
+		{[]string{"--distro", "k3s"}, "/etc/rancher/k3s/k3s.yaml"},
+		{[]string{"--distro", "existing"}, ""},
+		{[]string{"--distro", "existing", "--kubeconfig", "/root/other"}, "/root/other"},
+		{[]string{"--distro", "existing", "--kubeconfig", "/etc/rancher/k3s/k3s.yaml"}, "/etc/rancher/k3s/k3s.yaml"},
+	} {
+		o, _, err := resolved(t, dir, tt.flags...)
+		if err != nil || o.Request.Kubeconfig != tt.want {
+			t.Errorf("%q: %q, %v", tt.flags, o.Request.Kubeconfig, err)
+		}
+	}
+}
+
 func TestSettingsThatAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	installed(t, dir)

@@ -62,6 +62,8 @@ func install(e *wire.Event) string {
 		return "done"
 	case e.Kind == "error" && (e.Code == string(reason.RebootNeeded) || e.Code == string(reason.ConsentNeeded)):
 		return "waits: " + e.Code
+	case e.Kind == "error" && e.Code == string(reason.Interrupted):
+		return "stopped before its end"
 	case e.Kind == "error":
 		return "failed: " + e.Code
 	}

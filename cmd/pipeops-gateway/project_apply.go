@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,10 +82,22 @@ func readProject(stdin io.Reader, file string) (p wire.Project, err error) {
 		return p, reason.New(reason.ProjectInvalid, "the file cannot be read", err)
 	}
 	if err := yaml.UnmarshalStrict(raw, &p); err != nil {
-		return p, reason.New(reason.ProjectInvalid, file, err)
+		return p, reason.Newf(reason.ProjectInvalid, "%s: %s", file, plainYAML(err))
 	}
 	if err := p.Validate(); err != nil {
 		return p, reason.New(reason.ProjectInvalid, file, err)
 	}
 	return p, nil
+}
+
+// plainYAML is what is wrong with the text of a file: the library reads YAML by way of JSON, and tells of both.
+func plainYAML(err error) string {
+	text := err.Error()
+	for _, way := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "json: "} {
+		text = strings.TrimPrefix(text, way)
+	}
+	if strings.HasPrefix(text, "cannot unmarshal ") && strings.HasSuffix(text, " of type wire.Project") {
+		return "it is no list of name: value"
+	}
+	return text
 }

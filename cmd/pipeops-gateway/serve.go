@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -31,6 +32,9 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			if err := threshold.UnmarshalText([]byte(level)); err != nil {
 				return reason.Newf(reason.Usage, "--log-level %q: want debug, info, warn or error", level)
 			}
+			if err := checkAddresses(listen, advertise); err != nil {
+				return err
+			}
 			options := &slog.HandlerOptions{Level: threshold}
 			var handler slog.Handler = slog.NewTextHandler(command.ErrOrStderr(), options)
 			if g.JSON() {
@@ -38,13 +42,16 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			}
 			log := slog.New(handler)
 			opened, err := gateway.Open(command.Context(), gateway.Options{Data: g.data, Advertise: advertise, Drain: drain, Log: log})
+			if os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
+				return reason.New(reason.HostNotRoot, "", err).WithFix("run the command again with sudo, or name a folder of your own with --data")
+			}
 			if err != nil {
 				return err
 			}
 			var config net.ListenConfig
 			listener, err := config.Listen(command.Context(), "tcp", listen)
 			if err != nil {
-				return errors.Join(reason.New(reason.NetPortTaken, listen, err), opened.Close())
+				return errors.Join(cannotListen(listen, err), opened.Close())
 			}
 			err = opened.Serve(command.Context(), listener, func() { notify(log, daemon.SdNotifyReady) })
 			notify(log, daemon.SdNotifyStopping)

@@ -57,6 +57,9 @@ func (s *story) close(ctx context.Context, err error) {
 	if s.report == nil {
 		return
 	}
+	if err != nil && ctx.Err() != nil { // what a signal cut short has not failed
+		err = reason.Newf(reason.Interrupted, "a signal came")
+	}
 	if err != nil {
 		failed := event("error", err.Error(), nil)
 		var known *reason.Error

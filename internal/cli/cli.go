@@ -87,6 +87,9 @@ func Arguments(names ...string) cobra.PositionalArgs {
 		switch {
 		case len(args) == len(names):
 			return nil
+		case len(names) == 0 && command.HasAvailableSubCommands():
+			_, path, _ := strings.Cut(command.CommandPath()+" "+args[0], " ")
+			return reason.Newf(reason.Usage, "there is no command %q", path).WithFix(seeHelp(command))
 		case len(names) == 0:
 			return reason.Newf(reason.Usage, "%s takes no argument, but got %q", command.CommandPath(), args[0]).WithFix(seeHelp(command))
 		}

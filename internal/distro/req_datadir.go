@@ -23,16 +23,29 @@ func CheckDataDir(dir string) error {
 	if dir == "" || isDataDir(dir) {
 		return nil
 	}
-	return reason.Newf(reason.Usage, "data directory %q: want the absolute path of a folder that is kept, such as /data/k3s, of letters, digits and ._-, with at most %d bytes", dir, maxDataDir)
+	const want = "want the absolute path of a folder that is kept, such as /data/k3s, of letters, digits and ._-, with at most %d bytes"
+	e := reason.Newf(reason.Usage, "data directory %q: "+want, dir, maxDataDir)
+	if top := topFolder(dir); path.IsAbs(dir) && slices.Contains(notKept(), top) {
+		e = reason.Newf(reason.Usage, "data directory %q: /%s is not for data that is kept", dir, top)
+	}
+	return e.WithFix("choose another folder with --data-dir, such as /data/k3s")
 }
+
+// topFolder is the first name of an absolute path.
+func topFolder(dir string) string {
+	top, _, _ := strings.Cut(strings.TrimPrefix(dir, "/"), "/")
+	return top
+}
+
+// notKept are the folders at / that are the system's own, or gone with a reboot.
+func notKept() []string { return []string{"boot", "dev", "etc", "proc", "run", "sys", "tmp", "usr"} }
 
 // isDataDir tells whether a cluster may keep its data there: the path goes into files that k3s and containerd read.
 func isDataDir(dir string) bool {
 	if len(dir) > maxDataDir || path.Clean(dir) != dir || !regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`).MatchString(dir) {
 		return false
 	}
-	top, _, _ := strings.Cut(dir[1:], "/")
-	return !slices.Contains([]string{"boot", "dev", "etc", "proc", "run", "sys", "tmp", "usr"}, top)
+	return !slices.Contains(notKept(), topFolder(dir))
 }
 
 // dataPlace puts the data of the cluster where the user wants it. It stays where a cluster of ours was made with.
