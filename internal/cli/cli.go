@@ -142,9 +142,18 @@ func Main(root *cobra.Command, o *Output) {
 	case o.JSON():
 		console.ErrorJSON(os.Stdout, err)
 	default:
-		console.Error(os.Stderr, err)
+		console.Error(os.Stderr, err, explaining(root))
 	}
 	os.Exit(reason.Exit(err))
+}
+
+// explaining returns the command that explains a code where the program has it, else "".
+func explaining(root *cobra.Command) string {
+	doctor, _, err := root.Find([]string{"doctor"})
+	if err != nil || doctor.Flags().Lookup("explain") == nil {
+		return ""
+	}
+	return doctor.CommandPath() + " --explain"
 }
 
 // toldError is an error that the command's own output has told already: only its exit code is left.

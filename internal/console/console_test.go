@@ -81,8 +81,8 @@ func TestNothingObeysWhatOthersWrote(t *testing.T) {
 	const want = "certificate of ?]0;owned??tac?, not\n  of mirror.test"
 	event := wire.Event{Kind: "error", Message: evil}
 	for name, print := range map[string]func(w *bytes.Buffer){
-		"error":       func(w *bytes.Buffer) { Error(w, errors.New(evil)) },
-		"known error": func(w *bytes.Buffer) { Error(w, reason.New(reason.DownloadFailed, "x", errors.New(evil))) },
+		"error":       func(w *bytes.Buffer) { Error(w, errors.New(evil), "") },
+		"known error": func(w *bytes.Buffer) { Error(w, reason.New(reason.DownloadFailed, "x", errors.New(evil)), "") },
 		"plain":       func(w *bytes.Buffer) { view := Plain(w); view.Show(event); view.Close() },
 	} {
 		var out bytes.Buffer
@@ -103,14 +103,19 @@ func TestNothingObeysWhatOthersWrote(t *testing.T) {
 func TestErrors(t *testing.T) {
 	refused := fmt.Errorf("cannot install: %w", reason.New(reason.NetPortTaken, "port 6443/tcp is held by nginx (pid 812)", nil))
 	var out bytes.Buffer
-	Error(&out, refused)
-	want := `error: a port that the cluster needs is taken
+	Error(&out, refused, "")
+	want := `error: a port that is needed is taken
   why   port 6443/tcp is held by nginx (pid 812)
   fix   stop the program that is named, or move it to another port
-  code  NET_PORT_TAKEN, exit code 10, docs/reasons.md#net_port_taken
+  code  NET_PORT_TAKEN, exit code 10, more: docs/reasons.md#net_port_taken
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
+	}
+	out.Reset()
+	Error(&out, refused, "pipeops-agent doctor --explain")
+	if !strings.HasSuffix(out.String(), "exit code 10, more: pipeops-agent doctor --explain NET_PORT_TAKEN\n") {
+		t.Error(out.String())
 	}
 	out.Reset()
 	ErrorJSON(&out, refused)
@@ -120,7 +125,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	out.Reset()
-	Error(&out, errors.New("cannot x"))
+	Error(&out, errors.New("cannot x"), "")
 	if out.String() != "error: cannot x\n" {
 		t.Errorf("got %q", out.String())
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// Error prints err as people need it: what happened, why, what to do, and the code to search for.
-func Error(w io.Writer, err error) {
+// Error prints err as people need it: what happened, why, what to do, and the code with where it is explained: the command
+// that does so, or "" for the documentation.
+func Error(w io.Writer, err error, explaining string) {
 	var e *reason.Error
 	if !errors.As(err, &e) {
 		_, _ = fmt.Fprintf(w, "error: %s\n", cleanLines(err.Error()))
@@ -26,7 +27,11 @@ func Error(w io.Writer, err error) {
 	if e.Where != reason.Here {
 		fix += " (on the " + string(e.Where) + ")"
 	}
-	_, _ = fmt.Fprintf(w, "  fix   %s\n  code  %s, exit code %d, %s\n", fix, e.Code, e.Entry.Exit, e.Doc())
+	more := e.Doc()
+	if explaining != "" {
+		more = explaining + " " + string(e.Code)
+	}
+	_, _ = fmt.Fprintf(w, "  fix   %s\n  code  %s, exit code %d, more: %s\n", fix, e.Code, e.Entry.Exit, more)
 }
 
 // Failure is an error in JSON.
