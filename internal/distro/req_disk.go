@@ -181,7 +181,7 @@ func diskSlow() Requirement {
 		case !ok, c.moved():
 			return unknown()
 		case p99 > fsyncSlow:
-			return unmet(fmt.Sprintf("one write in a hundred takes %.0f ms to be on disk; %d ms are needed, 5 ms for several servers", p99, fsyncSlow), "")
+			return unmet(fmt.Sprintf("one write in a hundred takes %.3g ms to be on disk; %d ms are needed, 5 ms for several servers", p99, fsyncSlow), "")
 		}
 		return met()
 	}}

@@ -218,7 +218,7 @@ func All() []Entry {
 		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
-		{NetPortTaken, ExitHostRefused, "a port that the cluster needs is taken", "stop the program that is named, or move it to another port", Here, CostNone},
+		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 
 		{ClusterDebris, ExitHostRefused, "remains of an earlier cluster are in the way", "remove what is listed (for k3s: k3s-uninstall.sh), then run the command again", Here, CostNone},
@@ -288,7 +288,7 @@ func All() []Entry {
 		{UninstallRemains, ExitNotRolledBack, "something of the install is still here", "remove what is listed, or reboot if it is in use", Here, CostNone},
 		{Interrupted, ExitBusy, "the command was stopped before its end", "run it again: it goes on where it was", Here, CostNone},
 		{NotResumed, ExitNotRolledBack, "an unfinished install does not go on by itself", "mend what is named, then run the command again: it goes on where it was", Here, CostNone},
-		{Busy, ExitBusy, "another pipeops-agent is changing this machine", "wait for it to end, then run the command again", Here, CostNone},
+		{Busy, ExitBusy, "another pipeops process is at work", "wait for it to end, then run the command again", Here, CostNone},
 
 		{GatewayUnreachable, ExitTunnel, "the gateway does not answer", "check the address, the network and that pipeops-gateway serve is running", Gateway, CostNone},
 		{GatewayUntrusted, ExitTunnel, "the gateway is not the one that made the token", "check --gateway; if the connection is intercepted by a proxy, exempt the gateway from it", Gateway, CostNone},
