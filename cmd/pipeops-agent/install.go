@@ -50,9 +50,6 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 			if dry.on {
 				return dry.run(g, command, &s)
 			}
-			if err := g.servedState(); err != nil {
-				return err
-			}
 			if command.Flags().Changed("root") {
 				return reason.Newf(reason.Usage, "--root without --dry-run: an install changes the machine that it runs on")
 			}
@@ -79,14 +76,20 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 	return command
 }
 
-// servedState refuses a state folder that the services do not know: the agent would not find its identity there, and the unit that
-// resumes nothing to go on with.
-func (g *globals) servedState() error {
-	if filepath.Clean(g.state) == config.StateDir {
-		return nil
+// served refuses files of the agent's that its services do not know: they would neither join the gateway nor go on with an
+// install that is cut off.
+func (g *globals) served() error {
+	for _, f := range []struct{ name, given, known string }{
+		{"config", g.config, config.Path},
+		{"state-dir", g.state, config.StateDir},
+		{"socket", g.socket, config.Socket},
+	} {
+		if filepath.Clean(f.given) != f.known {
+			return reason.Newf(reason.Usage, "--%s %s: the services of an install know %s only", f.name, f.given, f.known).
+				WithFix("leave --" + f.name + " away; settings belong in " + config.Path)
+		}
 	}
-	return reason.Newf(reason.Usage, "--state-dir %s: the services of an install know %s only, and would neither join the gateway nor go on with an install that is cut off",
-		g.state, config.StateDir).WithFix("leave --state-dir away")
+	return nil
 }
 
 // install checks what can be checked before anything is looked at.
@@ -107,6 +110,9 @@ func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Option
 	}
 	if s.wait < 0 {
 		return bootstrap.Options{}, reason.Newf(reason.Usage, "--wait %s: a time before now", s.wait)
+	}
+	if err := g.served(); err != nil {
+		return bootstrap.Options{}, err
 	}
 	o, err := s.options(g, withCallersProxy(c, host.ProxyOfCaller()))
 	o.Host = host.Live()
