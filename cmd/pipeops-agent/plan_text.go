@@ -131,7 +131,7 @@ func showCosts(p *console.Page, plan bootstrap.Plan) {
 				from = append(from, source)
 			}
 		}
-		if len(s.Changes) == 0 {
+		if s.Proof {
 			proofs = append(proofs, strings.ReplaceAll(strings.TrimPrefix(s.ID, "layer-"), "-", " "))
 		}
 	}

@@ -80,6 +80,7 @@ type PlannedStep struct {
 	Changes []string `json:"changes"`
 	Bytes   int64    `json:"bytes,omitempty"` // to download
 	About   bool     `json:"about,omitempty"` // bytes is a guess
+	Proof   bool     `json:"-"`               // it changes nothing, whatever the machine is like
 
 	State string `json:"state,omitempty"` // of a dry run: see [WouldRun]
 	Note  string `json:"note,omitempty"`  // why it is unknown
@@ -117,7 +118,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	}
 	steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...)
 	for _, s := range steps {
-		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About})
+		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About, Proof: s.Prepare == nil && s.Do == nil && s.Done == nil})
 	}
 	return p, steps, nil
 }

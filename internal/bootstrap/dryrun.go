@@ -67,7 +67,7 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	for i, s := range steps {
 		planned := &p.Steps[i]
 		switch {
-		case s.Prepare == nil && s.Do == nil && s.Done == nil:
+		case planned.Proof:
 			planned.State = WouldProve
 		case !o.Host.Live():
 			planned.State = StateUnknown
