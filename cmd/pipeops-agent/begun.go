@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
@@ -21,22 +23,31 @@ type statusReport struct {
 
 // statusWith adds what has begun. Where the agent does not answer yet, that is the evidence.
 func statusWith(g *globals, status localapi.Status, silence error) (statusReport, error) {
-	if _, err := os.Stat(g.state); errors.Is(err, fs.ErrNotExist) && reason.Is(silence, reason.AgentNotRunning) {
-		return statusReport{}, reason.Newf(reason.AgentNotRunning, "nothing is installed here by pipeops-agent: there is no %s", g.state).
-			WithFix("pipeops-agent install --gateway HOST:PORT --token-file FILE; pipeops-agent plan shows what that would do")
-	}
 	begun, err := bootstrap.LookBegun(g.state, "")
 	switch {
 	case silence == nil && err == nil:
 		return statusReport{status, begun}, nil
-	case silence == nil || err != nil || begun == nil || !reason.Is(silence, reason.AgentNotRunning):
+	case silence == nil || err != nil || !reason.Is(silence, reason.AgentNotRunning):
 		return statusReport{Status: status}, errors.Join(silence, err)
+	case begun == nil:
+		return statusReport{Status: status}, cmp.Or(notInstalled(g.state), silence)
 	}
 	var e *reason.Error
 	if !errors.As(begun.Err(), &e) {
 		return statusReport{}, silence
 	}
 	return statusReport{}, reason.New(reason.AgentNotRunning, e.Evidence, nil).WithFix(e.Fix)
+}
+
+// notInstalled returns an error where no install has got as far as to enrol the machine, and none is on its way.
+func notInstalled(state string) error {
+	for _, needed := range []string{state, filepath.Join(state, "identity")} {
+		if _, err := os.Stat(needed); errors.Is(err, fs.ErrNotExist) {
+			return reason.Newf(reason.AgentNotRunning, "nothing is installed here by pipeops-agent: there is no %s", needed).
+				WithFix("pipeops-agent install --gateway HOST:PORT --token-file FILE; pipeops-agent plan shows what that would do")
+		}
+	}
+	return nil
 }
 
 // printBegun says it in one line above what the agent says.

@@ -112,7 +112,9 @@ func verdict(r doctor.Report) string {
 		}
 	}
 	s := r.Verdict
-	if r.Verdict == doctor.NotInstalled {
+	if r.UnderWay() {
+		s = "not finished: an install or uninstall is under way"
+	} else if r.Verdict == doctor.NotInstalled {
 		if r.Chosen() == "" {
 			return s + ", and this machine would be refused; pipeops-agent plan says what it would take"
 		}

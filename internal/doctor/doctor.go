@@ -77,15 +77,19 @@ type Report struct {
 	// Conditions are those of the running agent, causes first; none if it did not answer.
 	Conditions []wire.Condition `json:"conditions"`
 
-	chosen  string
-	refusal error
+	chosen   string
+	refusal  error
+	underWay bool
 }
+
+// UnderWay reports whether a process is changing the machine just now: the verdict is that of a moment.
+func (r Report) UnderWay() bool { return r.underWay }
 
 // Examine judges. It is a pure function: the same patient gives the same report.
 func Examine(p Patient) Report {
 	installed := p.installed()
 	d := decide(p, installed)
-	r := Report{Verdict: NotInstalled, Findings: []Finding{}, Conditions: []wire.Condition{}, chosen: d.Chosen}
+	r := Report{Verdict: NotInstalled, Findings: []Finding{}, Conditions: []wire.Condition{}, chosen: d.Chosen, underWay: p.UnderWay}
 	if p.Agent != nil {
 		r.Conditions = append(r.Conditions, p.Agent.Conditions...)
 	}

@@ -41,7 +41,9 @@ func (r *run) fail(ctx context.Context, s Step, start time.Time, cause error) er
 		return reason.New(reason.StepNotRolledBack, s.where(), errors.Join(cause, err))
 	}
 	r.remember(s, RolledBack, start, nil)
-	r.tell(s, Event{State: RolledBack, Duration: r.now().Sub(start)})
+	if s.Prepare != nil || s.Do != nil { // else there was nothing to undo
+		r.tell(s, Event{State: RolledBack, Duration: r.now().Sub(start)})
+	}
 	r.log.Info("step rolled back", "step", s.ID, "duration", r.now().Sub(start))
 	return cause
 }

@@ -79,6 +79,28 @@ func TestFailureIsRolledBackExactly(t *testing.T) {
 	}
 }
 
+// TestProofThatFailsIsNotUndone: a step that only looks has nothing to undo, and does not say that it was undone.
+func TestProofThatFailsIsNotUndone(t *testing.T) {
+	h := newHost(t)
+	s := h.open(nil)
+	defer s.Close()
+	fails := func(context.Context) error { return errors.New("it does not work") }
+	nothing := func(context.Context, *Recorder) error { return nil }
+	for _, tt := range []struct {
+		step Step
+		want []State
+	}{
+		{Step{ID: "look", Prove: fails}, []State{Started, Failed}},
+		{Step{ID: "change", Do: nothing, Prove: fails}, []State{Started, Applied, Failed, RolledBack}},
+	} {
+		var states []State
+		_, err := (&Runner{Store: s, OnEvent: func(e Event) { states = append(states, e.State) }}).Run(t.Context(), Plan{Name: "proof", Steps: []Step{tt.step}})
+		if err == nil || !cmp.Equal(states, tt.want) {
+			t.Errorf("%s: %v, %v, want %v", tt.step.ID, states, err, tt.want)
+		}
+	}
+}
+
 // A change that one run settled is not rolled back when a later run fails in the same step.
 func TestRollBackGoesToTheStateBeforeThisRun(t *testing.T) {
 	h := newHost(t)
