@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
@@ -31,23 +33,47 @@ func (e Env) cgroups() Thing {
 			if err != nil || len(ours) == 0 {
 				return nil, err
 			}
-			if err := e.killIn(ctx, ours); err != nil {
-				return nil, err
-			}
 			slice := func(path string) bool { return strings.HasSuffix(path, ".slice") }
 			if e.Stop != nil && slices.ContainsFunc(ours, slice) && !slices.ContainsFunc(before, slice) {
+				if err := e.killIn(ctx, ours); err != nil {
+					return nil, err
+				}
 				if err := e.Stop(ctx, cgroupNames()[0]); err != nil {
 					return nil, err
 				}
 			}
-			var left []string
-			for _, path := range ours {
-				if err := removeCgroup(e.path(path)); err != nil {
-					left = append(left, fmt.Sprintf("control group %s: %v", path, err))
-				}
-			}
-			return left, nil
+			return e.vacate(ctx, ours, removeCgroup)
 		},
+	}
+}
+
+// How long groups may stay busy after all in them was killed, and how often that is looked at.
+const (
+	busyTimeout = 10 * time.Second
+	busyPoll    = 20 * time.Millisecond
+)
+
+// vacate kills what is in groups and removes them. What was killed leaves its group a moment after it is seen to be dead: its
+// threads end one by one.
+func (e Env) vacate(ctx context.Context, groups []string, remove func(path string) error) ([]string, error) {
+	for began := time.Now(); ; {
+		if err := e.killIn(ctx, groups); err != nil {
+			return nil, err
+		}
+		var left []string
+		busy := false
+		for _, path := range groups {
+			if err := remove(e.path(path)); err != nil {
+				left = append(left, fmt.Sprintf("control group %s: %v", path, err))
+				busy = busy || errors.Is(err, syscall.EBUSY)
+			}
+		}
+		if !busy || time.Since(began) > busyTimeout {
+			return left, nil
+		}
+		if err := backoff.Sleep(ctx, busyPoll); err != nil {
+			return nil, err
+		}
 	}
 }
 
