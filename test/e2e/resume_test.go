@@ -79,13 +79,17 @@ func TestResumeKilled(t *testing.T) {
 	w.withAgent(t, m)
 	token(t, w.Gateway, m)
 	killIn(t, m, "k3s-images", w.install("lonely", "-o", "json"))
-	killed := ""
-	for _, step := range []string{"k3s-config", "k3s-unit"} {
-		killed = killAt(t, m, step, killed)
-	}
+	first := killAt(t, m, "k3s-config", "", func(context.Context) error { return nil })
+	killAt(t, m, "k3s-unit", first, func(ctx context.Context) error { // one that is killed in its first moment has told nobody
+		seen, err := w.interruptions(ctx, "lonely")
+		if err == nil && len(seen) == 0 {
+			err = errors.New("the gateway has not heard of an interruption")
+		}
+		return err
+	})
 	finished(t, m, 3*time.Minute)
 	seen, err := w.interruptions(t.Context(), "lonely")
-	if err != nil || len(seen) == 0 { // of three: one that is killed in its first moment has told nobody
+	if err != nil || len(seen) < 2 {
 		t.Fatalf("the gateway has heard of %+v, %v", seen, err)
 	}
 	for _, i := range seen {
@@ -102,9 +106,9 @@ func TestResumeKilled(t *testing.T) {
 	}
 }
 
-// killAt kills what goes on by itself as soon as the journal says that the step has started, and returns which process that
-// was. It is not the one that was killed before.
-func killAt(t *testing.T, m *lab.Machine, step, before string) string {
+// killAt kills what goes on by itself as soon as the journal says that the step has started and ready has no objection, and
+// returns which process that was. It is not the one that was killed before.
+func killAt(t *testing.T, m *lab.Machine, step, before string, ready func(context.Context) error) string {
 	t.Helper()
 	dir := filepath.Join(m.Root(), stateDir)
 	killed := ""
@@ -115,6 +119,9 @@ func killAt(t *testing.T, m *lab.Machine, step, before string) string {
 		}
 		if !slices.ContainsFunc(j.Entries(), func(e plan.Entry) bool { return e.Step == step }) {
 			return errors.New("it has not come to it")
+		}
+		if err := ready(ctx); err != nil {
+			return err
 		}
 		killed, err = m.Shell(ctx, `p=$(cut -d " " -f 1 `+stateDir+`/lock) && test "$p" != "`+before+`" && kill -KILL "$p" && echo "$p"`)
 		return err
