@@ -52,6 +52,7 @@ root_tar() {
 	if [[ -e $roots/$1 && $(cat "$roots/$1.packages") == "$sums" ]]; then return 0; fi
 	say "making a root file system from Debian's packages"
 	rm -f "$roots/.$1"
+	# shellcheck disable=SC2016 # for the inner shell
 	mmdebstrap --quiet --variant=minbase --include="$2" --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
 		--customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/hostname "$1"/etc/resolv.conf' \
@@ -66,4 +67,5 @@ layer() {
 }
 
 # tree ARGUMENTS: the command tree of test/images.
+# shellcheck disable=SC2154 # arch is the caller's
 tree() { (cd "$images_dir" && go run ./tree -arch "$arch" "$@"); }
