@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -132,6 +133,7 @@ func ParseContainers(b []byte) ([]Container, error) {
 // find groups the containers by cluster, and adds the clusters of which only settings in a home are left.
 func (k engineKind) find(s *System, containers []Container, known bool) []Cluster {
 	byName := map[string]*Cluster{}
+	ours := k.ours(s)
 	for _, n := range containers {
 		name := n.Labels[k.cluster]
 		if !ValidNodeName(name) {
@@ -139,7 +141,7 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 		}
 		c := byName[name]
 		if c == nil {
-			c = &Cluster{Name: k.name, Cluster: name, State: Stopped, Role: "server", Ours: Is(false)}
+			c = &Cluster{Name: k.name, Cluster: name, State: Stopped, Role: "server", Ours: ours(name)}
 			byName[name] = c
 		}
 		if n.State == "running" && (k.servers == nil || slices.Contains(k.servers, n.Labels[k.role])) {
@@ -176,6 +178,21 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 	}
 	slices.SortFunc(all, func(a, b Cluster) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	return all
+}
+
+// ours returns which clusters the agent has made: a change of the ledger says so, which only root can read.
+func (k engineKind) ours(s *System) func(cluster string) Known[bool] {
+	b, err := s.ReadFile(LedgerFile)
+	inForce := ParseLedger(b)
+	return func(cluster string) Known[bool] {
+		switch {
+		case err == nil:
+			return Is(inForce[k.name+"/"+cluster])
+		case errors.Is(err, fs.ErrNotExist):
+			return Is(false)
+		}
+		return Known[bool]{}
+	}
 }
 
 // mayHaveEngine tells whether an engine is installed, or whether that is unknown.

@@ -67,6 +67,8 @@ const (
 	ClusterNone        Code = "CLUSTER_NONE"
 	ClusterSeveral     Code = "CLUSTER_SEVERAL"
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
+	ClusterFixed       Code = "CLUSTER_FIXED"
+	ClusterGone        Code = "CLUSTER_GONE"
 	LayerAPI           Code = "LAYER_API"
 	LayerNode          Code = "LAYER_NODE"
 	LayerDNS           Code = "LAYER_DNS"
@@ -225,6 +227,8 @@ func All() []Entry {
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
 		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
+		{ClusterFixed, ExitUsage, "a cluster in containers cannot be changed so", "go on with the settings that it was made with, or begin anew: pipeops-agent uninstall, then install", Here, CostNone},
+		{ClusterGone, ExitUnhealthy, "the containers of the cluster are gone", "run pipeops-agent install: it makes the cluster anew, without its data", Here, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},
