@@ -61,7 +61,7 @@ func firstOf(all []string) string {
 
 // missingEngine offers the engine of the system's own package archive: never a script of somebody else.
 func (k containers) missingEngine(c Case, f Finding) Finding {
-	f.Evidence = "no engine is installed, and none answers at " + dockerSocket
+	f.Evidence, f.Change = "no engine is installed, and none answers at "+dockerSocket, "Docker"
 	packages := enginePackages(c.Facts)
 	if len(packages) == 0 && k.podman {
 		if packages = podmanPackages(c.Facts); len(packages) > 0 {
@@ -77,10 +77,10 @@ func (k containers) missingEngine(c Case, f Finding) Finding {
 		return f
 	}
 	if slices.Equal(packages, podmanPackages(c.Facts)) { // it needs no service
-		return f.cured(remedy(RemedyPackage, "Podman is installed from the packages of this system", packages...).costing(reason.CostPackage))
+		return f.cured(remedy(RemedyPackage, "Podman is installed", packages...).costing(reason.CostPackage))
 	}
 	return f.cured(
-		remedy(RemedyPackage, "Docker is installed from the packages of this system", packages...).costing(reason.CostPackage).
+		remedy(RemedyPackage, "Docker is installed", packages...).costing(reason.CostPackage).
 			risking("Docker sets the policy of the chain FORWARD to DROP"),
 		startEngine("docker.service").costing(reason.CostPackage))
 }
