@@ -9,9 +9,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// ClusterName is the name of a cluster of ours whose nodes are containers.
-const ClusterName = "pipeops"
-
 // inContainers lists the distributions whose nodes are containers.
 func inContainers() []string { return []string{K3d, Kind, Minikube} }
 

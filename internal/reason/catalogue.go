@@ -75,6 +75,8 @@ const (
 	ClusterOurs        Code = "CLUSTER_OURS"
 	ClusterUnfinished  Code = "CLUSTER_UNFINISHED"
 	KubeconfigDead     Code = "KUBECONFIG_DEAD"
+	ClusterFixed       Code = "CLUSTER_FIXED"
+	ClusterGone        Code = "CLUSTER_GONE"
 	LayerAPI           Code = "LAYER_API"
 	LayerNode          Code = "LAYER_NODE"
 	LayerDNS           Code = "LAYER_DNS"
@@ -241,6 +243,8 @@ func All() []Entry {
 		{ClusterOurs, ExitHostRefused, "pipeops-agent has made a cluster of another kind here", "leave --distro out to keep it, or remove it first: pipeops-agent uninstall", Here, CostNone},
 		{ClusterUnfinished, ExitHostRefused, "a cluster in containers was begun and never finished", "remove what is listed, by the tool that began it, then run the command again", Here, CostNone},
 		{KubeconfigDead, ExitHostRefused, "the kubeconfig leads to a cluster that is gone", "start that cluster, or name another kubeconfig with --kubeconfig; without one, a new cluster can be installed", Here, CostNone},
+		{ClusterFixed, ExitUsage, "a cluster in containers cannot be changed so", "go on with the settings that it was made with, or begin anew: pipeops-agent uninstall, then install", Here, CostNone},
+		{ClusterGone, ExitUnhealthy, "the containers of the cluster are gone", "run pipeops-agent install: it makes the cluster anew, without its data", Here, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},

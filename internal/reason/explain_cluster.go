@@ -33,6 +33,10 @@ func explainCluster(code Code) string {
 		return "Adoption takes over a running cluster, and none was found: neither its units, data and processes, nor a kubeconfig that was named. A cluster on another machine is adopted by its kubeconfig."
 	case "CLUSTER_SEVERAL":
 		return "More than one running cluster is here, and which of them is meant is not guessed."
+	case "CLUSTER_FIXED":
+		return "The nodes of k3d, kind and minikube are containers, which are made once: their image, arguments and ports cannot be changed, and a node that is removed takes its data with it. Workers of k3d can be added. The evidence names the lines of the cluster's file that would be others; nothing was changed."
+	case "CLUSTER_GONE":
+		return "The agent has made a cluster in the engine, and the engine has no node of it any more: somebody has removed the containers, or the engine has lost its data. A start cannot bring back what is gone."
 	case "CLUSTER_UNHEALTHY":
 		return "The cluster is installed, but its API does not answer, its node is not ready, or it is not running at all. The agent asks the API every few seconds and says what it saw last."
 	case "LAYER_API":
