@@ -43,6 +43,7 @@ type k3sInstall struct {
 	limits        []limit
 	cmdline       []string // words that the kernel must have been started with
 	packageNames  []string // that may be there from the next boot on
+	engineUnit    string   // that starts the container engine; "" is the usual one
 	oomScore      bool     // containerd must be told; see RestrictOOMScoreAdj
 	started       []string // what the unit is started with: it is started anew when any of it changes
 }
