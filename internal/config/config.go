@@ -36,6 +36,7 @@ type Config struct {
 	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
 	Consent    []string `json:"consent,omitzero"`      // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
 	Adopt      *bool    `json:"adopt,omitempty"`       // whether a cluster that is already here may be taken over; nil means yes
+	Join       *bool    `json:"join,omitempty"`        // whether machines may join the cluster by the gateway; nil means yes
 	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
 }
 
