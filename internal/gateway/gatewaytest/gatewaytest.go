@@ -49,7 +49,7 @@ func StartAt(t testing.TB, now func() time.Time) *Gateway {
 func (g *Gateway) Start() {
 	g.t.Helper()
 	opened, err := gateway.Open(context.Background(), gateway.Options{
-		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Now: g.Now,
+		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Handover: 50 * time.Millisecond, Now: g.Now,
 	})
 	if err != nil {
 		g.t.Fatal(err)
