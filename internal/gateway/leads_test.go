@@ -210,6 +210,7 @@ func TestAnotherServerTakesOver(t *testing.T) {
 
 	// a gateway that starts again remembers who leads
 	g.Stop()
+	g.Handover = time.Minute // whoever comes first
 	second.run(t)
 	g.Start()
 	g.Wait("both are back", func() bool { return connected(t, g, second.id.Machine()) && page(t, g) != "" })
