@@ -135,6 +135,7 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("nodes", number(c.Nodes), ""), // a cluster in containers stays as it was made
 		one("workers", number(c.Workers), ""),
 		one("api-port", number(c.APIPort), ""),
+		one("join", strconv.FormatBool(c.Join == nil || *c.Join), agentName),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}
 }

@@ -22,6 +22,8 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -32,6 +34,8 @@ type Options struct {
 	Identity   *identity.Identity
 	Kubeconfig string // of the cluster; need not exist yet
 	Distro     string
+	DataDir    string // of the cluster; "" is its own place
+	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
 	StateDir   string
 	Socket     string // of the local API
 	Version    string
@@ -41,6 +45,9 @@ type Options struct {
 
 // adopted is the distribution of a cluster that was there before: package distro calls it so.
 const adopted = "existing"
+
+// joinable is the distribution whose clusters machines can join: package distro calls it so.
+const joinable = "k3s"
 
 // agent is a running agent.
 type agent struct {
@@ -59,20 +66,34 @@ func Run(ctx context.Context, o Options) error {
 	onNode := o.Distro != adopted
 	a.cluster = &watcher{source: source, health: a.health, onNode: onNode}
 	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
+	door := &porter{
+		door:   nodes.Door{Distro: o.Distro, Closed: o.NoJoin, DataDir: o.DataDir},
+		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
+	}
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
+	a.projects.Follows = o.Identity.Machine() != ""
+	a.layers.mine = func() bool { _, leads := a.projects.Term(); return leads }
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.layers.now})
+		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove})
 	})
-	group.Go(func() error { return a.layers.run(ctx) })
-	group.Go(func() error { return a.cluster.run(ctx) })
-	group.Go(func() error { return a.projects.Run(ctx) })
-	group.Go(func() error { return a.sumUp(ctx) })
+	if o.Identity.Role() == wire.RoleWorker {
+		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet}
+		group.Go(func() error { return watch.run(ctx) })
+	} else {
+		group.Go(func() error { return a.layers.run(ctx) })
+		group.Go(func() error { return a.cluster.run(ctx) })
+		group.Go(func() error { return a.projects.Run(ctx) })
+		group.Go(func() error { return a.sumUp(ctx) })
+		if o.Distro == joinable {
+			group.Go(func() error { return door.run(ctx) })
+		}
+	}
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, o.Log),
+			Handler:   handler(source, door, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -86,8 +107,16 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
+// prove proves the layers of the cluster, where this machine can.
+func (a *agent) prove(ctx context.Context) error {
+	if a.Identity.Role() == wire.RoleWorker {
+		return reason.Newf(reason.Usage, "this machine is a worker of its cluster").WithFix("run it on one of the cluster's servers")
+	}
+	return a.layers.now(ctx)
+}
+
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, log *slog.Logger) http.Handler {
+func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
@@ -102,6 +131,8 @@ func handler(source *cluster.Source, log *slog.Logger) http.Handler {
 			kube.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/"):
 			pages.ServeHTTP(w, r)
+		case r.URL.Path == wire.PathAgentJoin:
+			door.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -112,7 +143,11 @@ func handler(source *cluster.Source, log *slog.Logger) http.Handler {
 func (a *agent) sumUp(ctx context.Context) error {
 	for {
 		list, changed := a.projects.Statuses()
-		a.health.Set(desiredState(list, a.projects.Unread()))
+		if _, leads := a.projects.Term(); leads {
+			a.health.Set(desiredState(list, a.projects.Unread()))
+		} else {
+			a.health.Set(health.DesiredState, health.True, "Follows", "another server makes the documents true")
+		}
 		if err := pause(ctx, time.Hour, changed); err != nil {
 			return err
 		}

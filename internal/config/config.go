@@ -40,6 +40,7 @@ type Config struct {
 	Nodes      int      `json:"nodes,omitempty"`       // of a cluster in containers: how many serve the API; 0 is one
 	Workers    int      `json:"workers,omitempty"`     // likewise: how many further ones
 	APIPort    int      `json:"api_port,omitempty"`    // likewise: of the API on this machine; 0 is one that is free, and stays
+	Join       *bool    `json:"join,omitempty"`        // whether machines may join the cluster by the gateway; nil means yes
 	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
 }
 
