@@ -32,7 +32,8 @@ import (
 // Options say what the agent works with.
 type Options struct {
 	Identity   *identity.Identity
-	Kubeconfig string // of the cluster; need not exist yet
+	Kubeconfig string        // of its own account in the cluster; need not exist yet, and is renewed here
+	TokenLife  time.Duration // how long a token of that account is used; 0: [cluster.TokenLife]
 	Distro     string
 	DataDir    string // of the cluster; "" is its own place
 	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
@@ -57,6 +58,7 @@ type agent struct {
 	cluster  *watcher
 	projects *deploy.Reconciler
 	layers   *prover
+	keeper   *keeper
 }
 
 // Run runs the agent until ctx ends. Neither a gateway nor a cluster that is down ends it: they are states.
@@ -64,7 +66,8 @@ func Run(ctx context.Context, o Options) error {
 	source := &cluster.Source{Path: o.Kubeconfig}
 	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
 	onNode := o.Distro != adopted
-	a.cluster = &watcher{source: source, health: a.health, onNode: onNode}
+	a.keeper = newKeeper(o, a.health)
+	a.cluster = &watcher{source: source, health: a.health, onNode: onNode, saw: a.keeper.saw}
 	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
 	door := &porter{
 		door:   nodes.Door{Distro: o.Distro, Closed: o.NoJoin, DataDir: o.DataDir},
@@ -84,6 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	} else {
 		group.Go(func() error { return a.layers.run(ctx) })
 		group.Go(func() error { return a.cluster.run(ctx) })
+		group.Go(func() error { return a.keeper.run(ctx) })
 		group.Go(func() error { return a.projects.Run(ctx) })
 		group.Go(func() error { return a.sumUp(ctx) })
 		if o.Distro == joinable {
@@ -206,7 +210,7 @@ func (a *agent) status() localapi.Status {
 	beat := a.cluster.heartbeat()
 	return localapi.Status{
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
-		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes,
+		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes, Provider: beat.Provider,
 		Conditions: conditions, Documents: documents, RSS: residentMemory(),
 	}
 }

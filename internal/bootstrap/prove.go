@@ -43,7 +43,7 @@ func (o Options) prove(ctx context.Context, runner *plan.Runner, d distro.Decisi
 	if !changed && !unproved(record, layers) {
 		layers = slices.DeleteFunc(layers, func(l cluster.Layer) bool { return l.Probe })
 	}
-	source := &cluster.Source{Path: d.Kubeconfig}
+	source := sourceOf(d)
 	answered := time.Now().UTC() // the step of the API is behind us
 	proof := cluster.Prove(ctx, source, layers, cluster.First)
 	_, failed := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(proof, layers, d, facts)})

@@ -18,6 +18,7 @@ type Request struct {
 	Distro     string // Auto or a name; "" is Auto
 	Adopt      bool   // a healthy cluster that we did not install may be taken over without being asked for by name
 	Kubeconfig string // of the cluster to adopt; "" lets the facts find it
+	Context    string // of that kubeconfig; "" is its current one
 	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is K3sVersion
 
 	Consent []reason.Cost // costs that the user agrees to: CostPackage, CostReboot
@@ -33,6 +34,7 @@ func (r Request) named(name string) bool { return r.Distro == name }
 type Decision struct {
 	Chosen     string      `json:"chosen"` // "" if none
 	Kubeconfig string      `json:"kubeconfig,omitzero"`
+	Context    string      `json:"context,omitzero"` // of the kubeconfig; "" is its current one
 	Candidates []Candidate `json:"candidates"`
 	Remedies   []Remedy    `json:"remedies"`            // that the chosen one needs
 	Consent    []Remedy    `json:"consent,omitzero"`    // that would make the first rejected one fit, if the user agreed to their cost
@@ -90,6 +92,9 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 				k.Verdict = string(Waived)
 			}
 			d.Kubeconfig = dist.Kubeconfig(c)
+			if dist.Context != nil {
+				d.Context = dist.Context(c)
+			}
 			d.Remedies = append(d.Remedies, k.remedies...)
 		}
 		d.Candidates = append(d.Candidates, k)

@@ -33,12 +33,26 @@ type Cluster struct {
 	Unit       string       `json:"unit,omitzero"`       // what starts it: "k3s.service"
 	Evidence   []string     `json:"evidence"`            // the paths that were seen
 
+	Context string         `json:"context,omitzero"` // of the kubeconfig; "" is its current one
+	Answer  *ClusterAnswer `json:"answer,omitzero"`  // nil: it was not asked, which the probes do not
+
 	Cluster string `json:"cluster,omitzero"` // its own name, of a k3d, kind or minikube cluster
 	Port    int    `json:"port,omitzero"`    // of the machine, on which such a cluster has its API, or a kubeconfig expects it; 0: unknown
 	// Server says where a kubeconfig leads: "local", "private", "eks", "gke", "aks" and other services, "public".
 	Server string `json:"server,omitzero"`
 	// Settings are those that a k3s of ours was made with: networks, backend, snapshotter, name; null: unknown.
 	Settings map[string]string `json:"settings,omitzero"`
+}
+
+// ClusterAnswer is what a cluster has said of itself, or why it said nothing.
+type ClusterAnswer struct {
+	Server     string `json:"server,omitzero"` // address of its API
+	Kubernetes string `json:"kubernetes,omitzero"`
+	Nodes      int    `json:"nodes"`
+	Ready      int    `json:"ready"`             // of the nodes
+	Provider   string `json:"provider,omitzero"` // "eks", "gke", "aks", ...
+	Code       string `json:"code,omitzero"`     // of the catalogue; "": it answers
+	Trouble    string `json:"trouble,omitzero"`  // what was seen
 }
 
 func clustersProbe() Probe {
