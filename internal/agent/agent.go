@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,11 +45,12 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// adopted is the distribution of a cluster that was there before: package distro calls it so.
-const adopted = "existing"
-
-// joinable is the distribution whose clusters machines can join: package distro calls it so.
-const joinable = "k3s"
+// What package distro calls a cluster that was there before, and the distribution whose node is the machine itself. The nodes of
+// all others are elsewhere: containers, or other machines, and no machine can join them.
+const (
+	adopted = "existing"
+	onHost  = "k3s"
+)
 
 // agent is a running agent.
 type agent struct {
@@ -65,10 +67,15 @@ type agent struct {
 func Run(ctx context.Context, o Options) error {
 	source := &cluster.Source{Path: o.Kubeconfig}
 	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
-	onNode := o.Distro != adopted
+	probe := cluster.Probe{Name: cluster.AgentProbe, Adopted: o.Distro == adopted}
+	var dial func(ctx context.Context, network, address string) (net.Conn, error) // pages of projects
+	if o.Distro != onHost {
+		dial = cluster.Far{Source: source}.DialContext
+		probe.Far, probe.Dial = true, dial
+	}
 	a.keeper = newKeeper(o, a.health)
-	a.cluster = &watcher{source: source, health: a.health, onNode: onNode, saw: a.keeper.saw}
-	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
+	a.cluster = &watcher{source: source, health: a.health, onNode: !probe.Far, saw: a.keeper.saw}
+	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), probe, o.Log.With("service", "layers"))
 	door := &porter{
 		door:   nodes.Door{Distro: o.Distro, Closed: o.NoJoin, DataDir: o.DataDir},
 		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
@@ -90,14 +97,14 @@ func Run(ctx context.Context, o Options) error {
 		group.Go(func() error { return a.keeper.run(ctx) })
 		group.Go(func() error { return a.projects.Run(ctx) })
 		group.Go(func() error { return a.sumUp(ctx) })
-		if o.Distro == joinable {
+		if o.Distro == onHost {
 			group.Go(func() error { return door.run(ctx) })
 		}
 	}
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, door, o.Log),
+			Handler:   handler(source, dial, door, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -120,7 +127,7 @@ func (a *agent) prove(ctx context.Context) error {
 }
 
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.Handler {
+func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), door http.Handler, log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
@@ -128,7 +135,7 @@ func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.H
 		}
 		return apiproxy.Upstream{Base: client.Base, HTTP: client.HTTP.Transport, Upgrade: client.Upgrade}, nil
 	}})
-	pages := deploy.Pages(source, log)
+	pages := deploy.Pages(source, dial, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // no ServeMux: it would redirect paths that it thinks unclean
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentKube+"/"):

@@ -34,6 +34,7 @@ type Client struct {
 	Dynamic dynamic.Interface
 
 	cluster clientcmdapi.Cluster // where it leads, as the kubeconfig has it
+	config  *rest.Config         // nil: no port can be forwarded
 }
 
 // requestTimeout bounds the requests that the agent makes for itself. Watches and proxied requests do not use it.
@@ -130,7 +131,7 @@ func connect(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client: %w", err)
 	}
-	return &Client{Base: base, HTTP: &http.Client{Transport: plain}, Upgrade: upgrade, Dynamic: objects}, nil
+	return &Client{Base: base, HTTP: &http.Client{Transport: plain}, Upgrade: upgrade, Dynamic: objects, config: http1}, nil
 }
 
 // Source gives the client of a kubeconfig that may appear, change or vanish while the agent runs. The zero value with a
