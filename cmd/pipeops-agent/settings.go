@@ -41,6 +41,7 @@ func (s *settings) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&s.Distro, "distro", "", "auto, or one of "+strings.Join(distro.Names(), ", ")+" (default auto)")
 	flags.StringVar(&s.Kubeconfig, "kubeconfig", "", "of the cluster to adopt; default: found by the probes")
+	flags.StringVar(&s.Context, "context", "", "of the kubeconfig; default: its current one")
 	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins, or several, separated by commas, of which \"origin\" stands for those; none needs trust")
 	flags.StringVar(&s.Bundle, "bundle", "", "file of pipeops-agent bundle to take everything from; nothing is downloaded then")
 	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
@@ -71,6 +72,7 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		"cluster":     {&s.Cluster, &c.Cluster},
 		"distro":      {&s.Distro, &c.Distro},
 		"kubeconfig":  {&s.Kubeconfig, &c.Kubeconfig},
+		"context":     {&s.Context, &c.Context},
 		"mirror":      {&s.Mirror, &c.Mirror},
 		"k3s-version": {&s.K3sVersion, &c.K3sVersion},
 		"bundle":      {&s.Bundle, &c.Bundle},
@@ -91,7 +93,17 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		}
 	}
 	if was := s.stored.wish; c.Distro != was.Distro && was.Distro != "" && was.Distro != distro.Existing && c.Kubeconfig == was.Kubeconfig && !given("kubeconfig") {
-		c.Kubeconfig = "" // it was that of the cluster that the other distribution makes
+		c.Kubeconfig, c.Context = "", "" // it was that of the cluster that the other distribution makes
+	}
+	if given("kubeconfig") {
+		if !given("context") {
+			c.Context = "" // it was one of the other file
+		}
+		if c.Kubeconfig != "" {
+			if c.Kubeconfig, err = filepath.Abs(c.Kubeconfig); err != nil {
+				return c, fmt.Errorf("cannot find the kubeconfig: %w", err)
+			}
+		}
 	}
 	if s.bundleGiven = given("bundle") || os.Getenv("PIPEOPS_BUNDLE") != ""; s.bundleGiven && c.Bundle != "" {
 		if c.Bundle, err = filepath.Abs(c.Bundle); err != nil {
@@ -119,6 +131,22 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		c.Adopt = &s.adopt
 	}
 	return c, nil
+}
+
+// leastTokenLife keeps a machine from asking for tokens all the time.
+const leastTokenLife = 10 * time.Second
+
+// tokenLife is how long a token of the agent's account is used; 0 where the settings do not say.
+func tokenLife(c config.Config) (time.Duration, error) {
+	if c.TokenLife == "" {
+		return 0, nil
+	}
+	life, err := time.ParseDuration(c.TokenLife)
+	if err != nil || life < leastTokenLife || life > 365*24*time.Hour {
+		return 0, reason.Newf(reason.Usage, "token_life %q is no time from %s to a year, such as 24h", c.TokenLife, leastTokenLife).
+			WithFix("mend or remove token_life in " + config.Path)
+	}
+	return life, nil
 }
 
 // maxToken bounds what is read as a token; a real one has 127 bytes.
@@ -198,6 +226,10 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err := distro.CheckDataDir(c.DataDir); err != nil {
 		return bootstrap.Options{}, err
 	}
+	life, err := tokenLife(c)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	manifests, err := g.manifests(c)
 	if err != nil {
 		return bootstrap.Options{}, err
@@ -224,15 +256,15 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Gateway: c.Gateway,
 		Cluster: c.Cluster,
 		Request: distro.Request{
-			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
+			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Context: c.Context, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
 		},
 		Install: in,
-		Config: func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error) {
-			return s.stored.encode(keptConfig(c, distribution, kubeconfig, consent))
+		Config: func(d distro.Decision, consent []reason.Cost) ([]byte, error) {
+			return s.stored.encode(keptConfig(c, d, consent))
 		},
-		Settings: func(distribution, kubeconfig string, consent []reason.Cost) (before, after []bootstrap.Setting) {
-			return s.stored.before(), listSettings(keptConfig(c, distribution, kubeconfig, consent))
+		Settings: func(d distro.Decision, consent []reason.Cost) (before, after []bootstrap.Setting) {
+			return s.stored.before(), listSettings(keptConfig(c, d, consent))
 		},
 		Remember:       func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent) },
 		SettingsHidden: s.stored.hidden,
@@ -240,6 +272,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		ConfigPath:     g.config,
 		StateDir:       g.state,
 		Socket:         g.socket,
+		TokenLife:      life,
 		Program:        program,
 		Version:        version.String(),
 	}, nil

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
-	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
@@ -30,19 +29,20 @@ type Options struct {
 	Request distro.Request
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
 	// Config encodes the agent's configuration with what was chosen and agreed to.
-	Config func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error)
+	Config func(d distro.Decision, consent []reason.Cost) ([]byte, error)
 	// Remember encodes what a later run needs to go on by itself, with what was agreed to; nil: nothing goes on by itself.
 	Remember func(consent []reason.Cost) (json.RawMessage, error)
 	// Settings returns the settings of the last install and those of this one, so that the difference can be shown; no
 	// settings before mean that there was no install. nil: nothing is compared.
-	Settings func(distribution, kubeconfig string, consent []reason.Cost) (before, after []Setting)
+	Settings func(d distro.Decision, consent []reason.Cost) (before, after []Setting)
 	// Agree asks the user for consent to what these remedies cost; nil means that nobody can be asked.
 	Agree func(context.Context, []distro.Remedy) (bool, error)
 
 	ConfigPath string
 	StateDir   string
-	Socket     string // of the running agent
-	Program    string // path of this binary
+	Socket     string        // of the running agent
+	TokenLife  time.Duration // how long a token of the agent's account is used; 0: [cluster.TokenLife]
+	Program    string        // path of this binary
 	Version    string
 
 	SettingsHidden bool     // those of the last install could not be read, and are not among these
@@ -99,6 +99,9 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	p := Plan{Facts: host.Collect(ctx, o.Host), Steps: []PlannedStep{}, SettingsHidden: o.SettingsHidden}
 	if o.asRoot {
 		p.Facts = asRoot(p.Facts)
+	}
+	if o.Host.Live() {
+		o.askClusters(ctx, p.Facts.Clusters)
 	}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
@@ -171,11 +174,12 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	o.Install.Units = units
 	o.Install.FreePackages = func(ctx context.Context) error { return o.freePackages(ctx) }
 	guard.Store.Undo = o.Install.Undo()
+	guard.Store.Undo[inCluster] = takeBack(decision.Kubeconfig, decision.Context, decision.Chosen != distro.Existing)
 	changes, err := o.changes(decision, units)
 	if err != nil {
 		return 0, err
 	}
-	config, err := o.Config(decision.Chosen, decision.Kubeconfig, o.Request.Consent)
+	config, err := o.Config(decision, o.Request.Consent)
 	if err != nil {
 		return 0, err
 	}
@@ -280,7 +284,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, err
 	}
 	steps = append([]plan.Step{resume}, steps...)
-	config, err := o.Config(d.Chosen, d.Kubeconfig, o.Request.Consent)
+	config, err := o.Config(d, o.Request.Consent)
 	if err != nil {
 		return nil, err
 	}
@@ -288,8 +292,13 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	if err != nil {
 		return nil, err
 	}
-	source := &cluster.Source{Path: d.Kubeconfig}
-	return append(append(steps, agent...), o.apiStep(source, d), accessStep(source)), nil
+	source := sourceOf(d)
+	steps = append(append(steps, agent...), o.apiStep(source, d), o.accountStep(source, d), accessStep(source))
+	credential, ok, err := distro.CredentialService(in, o.Program)
+	if ok {
+		steps = append(steps, credential)
+	}
+	return steps, err
 }
 
 // event makes an event that is not a step. Detail is for programs.

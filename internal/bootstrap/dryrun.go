@@ -59,6 +59,11 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	if err := available(p.Decision); err != nil {
 		return p, err
 	}
+	if root && o.Host.Live() {
+		if err := o.adoptable(ctx, p.Decision); err != nil {
+			return p, err
+		}
+	}
 	unfinished, err := plan.Unfinished(o.StateDir, installCommand)
 	if err != nil && root {
 		return p, err

@@ -14,7 +14,6 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/baseline"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
-	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
@@ -27,6 +26,7 @@ import (
 type UninstallOptions struct {
 	StateDir   string
 	Kubeconfig string // of a cluster that was adopted
+	Context    string // of that kubeconfig
 	Program    string // path of this binary; "" leaves it alone
 	KeepData   bool   // the volumes of the cluster stay
 	KeepAgent  bool   // the program stays
@@ -182,7 +182,7 @@ func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undo
 		defer closeUnits()
 		in.Units = units
 		store.Undo = in.Undo()
-		store.Undo["kubernetes"] = o.revoke(what.Volumes != "")
+		store.Undo[inCluster] = takeBack(o.Kubeconfig, o.Context, what.Volumes != "")
 	}
 	var left []string
 	for _, c := range store.Ledger.Left() { // of an earlier call, which has told why
@@ -212,28 +212,6 @@ func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undo
 	}
 	return left, nil
 }
-
-// revoke takes the rights of the gateway's administrators away from a cluster that stays; with one of ours they go anyway.
-func (o UninstallOptions) revoke(ours bool) func(context.Context, plan.Record) ([]string, error) {
-	return func(ctx context.Context, c plan.Record) ([]string, error) {
-		if ours {
-			return nil, nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
-		defer cancel()
-		client, err := cluster.Connect(o.Kubeconfig)
-		if err == nil {
-			err = client.RevokeAdmins(ctx)
-		}
-		if err != nil {
-			return []string{fmt.Sprintf("%s: %v; to remove it: kubectl delete clusterrolebinding %s", c.Target, err, cluster.AdminsBinding)}, nil
-		}
-		return nil, nil
-	}
-}
-
-// revokeTimeout bounds how long a cluster that stays may take to answer.
-const revokeTimeout = 20 * time.Second
 
 // prove compares the machine with how it was, tells the difference, and returns what of it is ours and not left on purpose.
 func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, error) {

@@ -28,6 +28,8 @@ type Config struct {
 	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
 	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
 	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
+	Context    string   `json:"context,omitempty"`     // of that kubeconfig; "" is its current one
+	TokenLife  string   `json:"token_life,omitempty"`  // how long a token of the agent's account is used, such as 24h
 	Mirror     string   `json:"mirror,omitempty"`      // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
 	Bundle     string   `json:"bundle,omitempty"`      // file that an install without internet takes everything from
 	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
@@ -40,6 +42,7 @@ type Config struct {
 	Nodes      int      `json:"nodes,omitempty"`       // of a cluster in containers: how many serve the API; 0 is one
 	Workers    int      `json:"workers,omitempty"`     // likewise: how many further ones
 	APIPort    int      `json:"api_port,omitempty"`    // likewise: of the API on this machine; 0 is one that is free, and stays
+	Join       *bool    `json:"join,omitempty"`        // whether machines may join the cluster by the gateway; nil means yes
 	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
 }
 
@@ -89,7 +92,7 @@ func Decode(content []byte) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas
+// PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, PIPEOPS_CONTEXT, and separated by commas
 // PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT; and the numbers PIPEOPS_NODES, PIPEOPS_WORKERS and PIPEOPS_API_PORT,
 // of which one that is no number is -1, which no cluster can have. An empty variable is as none.
 // Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
@@ -105,6 +108,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_TRUST":       &c.Trust,
 		"PIPEOPS_DATA_DIR":    &c.DataDir,
 		"PIPEOPS_KUBECONFIG":  &c.Kubeconfig,
+		"PIPEOPS_CONTEXT":     &c.Context,
 	} {
 		if value := getenv(name); value != "" {
 			*field = value

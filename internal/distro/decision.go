@@ -18,11 +18,13 @@ type Request struct {
 	Distro     string // Auto or a name; "" is Auto
 	Adopt      bool   // a healthy cluster that we did not install may be taken over without being asked for by name
 	Kubeconfig string // of the cluster to adopt; "" lets the facts find it
+	Context    string // of that kubeconfig; "" is its current one
 	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is K3sVersion
 
 	Consent []reason.Cost // costs that the user agrees to: CostPackage, CostReboot
 	DataDir string        // where the cluster shall keep its data; "" is its own place
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
+	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
 }
 
 // named reports whether the user asked for this distribution.
@@ -32,6 +34,7 @@ func (r Request) named(name string) bool { return r.Distro == name }
 type Decision struct {
 	Chosen     string      `json:"chosen"` // "" if none
 	Kubeconfig string      `json:"kubeconfig,omitzero"`
+	Context    string      `json:"context,omitzero"` // of the kubeconfig; "" is its current one
 	Candidates []Candidate `json:"candidates"`
 	Remedies   []Remedy    `json:"remedies"`            // that the chosen one needs
 	Consent    []Remedy    `json:"consent,omitzero"`    // that would make the first rejected one fit, if the user agreed to their cost
@@ -75,6 +78,9 @@ type Reason struct {
 // Decide chooses. It is a pure function: the same arguments give the same decision.
 func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	r.Distro, r.Kubernetes = cmp.Or(r.Distro, Auto), cmp.Or(r.Kubernetes, K3sVersion)
+	if ours, ok := ourContainers(f); ok && r.Distro == Auto { // what we have made stays, whatever would be chosen today
+		r.Distro = ours.Name
+	}
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
 	for _, dist := range All() {
@@ -86,6 +92,9 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 				k.Verdict = string(Waived)
 			}
 			d.Kubeconfig = dist.Kubeconfig(c)
+			if dist.Context != nil {
+				d.Context = dist.Context(c)
+			}
 			d.Remedies = append(d.Remedies, k.remedies...)
 		}
 		d.Candidates = append(d.Candidates, k)

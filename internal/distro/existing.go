@@ -1,6 +1,8 @@
 package distro
 
 import (
+	"cmp"
+
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -26,6 +28,15 @@ func existing() Distribution {
 			}
 			return ""
 		},
+		Context: func(c Case) string {
+			if c.Request.Kubeconfig != "" {
+				return c.Request.Context
+			}
+			for _, f := range candidates(c) {
+				return cmp.Or(c.Request.Context, f.Context)
+			}
+			return ""
+		},
 	}
 }
 
@@ -36,6 +47,13 @@ func adoptable(c Case) Finding {
 	case given == k3sKubeconfig && onlyOurK3s(c.Facts): // as an install has noted it, which may not have come to its k3s
 		return unmet("the kubeconfig is that of the agent's own cluster", "a cluster that the agent did not install")
 	case given != "":
+		for _, g := range foreign(c.Facts, host.Gone) {
+			if g.Kubeconfig == given {
+				f := unmet(describe([]host.Cluster{g}), "a running cluster, or another kubeconfig given by --kubeconfig")
+				f.Code = reason.KubeconfigDead
+				return f
+			}
+		}
 		return met()
 	}
 	if c.Facts.Clusters == nil {
@@ -46,6 +64,9 @@ func adoptable(c Case) Finding {
 	case len(running) > 1:
 		f := unmet(describe(running), "--kubeconfig for one of them")
 		f.Code = reason.ClusterSeveral
+		if asked(running) {
+			f = f.fixed("name the one to adopt: " + ways(running))
+		}
 		return f
 	case len(running) == 1 && running[0].Kubeconfig == "":
 		return unmet(describe(running)+", and has no administrator's kubeconfig here", "its kubeconfig given by --kubeconfig").
@@ -55,6 +76,11 @@ func adoptable(c Case) Finding {
 	}
 	if idle := foreign(c.Facts, host.Stopped, host.Doubt); len(idle) > 0 {
 		return unmet(describe(idle), "a running "+names(idle)).fixed("start it first: " + startingLine(c.Facts, idle[0].Unit))
+	}
+	if gone := foreign(c.Facts, host.Gone); len(gone) > 0 {
+		f := unmet(describe(gone), "a running cluster, or another kubeconfig given by --kubeconfig")
+		f.Code = reason.KubeconfigDead
+		return f
 	}
 	if ourK3s(c.Facts) {
 		return unmet("the only cluster here is the agent's own", "a running cluster that the agent did not install")

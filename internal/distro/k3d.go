@@ -17,7 +17,7 @@ func k3d() Distribution {
 		Name:  K3d,
 		Title: "k3s in Docker",
 		// documentation of k3d: Docker 20.10.5, with runc 1.0.0-rc93
-		Requirements: containers{memory: k3dMemory, memoryWarn: k3dMemoryWarn, disk: k3dDisk, diskWarn: k3dDiskWarn, engine: version{20, 10, 5}}.requirements(),
+		Requirements: containers{name: K3d, memory: k3dMemory, memoryWarn: k3dMemoryWarn, disk: k3dDisk, diskWarn: k3dDiskWarn, engine: version{20, 10, 5}}.requirements(),
 		Steps:        k3dNodes().steps,
 		Kubeconfig:   at(k3dNodes().kubeconfigFile()),
 	}

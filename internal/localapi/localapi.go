@@ -47,6 +47,7 @@ type Status struct {
 	ClusterID  string           `json:"cluster_id"`
 	Distro     string           `json:"distro"`
 	Kubernetes string           `json:"kubernetes,omitempty"`
+	Provider   string           `json:"provider,omitempty"` // who runs the cluster: "eks", "gke", "aks", "k3s", ...
 	Conditions []wire.Condition `json:"conditions"`
 	Documents  []wire.Status    `json:"documents"`
 	RSS        int64            `json:"rss_bytes"` // resident memory of the agent
