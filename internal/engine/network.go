@@ -12,6 +12,8 @@ type Network struct {
 	Name   string            `json:"Name"`
 	Driver string            `json:"Driver"`
 	Labels map[string]string `json:"Labels"`
+
+	Options map[string]string `json:"Options"`
 	IPAM   struct {
 		Config []struct{ Subnet, Gateway string }
 	} `json:"IPAM"`
