@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,8 +40,12 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// adopted is the distribution of a cluster that was there before: package distro calls it so.
-const adopted = "existing"
+// What package distro calls a cluster that was there before, and the distribution whose node is the machine itself. The nodes of
+// all others are elsewhere: containers, or other machines.
+const (
+	adopted = "existing"
+	onHost  = "k3s"
+)
 
 // agent is a running agent.
 type agent struct {
@@ -56,9 +61,14 @@ type agent struct {
 func Run(ctx context.Context, o Options) error {
 	source := &cluster.Source{Path: o.Kubeconfig}
 	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
-	onNode := o.Distro != adopted
-	a.cluster = &watcher{source: source, health: a.health, onNode: onNode}
-	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
+	probe := cluster.Probe{Name: cluster.AgentProbe, Adopted: o.Distro == adopted}
+	var dial func(ctx context.Context, network, address string) (net.Conn, error) // pages of projects
+	if o.Distro != onHost {
+		dial = cluster.Far{Source: source}.DialContext
+		probe.Far, probe.Dial = true, dial
+	}
+	a.cluster = &watcher{source: source, health: a.health, onNode: !probe.Far}
+	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), probe, o.Log.With("service", "layers"))
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -72,7 +82,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, o.Log),
+			Handler:   handler(source, dial, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -87,7 +97,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, log *slog.Logger) http.Handler {
+func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
@@ -95,7 +105,7 @@ func handler(source *cluster.Source, log *slog.Logger) http.Handler {
 		}
 		return apiproxy.Upstream{Base: client.Base, HTTP: client.HTTP.Transport, Upgrade: client.Upgrade}, nil
 	}})
-	pages := deploy.Pages(source, log)
+	pages := deploy.Pages(source, dial, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // no ServeMux: it would redirect paths that it thinks unclean
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentKube+"/"):

@@ -24,6 +24,8 @@ type Client struct {
 	HTTP    *http.Client      // authenticated; HTTP/2 where the server offers it
 	Upgrade http.RoundTripper // authenticated; HTTP/1.1 only, which exec, attach and port-forward need
 	Dynamic dynamic.Interface
+
+	config *rest.Config // nil: no port can be forwarded
 }
 
 // requestTimeout bounds the requests that the agent makes for itself. Watches and proxied requests do not use it.
@@ -69,7 +71,7 @@ func connect(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client: %w", err)
 	}
-	return &Client{Base: base, HTTP: &http.Client{Transport: plain}, Upgrade: upgrade, Dynamic: objects}, nil
+	return &Client{Base: base, HTTP: &http.Client{Transport: plain}, Upgrade: upgrade, Dynamic: objects, config: http1}, nil
 }
 
 // Source gives the client of a kubeconfig that may appear, change or vanish while the agent runs. The zero value with a

@@ -24,7 +24,7 @@ func dnsLayer(p Probe) Layer {
 	return Layer{
 		ID: LayerDNS, Title: "Names resolve inside the cluster", Condition: health.DNS, Code: reason.LayerDNS,
 		After: []string{LayerNode}, First: 5 * time.Minute, Again: 30 * time.Second,
-		Check: func(ctx context.Context, c *Client) (string, error) { return c.DNS(ctx, !p.Adopted) },
+		Check: func(ctx context.Context, c *Client) (string, error) { return c.DNS(ctx, !p.Adopted && !p.Far) },
 	}
 }
 
