@@ -98,7 +98,7 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 // begin records the cluster before anything of it is made. One of the same name that is there is somebody else's.
 func (n *nodeCluster) begin(ctx context.Context, c *engine.Client, r *plan.Recorder, nodes []engine.Container) error {
 	if len(nodes) > 0 {
-		return reason.Newf(reason.ClusterForeign, "the engine has a cluster %s of %s already (container %s)", ClusterName, n.nodes.name, nodes[0].Name()).
+		return reason.Newf(reason.EngineNameTaken, "the engine has a cluster %s of %s already (container %s)", ClusterName, n.nodes.name, nodes[0].Name()).
 			WithFix("adopt it with --distro existing, or remove it first")
 	}
 	there, err := n.things(ctx, c)

@@ -14,7 +14,7 @@ type Network struct {
 	Labels map[string]string `json:"Labels"`
 
 	Options map[string]string `json:"Options"`
-	IPAM   struct {
+	IPAM    struct {
 		Config []struct{ Subnet, Gateway string }
 	} `json:"IPAM"`
 	Containers map[string]struct { // by id; told only of one network
