@@ -62,6 +62,7 @@ const (
 	NetPortTaken         Code = "NET_PORT_TAKEN"
 	DockerTooNew         Code = "DOCKER_TOO_NEW"
 	EngineStopped        Code = "ENGINE_STOPPED"
+	MinikubeRoot         Code = "MINIKUBE_ROOT"
 	EngineSwarm          Code = "ENGINE_SWARM"
 	EngineNameTaken      Code = "ENGINE_NAME_TAKEN"
 	EngineImageMissing   Code = "ENGINE_IMAGE_MISSING"
@@ -251,6 +252,7 @@ func All() []Entry {
 		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
+		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or ask for --force by minikube_force in config.yaml", Here, CostNone},
 		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
 		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
 		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "see that the registry can be reached from the engine, or use a mirror or a bundle that has the image", Here, CostNone},
