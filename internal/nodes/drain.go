@@ -76,8 +76,6 @@ func Drain(ctx context.Context, client dynamic.Interface, node string, o DrainOp
 	if o.Timeout == 0 {
 		o.Timeout = DefaultDrain
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, errDrainTime)
-	defer cancel()
 	if err := Cordon(ctx, client, node, true); err != nil {
 		return err
 	}
@@ -91,6 +89,8 @@ func Drain(ctx context.Context, client dynamic.Interface, node string, o DrainOp
 		return reason.Newf(reason.NodeNotDrained, "%s", some(refused)).
 			WithFix("move or delete these pods, or run the command again with --force, or without --keep-empty-dir")
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, errDrainTime)
+	defer cancel()
 	if err := evictAll(ctx, client, node, leave, o, tell); err != nil {
 		return err
 	}
@@ -224,7 +224,10 @@ func evictAll(ctx context.Context, client dynamic.Interface, node string, leave 
 			}
 		}
 		held, err := podsOn(ctx, client, node)
-		if unable = err; err == nil {
+		if ctx.Err() == nil { // else it is the time that is over, not the API server that is away
+			unable = err
+		}
+		if err == nil {
 			there := map[types.UID]bool{}
 			for _, p := range held {
 				there[p.uid] = true
