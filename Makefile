@@ -97,6 +97,10 @@ sample: ## the sample project of the demo and the tests as an image, bin/sample-
 k3s: ## build a k3s release from published Go modules (slow; kept in the cache) and print its folder
 	@bash test/k3s/build.sh
 
+.PHONY: k3d
+k3d: ## build k3d and the image of its nodes from the k3s release in K3S_RELEASE_DIR (kept in the cache) and print their folder
+	@bash test/k3d/build.sh
+
 .PHONY: clean
 clean: ## remove what was built; caches outside the checkout stay
 	rm -rf bin dist .cache

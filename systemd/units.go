@@ -13,6 +13,7 @@ import (
 const (
 	Agent   = "pipeops-agent.service"
 	Resume  = "pipeops-agent-resume.service"
+	Cluster = "pipeops-agent-cluster.service"
 	Gateway = "pipeops-gateway.service"
 )
 
@@ -22,6 +23,9 @@ var agent string
 //go:embed pipeops-agent-resume.service
 var resume string
 
+//go:embed pipeops-agent-cluster.service
+var cluster string
+
 //go:embed pipeops-gateway.service
 var gateway string
 
@@ -30,6 +34,13 @@ func AgentUnit(binary string) ([]byte, error) { return unit(agent, "/usr/bin/pip
 
 // ResumeUnit returns the unit that goes on with an interrupted install, for a binary at the given path, likewise.
 func ResumeUnit(binary string) ([]byte, error) { return unit(resume, "/usr/bin/pipeops-agent", binary) }
+
+// ClusterUnit returns the unit that starts a cluster whose nodes are containers, for a binary at the given path. No package has it:
+// it is there where such a cluster is.
+func ClusterUnit(binary string) ([]byte, error) {
+	content, err := unit(cluster, "/usr/bin/pipeops-agent", binary)
+	return bytes.Replace(content, []byte("ExecStop=/usr/bin/pipeops-agent "), []byte("ExecStop="+binary+" "), 1), err
+}
 
 // GatewayUnit returns the gateway's unit for a binary at the given path; packages have it at /usr/bin/pipeops-gateway.
 func GatewayUnit(binary string) ([]byte, error) {

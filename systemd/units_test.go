@@ -13,6 +13,7 @@ func TestUnits(t *testing.T) {
 	}{
 		{Agent, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", AgentUnit},
 		{Resume, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", ResumeUnit},
+		{Cluster, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", ClusterUnit},
 		{Gateway, "/usr/bin/pipeops-gateway", "/usr/local/bin/pipeops-gateway", GatewayUnit},
 	} {
 		file, err := os.ReadFile(tt.file)

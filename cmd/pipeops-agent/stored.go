@@ -94,9 +94,9 @@ func keptConfig(c config.Config, distribution, kubeconfig string, consent []reas
 	return filled(c)
 }
 
-// filled is c with the defaults of k3s where it is k3s.
+// filled is c with the defaults of k3s where it is k3s, on the machine itself or in containers.
 func filled(c config.Config) config.Config {
-	if c.Distro != distro.K3s {
+	if c.Distro != distro.K3s && c.Distro != distro.K3d {
 		return c
 	}
 	if c.K3sVersion == "" {
@@ -133,8 +133,19 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("proxy", shownProxy(c.Proxy), distro.K3s),
 		one("proxy of images", shownProxy(containerdProxy(c.Proxy)), distro.K3s),
 		one("join", strconv.FormatBool(c.Join == nil || *c.Join), agentName),
+		one("nodes", number(c.Nodes), ""), // a cluster in containers stays as it was made
+		one("workers", number(c.Workers), ""),
+		one("api-port", number(c.APIPort), ""),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}
+}
+
+// number writes a number that was given.
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 const agentName = "pipeops-agent"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -37,6 +38,9 @@ type Config struct {
 	Consent    []string `json:"consent,omitzero"`      // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
 	Adopt      *bool    `json:"adopt,omitempty"`       // whether a cluster that is already here may be taken over; nil means yes
 	Join       *bool    `json:"join,omitempty"`        // whether machines may join the cluster by the gateway; nil means yes
+	Nodes      int      `json:"nodes,omitempty"`       // of a cluster in containers: how many serve the API; 0 is one
+	Workers    int      `json:"workers,omitempty"`     // likewise: how many further ones
+	APIPort    int      `json:"api_port,omitempty"`    // likewise: of the API on this machine; 0 is one that is free, and stays
 	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
 }
 
@@ -87,7 +91,8 @@ func Decode(content []byte) (Config, error) {
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
 // PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas
-// PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT. An empty variable is as none.
+// PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT; and the numbers PIPEOPS_NODES, PIPEOPS_WORKERS and PIPEOPS_API_PORT,
+// of which one that is no number is -1, which no cluster can have. An empty variable is as none.
 // Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
 // NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
@@ -104,6 +109,19 @@ func (c Config) Environ(getenv func(string) string) Config {
 	} {
 		if value := getenv(name); value != "" {
 			*field = value
+		}
+	}
+	for name, field := range map[string]*int{
+		"PIPEOPS_NODES":    &c.Nodes,
+		"PIPEOPS_WORKERS":  &c.Workers,
+		"PIPEOPS_API_PORT": &c.APIPort,
+	} {
+		if value := getenv(name); value != "" {
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				n = -1
+			}
+			*field = n
 		}
 	}
 	c.Proxy = c.Proxy.environ(getenv)

@@ -23,6 +23,7 @@ type Request struct {
 	Consent []reason.Cost // costs that the user agrees to: CostPackage, CostReboot
 	DataDir string        // where the cluster shall keep its data; "" is its own place
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
+	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
 }
 
 // named reports whether the user asked for this distribution.
@@ -75,6 +76,9 @@ type Reason struct {
 // Decide chooses. It is a pure function: the same arguments give the same decision.
 func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	r.Distro, r.Kubernetes = cmp.Or(r.Distro, Auto), cmp.Or(r.Kubernetes, K3sVersion)
+	if ours, ok := ourContainers(f); ok && r.Distro == Auto { // what we have made stays, whatever would be chosen today
+		r.Distro = ours.Name
+	}
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
 	for _, dist := range All() {

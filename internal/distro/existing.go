@@ -36,6 +36,13 @@ func adoptable(c Case) Finding {
 	case given == k3sKubeconfig && onlyOurK3s(c.Facts): // as an install has noted it, which may not have come to its k3s
 		return unmet("the kubeconfig is that of the agent's own cluster", "a cluster that the agent did not install")
 	case given != "":
+		for _, g := range foreign(c.Facts, host.Gone) {
+			if g.Kubeconfig == given {
+				f := unmet(describe([]host.Cluster{g}), "a running cluster, or another kubeconfig given by --kubeconfig")
+				f.Code = reason.KubeconfigDead
+				return f
+			}
+		}
 		return met()
 	}
 	if c.Facts.Clusters == nil {
@@ -55,6 +62,11 @@ func adoptable(c Case) Finding {
 	}
 	if idle := foreign(c.Facts, host.Stopped, host.Doubt); len(idle) > 0 {
 		return unmet(describe(idle), "a running "+names(idle)).fixed("start it first: " + startingLine(c.Facts, idle[0].Unit))
+	}
+	if gone := foreign(c.Facts, host.Gone); len(gone) > 0 {
+		f := unmet(describe(gone), "a running cluster, or another kubeconfig given by --kubeconfig")
+		f.Code = reason.KubeconfigDead
+		return f
 	}
 	if ourK3s(c.Facts) {
 		return unmet("the only cluster here is the agent's own", "a running cluster that the agent did not install")

@@ -31,7 +31,17 @@ type Install struct {
 	Disable     []string // components of k3s that are left out: traefik, servicelb, ...
 	KubeletArgs []string // name=value
 	ResolvConf  []byte   // resolv.conf for pods; nil lets k3s find one
-	Remedies    []Remedy // that the decision found to be needed, all consented to
+
+	// Of clusters whose nodes are containers.
+	Nodes        int    // how many of them serve the API; 0 means one
+	Workers      int    // further ones
+	APIPort      int    // of the API on this machine; 0 means one that is free, and then stays
+	Program      string // path of this program, for the unit that starts them; "" means /usr/bin/pipeops-agent
+	EngineSocket string // full path; "" means that of the engine of this machine
+
+	kubeProxyArgs []string // name=value, that remedies ask for
+
+	Remedies []Remedy // that the decision found to be needed, all consented to
 
 	OpenRC bool // services are OpenRC's, not systemd's
 	// Ready asks k3s under OpenRC, which cannot tell, whether it is of use already; nil means that its API server is asked.

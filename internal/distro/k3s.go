@@ -10,6 +10,7 @@ func k3s() Distribution {
 			root(),
 			wsl1(),
 			openvz(),
+			single(K3s),
 			foreignCluster(),
 			debris(),
 			declared(),

@@ -122,7 +122,7 @@ func (k *k3sInstall) download() (plan.Step, error) {
 			for _, f := range missing {
 				all = append(all, k.fetched(f))
 			}
-			return k.fetch(ctx, all, progress)
+			return fetchAll(ctx, k.fetcher, all, progress)
 		},
 	}
 	if k.Units != nil && !k.Shown { // what is there is looked at when the step is run, not twice
@@ -145,11 +145,12 @@ func (k *k3sInstall) from() string {
 	return strings.Join(k.manifests.URLs(manifest.File{Origin: manifest.Origin, Path: release}), " or ")
 }
 
-func (k *k3sInstall) fetch(ctx context.Context, all []artifact.Download, progress func(done, total int64)) error {
+// fetchAll downloads files at the same time.
+func fetchAll(ctx context.Context, fetcher *artifact.Fetcher, all []artifact.Download, progress func(done, total int64)) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := k.fetcher.Fits(all...); err != nil {
+	if err := fetcher.Fits(all...); err != nil {
 		return err
 	}
 	var mu sync.Mutex
@@ -161,7 +162,7 @@ func (k *k3sInstall) fetch(ctx context.Context, all []artifact.Download, progres
 	group, ctx := errgroup.WithContext(ctx)
 	for i, d := range all {
 		group.Go(func() error {
-			return k.fetcher.Fetch(ctx, d, func(n, _ int64) {
+			return fetcher.Fetch(ctx, d, func(n, _ int64) {
 				mu.Lock()
 				done[i] = n
 				sumDone := sum(done)

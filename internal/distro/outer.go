@@ -42,7 +42,7 @@ func patches(c Case, d Decision) []Patch {
 	case container == "lxc":
 		return []Patch{proxmox(n), incus(n)}
 	case container == "docker", container == "podman":
-		return []Patch{engine(n, container)}
+		return []Patch{engineHost(n, container)}
 	case container == "systemd-nspawn":
 		return []Patch{nspawn(n)}
 	}
@@ -158,8 +158,8 @@ func windows(n needs, version int) Patch {
 	return p
 }
 
-// engine is for the machine on which Docker or Podman runs.
-func engine(n needs, name string) Patch {
+// engineHost is for the machine on which Docker or Podman runs.
+func engineHost(n needs, name string) Patch {
 	cli := name + " run -d --name " + n.name + " --privileged --cgroupns=private --device /dev/kmsg -v pipeops-data:" + host.ClusterDir + " <image with systemd>"
 	return Patch{Host: "the host of " + name, Lines: []PatchLine{
 		commandLine("curl -fsSL https://.../install.sh | sudo sh   # on that machine itself: the better way", "none beyond those of an install"),

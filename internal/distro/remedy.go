@@ -31,6 +31,7 @@ const (
 	RemedyServiceOff     = "service-off"                       // units that are stopped and disabled
 	RemedyPackage        = "package"                           // names of packages, for the machine's own package manager
 	RemedyKernelCmdline  = "kernel-cmdline"                    // path of a one-line file, then the words that are appended to its line
+	RemedyEngineStart    = "engine-start"                      // the unit of a container engine, which is enabled and started
 	RemedyOpenRCCgroups  = "openrc-cgroups"                    // none: the service cgroups is enabled, with the unified hierarchy
 )
 

@@ -42,6 +42,7 @@ func applications() []application {
 		{id: RemedyUFW, step: (*k3sInstall).ufw, at: afterDownload},
 		{id: RemedyFirewalld, step: (*k3sInstall).firewalld, at: afterDownload},
 		{id: RemedyAcceptRules, step: (*k3sInstall).acceptRules, at: afterDownload},
+		{id: RemedyEngineStart, set: (*k3sInstall).setEngine},
 		{id: RemedyBinaryDir, set: (*k3sInstall).setBinaryDir},
 		{id: RemedyDataDir, set: (*k3sInstall).setDataDir},
 		{id: RemedyOOMScore, set: (*k3sInstall).setOOMScore},

@@ -149,6 +149,19 @@ func (k *k3sInstall) setBinaryDir(r Remedy) error {
 	return nil
 }
 
+// setEngine names the unit of the container engine, which is started before a cluster is made in it.
+func (k *k3sInstall) setEngine(r Remedy) error {
+	unit, err := r.one()
+	if err != nil {
+		return err
+	}
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*\.service$`).MatchString(unit) {
+		return r.invalid(unit)
+	}
+	k.engineUnit = unit
+	return nil
+}
+
 // setDataDir makes k3s keep its data elsewhere.
 func (k *k3sInstall) setDataDir(r Remedy) error {
 	dir, err := r.one()

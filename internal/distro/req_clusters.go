@@ -42,6 +42,10 @@ func describe(clusters []host.Cluster) string {
 			state = "is installed"
 		case host.Remote:
 			state = "leads to another machine"
+		case host.Unfinished:
+			state = "was begun and has never run"
+		case host.Gone:
+			state = fmt.Sprintf("leads to port %d of this machine, where nothing listens", c.Port)
 		}
 		parts = append(parts, fmt.Sprintf("%s %s (%s)", calledCluster(c), state, evidence(c)))
 	}
@@ -94,7 +98,7 @@ func debris() Requirement {
 		if c.Facts.Clusters == nil {
 			return unknown()
 		}
-		found := foreign(c.Facts, host.Debris)
+		found := foreign(c.Facts, host.Debris, host.Unfinished)
 		if len(found) == 0 {
 			return met()
 		}
@@ -102,7 +106,11 @@ func debris() Requirement {
 		for _, d := range found {
 			fixes = append(fixes, cleaning(d))
 		}
-		return unmet(describe(found), "no remains of "+names(found)).fixed("keep what you need of it, then: " + strings.Join(fixes, "; "))
+		f := unmet(describe(found), "no remains of "+names(found)).fixed("keep what you need of it, then: " + strings.Join(fixes, "; "))
+		if found[0].State == host.Unfinished {
+			f.Code = reason.ClusterUnfinished
+		}
+		return f
 	}}
 }
 

@@ -5,14 +5,17 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // containers says what a distribution that runs in containers needs.
 type containers struct {
+	name               string // of the distribution
 	memory, memoryWarn uint64
 	disk, diskWarn     uint64
 	engine             version // the oldest Docker
+	api                version // the newest API of Docker that its tool speaks; the zero value is that of the docker command
 	podman             bool    // Podman will do
 	proxy              bool    // kube-proxy sets the table of connections, unless it is told not to
 }
@@ -24,11 +27,15 @@ func (k containers) requirements() []Requirement {
 		system("linux", "darwin"),
 		wsl1(),
 		openvz(),
-		foreignCluster(),
-		debris(),
+		single(k.name),
+		k.nameFree(),
+		beside(foreignCluster()),
+		beside(debris()),
 		k.reachable(),
 		k.recent(),
+		k.spoken(),
 		rootless(),
+		apiPort(),
 		here(nesting()),
 		architecture(),
 		here(kernel()),
@@ -45,6 +52,8 @@ func (k containers) requirements() []Requirement {
 		here(diskAdvised(inEngine(k.diskWarn))),
 		here(cgroupAdvised()),
 		untested(),
+		swarm(),
+		lingering(),
 		panel(),
 		portable(),
 	}
@@ -72,30 +81,47 @@ func here(q Requirement) Requirement {
 	return q
 }
 
+// reachable needs an engine that answers. One that is installed and stopped is started, one that is missing is installed if
+// the user agrees: that needs root, and something that starts it at every boot.
 func (k containers) reachable() Requirement {
 	return Requirement{Name: "engine", Code: reason.DockerUnreachable, Judge: func(c Case) Finding {
 		up, ok := c.Facts.Docker.Reachable.Get()
 		_, podman := c.Facts.Commands["podman"]
+		engine := dockerOf(c.Facts)
+		const want = "a running Docker engine"
 		switch {
 		case up, k.podman && podman:
 			return met()
 		case !ok:
 			// what is not known to be there is not chosen in place of what fits, and does not refuse it either
-			return unmet("it could not be seen whether an engine answers", "a running Docker engine")
-		}
-		f := unmet("no engine answers at /run/docker.sock", "a running Docker engine")
-		_, installed := c.Facts.Commands["docker"]
-		switch {
+			return unmet("it could not be seen whether an engine answers", want)
 		case c.Facts.OS.Kind == "darwin":
+			f := unmet("no engine answers at "+dockerSocket, want).fixed("start Docker Desktop, or another engine with the same socket")
 			f.Cost = reason.CostNone
-			return f.fixed("start Docker Desktop, or another engine with the same socket")
+			return f
+		case c.Facts.Docker.Denied.Value:
+			f := unmet("the socket of the engine is there, and this user may not use it", "the rights to ask the engine").
+				fixed("run the command with sudo, or as a user who may: usermod -aG docker NAME gives the rights of root")
+			f.Cost = reason.CostNone
+			return f
+		case engine.State == host.Running:
+			f := unmet("dockerd runs, and does not answer at "+dockerSocket, "an engine that answers").
+				fixed("see what it says: journalctl -u docker; an engine with another socket is found by DOCKER_HOST=unix://PATH")
+			f.Cost = reason.CostNone
+			return f
+		case engine.Name != "":
+			return stoppedEngine(c, engine)
+		}
+		_, installed := c.Facts.Commands["docker"]
+		f := unmet("no engine answers at "+dockerSocket, want)
+		switch {
 		case c.Facts.Virtualization.WSL.Value == 2 && !installed:
 			return f.fixed("start Docker Desktop with the integration of this distribution on, or install Docker")
-		case installed:
+		case installed && c.Facts.Runtimes == nil:
 			f.Cost = reason.CostNone
 			return f.fixed("start Docker: " + startingLine(c.Facts, "docker"))
 		}
-		return f
+		return k.missingEngine(c, f)
 	}}
 }
 
@@ -111,6 +137,23 @@ func (k containers) recent() Requirement {
 			return unknown()
 		case have.less(k.engine):
 			return unmet(fmt.Sprintf("Docker is %s; needed is %s", c.Facts.Docker.Server, k.engine), fmt.Sprintf("Docker %s or later", k.engine))
+		}
+		return met()
+	}}
+}
+
+// spoken needs an engine that still speaks the API of the tool: Docker 29 has dropped all before 1.44.
+func (k containers) spoken() Requirement {
+	return Requirement{Name: "engine-api", Code: reason.DockerTooNew, Judge: func(c Case) Finding {
+		oldest, ok := parseVersion(c.Facts.Docker.MinAPI)
+		switch {
+		case k.api == version{} || !c.Facts.Docker.Reachable.Value:
+			return met()
+		case !ok:
+			return unknown()
+		case k.api.less(oldest):
+			return unmet(fmt.Sprintf("the engine speaks API %s and later; %s speaks %d.%d and earlier", c.Facts.Docker.MinAPI, k.name, k.api.major, k.api.minor),
+				fmt.Sprintf("an engine that speaks API %d.%d", k.api.major, k.api.minor))
 		}
 		return met()
 	}}

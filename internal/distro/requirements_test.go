@@ -281,7 +281,7 @@ func TestCounterfactual(t *testing.T) {
 		want   []string
 	}{
 		{K3s, 463 * mib, 1, false, []string{"900 MiB of memory (437 MiB more)"}},
-		{K3d, 463 * mib, 1, false, []string{"a running Docker engine", "2 CPUs", "1.9 GiB of memory (1.4 GiB more)"}},
+		{K3d, 463 * mib, 1, false, []string{"Docker", "2 CPUs", "1.9 GiB of memory (1.4 GiB more)"}},
 		{K3d, 1900 * mib, 1, true, []string{"2 CPUs"}},
 	} {
 		f := m.facts

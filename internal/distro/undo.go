@@ -3,6 +3,7 @@ package distro
 import (
 	"context"
 	"errors"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -35,6 +36,7 @@ func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]str
 			return errors.Join(in.Units.StopAll(ctx, name), in.Units.ResetFailed(ctx, name), atomicfile.Remove(in.stamp(name)))
 		}),
 	}
+	maps.Copy(all, in.undoContainers())
 	for _, thing := range remains.All(in.remains("")) {
 		kind := thing.Kind
 		all[plan.Kind(kind)] = func(ctx context.Context, c plan.Record) ([]string, error) {

@@ -164,6 +164,9 @@ func (p Patient) clusterFindings() []Finding {
 		case c.State == host.Stopped:
 			all = append(all, found(Broken, reason.ClusterUnhealthy, c.Name+", which pipeops-agent installed, is not running",
 				fmt.Sprintf("systemctl start %s; journalctl -u %s says why it stopped", c.Unit, c.Unit)))
+		case c.State == host.Unfinished:
+			all = append(all, found(Broken, reason.ClusterUnfinished, c.Name+" "+c.Cluster+", which pipeops-agent began to make, has never run",
+				"run pipeops-agent install again: it removes what is half made and makes it anew"))
 		case c.State == host.Debris:
 			all = append(all, found(Broken, reason.ClusterUnhealthy, c.Name+" is there in part only: what starts it is missing",
 				"run pipeops-agent install again: it puts back what is missing"))

@@ -3,8 +3,6 @@ package host
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -20,6 +18,9 @@ const (
 	Debris  ClusterState = "debris"  // remains that nothing would start
 	Doubt   ClusterState = "unknown" // installed; whether it runs could not be seen
 	Remote  ClusterState = "remote"  // not on this machine: a kubeconfig leads to it
+
+	Unfinished ClusterState = "unfinished" // of a cluster in containers: none that serves its API has ever run
+	Gone       ClusterState = "gone"       // a kubeconfig leads to this machine, where nothing listens
 )
 
 // Cluster is a Kubernetes installation, or its remains.
@@ -33,6 +34,7 @@ type Cluster struct {
 	Evidence   []string     `json:"evidence"`            // the paths that were seen
 
 	Cluster string `json:"cluster,omitzero"` // its own name, of a k3d, kind or minikube cluster
+	Port    int    `json:"port,omitzero"`    // of the machine, on which such a cluster has its API, or a kubeconfig expects it; 0: unknown
 	// Server says where a kubeconfig leads: "local", "private", "eks", "gke", "aks" and other services, "public".
 	Server string `json:"server,omitzero"`
 	// Settings are those that a k3s of ours was made with: networks, backend, snapshotter, name; null: unknown.
@@ -189,14 +191,10 @@ func (k clusterKind) ours(s *System) Known[bool] {
 	if len(k.ledger) == 0 {
 		return Is(false)
 	}
-	b, err := s.ReadFile(LedgerFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Is(false)
-	case err != nil:
+	changed, seen := readLedger(s)
+	if !seen {
 		return Known[bool]{}
 	}
-	changed := ParseLedger(b)
 	return Is(slices.ContainsFunc(k.ledger, func(p string) bool { return changed[p] }))
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -31,6 +32,7 @@ type Docker struct {
 	Desktop  Known[bool] `json:"desktop,omitzero"`  // Docker Desktop: the engine is in a virtual machine of its own
 	Outside  Known[bool] `json:"outside,omitzero"`  // the engine is not on this machine: its socket was mounted into this container
 	Swarm    Known[bool] `json:"swarm,omitzero"`    // part of a swarm
+	Denied   Known[bool] `json:"denied,omitzero"`   // its socket is there, and whoever runs us may not use it
 }
 
 const (
@@ -139,6 +141,9 @@ func askDocker(ctx context.Context, s *System) (Docker, error) {
 		}
 		var b []byte
 		if b, err = dockerGet(ctx, socket, "/version", maxDockerAnswer); err != nil {
+			if errors.Is(err, fs.ErrPermission) {
+				d.Denied = Is(true)
+			}
 			continue
 		}
 		var found Docker

@@ -17,7 +17,9 @@ import (
 type Container struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels"`
-	State  string            `json:"state"` // "running", "exited", ...
+	State  string            `json:"state"` // "created", "running", "exited", ...
+
+	APIPort int `json:"api_port,omitzero"` // of the machine, behind which the API of Kubernetes is; 0: none
 }
 
 // engineKind says how a cluster whose nodes are containers is recognised.
@@ -30,6 +32,7 @@ type engineKind struct {
 	profile string   // pattern in a home: one file or folder for each cluster
 	prefix  string   // of the name of that file
 	suffix  string
+	apiPort int // on which the API listens inside
 }
 
 func engineKinds() []engineKind {
@@ -37,11 +40,15 @@ func engineKinds() []engineKind {
 		{
 			name: "k3d", filter: "app=k3d", cluster: "k3d.cluster", role: "k3d.role", servers: []string{"server"},
 			profile: ".config/k3d/kubeconfig-*.yaml", prefix: "kubeconfig-", suffix: ".yaml",
+			apiPort: 6443,
 		},
-		{name: "kind", filter: "io.x-k8s.kind.cluster", cluster: "io.x-k8s.kind.cluster", role: "io.x-k8s.kind.role", servers: []string{"control-plane"}, profile: ".kind/*"},
+		{
+			name: "kind", filter: "io.x-k8s.kind.cluster", cluster: "io.x-k8s.kind.cluster", role: "io.x-k8s.kind.role", servers: []string{"control-plane"},
+			profile: ".kind/*", apiPort: 6443,
+		},
 		{
 			name: "minikube", filter: "created_by.minikube.sigs.k8s.io=true", cluster: "name.minikube.sigs.k8s.io", role: "role.minikube.sigs.k8s.io",
-			profile: ".minikube/profiles/*",
+			profile: ".minikube/profiles/*", apiPort: 8443,
 		},
 	}
 }
@@ -107,6 +114,10 @@ func ParseContainers(b []byte) ([]Container, error) {
 		Names  []string
 		Labels map[string]string
 		State  string
+		Ports  []struct {
+			PrivatePort, PublicPort int
+			Type                    string
+		}
 	}
 	if err := json.Unmarshal(b, &list); err != nil {
 		return nil, fmt.Errorf("cannot read the containers of the Docker engine: %w", err)
@@ -123,6 +134,14 @@ func ParseContainers(b []byte) ([]Container, error) {
 					n.Labels[label] = v
 				}
 			}
+			if _, is := c.Labels[k.cluster]; !is {
+				continue
+			}
+			for _, p := range c.Ports {
+				if p.Type == "tcp" && p.PrivatePort == k.apiPort && p.PublicPort > 0 && p.PublicPort < 1<<16 {
+					n.APIPort = p.PublicPort
+				}
+			}
 		}
 		all = append(all, n)
 	}
@@ -132,6 +151,13 @@ func ParseContainers(b []byte) ([]Container, error) {
 // find groups the containers by cluster, and adds the clusters of which only settings in a home are left.
 func (k engineKind) find(s *System, containers []Container, known bool) []Cluster {
 	byName := map[string]*Cluster{}
+	changed, seen := readLedger(s)
+	ours := func(cluster string) Known[bool] {
+		if !seen {
+			return Known[bool]{}
+		}
+		return Is(changed[ContainerCluster(k.name, cluster)])
+	}
 	for _, n := range containers {
 		name := n.Labels[k.cluster]
 		if !ValidNodeName(name) {
@@ -139,11 +165,25 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 		}
 		c := byName[name]
 		if c == nil {
-			c = &Cluster{Name: k.name, Cluster: name, State: Stopped, Role: "server", Ours: Is(false)}
+			c = &Cluster{Name: k.name, Cluster: name, State: Unfinished, Role: "server", Ours: ours(name)}
+			if c.Ours.Value && unitFile(s, ClusterUnit) != "" {
+				c.Unit = ClusterUnit
+			}
 			byName[name] = c
 		}
-		if n.State == "running" && (k.servers == nil || slices.Contains(k.servers, n.Labels[k.role])) {
-			c.State = Running
+		if k.servers == nil || slices.Contains(k.servers, n.Labels[k.role]) {
+			switch n.State {
+			case "running":
+				c.State = Running
+			case "created", "dead", "removing": // it has never run, or nothing will run it
+			default:
+				if c.State == Unfinished {
+					c.State = Stopped
+				}
+			}
+		}
+		if n.APIPort != 0 {
+			c.Port = n.APIPort
 		}
 		if len(c.Evidence) < maxRemains {
 			c.Evidence = append(c.Evidence, "container "+n.Name)
@@ -156,8 +196,8 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 		}
 		c := byName[name]
 		if c == nil {
-			c = &Cluster{Name: k.name, Cluster: name, State: Debris, Role: "server", Ours: Is(false)}
-			if !known && mayHaveEngine(s) { // and it may hold the rest
+			c = &Cluster{Name: k.name, Cluster: name, State: Debris, Role: "server", Ours: Is(false)} // ours leaves nothing in a home
+			if !known && mayHaveEngine(s) {                                                           // and it may hold the rest
 				c.State = Stopped
 			}
 			byName[name] = c

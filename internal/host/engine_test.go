@@ -4,8 +4,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +17,7 @@ const (
 	dockerVersion = `{"Version":"29.1.0","ApiVersion":"1.52","MinAPIVersion":"1.44","Components":[{"Name":"Engine"}]}`
 	dockerInfo    = `{"DockerRootDir":"/mnt/docker/","Driver":"overlay2","OperatingSystem":"Debian","SecurityOptions":["name=seccomp,profile=builtin","name=rootless"],"Swarm":{"LocalNodeState":"active"}}`
 	k3dNodes      = `[{"Names":["/k3d-dev-server-0"],"State":"running","Labels":{"app":"k3d","k3d.cluster":"dev","k3d.role":"server","k3d.cluster.token":"s3cret"}},
-{"Names":["/k3d-dev-serverlb"],"State":"running","Labels":{"app":"k3d","k3d.cluster":"dev","k3d.role":"loadbalancer"}},
+{"Names":["/k3d-dev-serverlb"],"State":"running","Ports":[{"PrivatePort":80,"PublicPort":8080,"Type":"tcp"},{"IP":"0.0.0.0","PrivatePort":6443,"PublicPort":6550,"Type":"tcp"},{"PrivatePort":6443,"PublicPort":1,"Type":"udp"}],"Labels":{"app":"k3d","k3d.cluster":"dev","k3d.role":"loadbalancer"}},
 {"Names":["/k3d-old-serverlb"],"State":"running","Labels":{"app":"k3d","k3d.cluster":"old","k3d.role":"loadbalancer"}},
 {"Names":["/k3d-old-server-0"],"State":"exited","Labels":{"app":"k3d","k3d.cluster":"old","k3d.role":"server"}}]`
 )
@@ -61,6 +63,30 @@ func TestAskDocker(t *testing.T) {
 	f(&facts)
 	if err != nil || !facts.Docker.Reachable.Value || !facts.Docker.Desktop.OK {
 		t.Errorf("%+v, %v", facts.Docker, err)
+	}
+}
+
+// TestDeniedSocket: an engine that is there, for others.
+func TestDeniedSocket(t *testing.T) {
+	socket := engine(t, map[string]string{"/version": dockerVersion, "/info": dockerInfo})
+	for path, mode := range map[string]os.FileMode{socket: 0, filepath.Dir(filepath.Dir(socket)): 0o755} { // it can be seen
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Geteuid() == 0 { // who may use it in spite of its mode
+		if err := syscall.Setreuid(-1, 65534); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := syscall.Setreuid(-1, 0); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	if d, _ := askDocker(t.Context(), Live()); d.Reachable.Value || !d.Denied.Value {
+		t.Errorf("%+v", d)
 	}
 }
 
@@ -125,12 +151,15 @@ func TestEngineClusters(t *testing.T) {
 	if err != nil || !known || len(containers) != 4 {
 		t.Fatalf("%v, %v, %v", containers, known, err)
 	}
+	if containers[0].APIPort != 0 || containers[1].APIPort != 6550 {
+		t.Errorf("the port of the API: %+v", containers)
+	}
 	if _, ok := containers[0].Labels["k3d.cluster.token"]; ok || len(r.containers) != 4 {
 		t.Error("a label that nobody needs is kept, or nothing")
 	}
 	got := engineKinds()[0].find(load(t, t.TempDir()), containers, true)
 	want := []Cluster{
-		{Name: "k3d", Cluster: "dev", State: Running, Role: "server", Ours: Is(false), Evidence: []string{"container k3d-dev-server-0", "container k3d-dev-serverlb"}},
+		{Name: "k3d", Cluster: "dev", State: Running, Role: "server", Ours: Is(false), Port: 6550, Evidence: []string{"container k3d-dev-server-0", "container k3d-dev-serverlb"}},
 		{Name: "k3d", Cluster: "old", State: Stopped, Role: "server", Ours: Is(false), Evidence: []string{"container k3d-old-serverlb", "container k3d-old-server-0"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -149,6 +178,12 @@ func TestEngineClustersOfCapture(t *testing.T) {
 	}{
 		{"kind", map[string]string{SnapshotFile: node(`"io.x-k8s.kind.cluster":"test","io.x-k8s.kind.role":"control-plane"`)}, "kind test running"},
 		{"minikube", map[string]string{SnapshotFile: node(`"created_by.minikube.sigs.k8s.io":"true","name.minikube.sigs.k8s.io":"minikube"`)}, "minikube minikube running"},
+		{"half-made", map[string]string{SnapshotFile: `{"containers":[{"name":"n","state":"created","labels":{"k3d.cluster":"a","k3d.role":"server"}},{"name":"b","state":"running","labels":{"k3d.cluster":"a","k3d.role":"loadbalancer"}}],"processes":[]}`}, "k3d a unfinished"},
+		{"nothing but a balancer", map[string]string{SnapshotFile: node(`"k3d.cluster":"a","k3d.role":"loadbalancer"`)}, "k3d a unfinished"},
+		{"one of three servers never ran", map[string]string{SnapshotFile: `{"containers":[{"name":"n","state":"exited","labels":{"k3d.cluster":"a","k3d.role":"server"}},{"name":"b","state":"created","labels":{"k3d.cluster":"a","k3d.role":"server"}}],"processes":[]}`}, "k3d a stopped"},
+		{"ours", map[string]string{SnapshotFile: node(`"k3d.cluster":"pipeops","k3d.role":"server"`), LedgerFile[1:]: `{"op":"change","id":1,"target":"k3d/pipeops"}`}, "k3d pipeops running ours"},
+		{"ours is another", map[string]string{SnapshotFile: node(`"k3d.cluster":"pipeops","k3d.role":"server"`), LedgerFile[1:]: `{"op":"change","id":1,"target":"kind/pipeops"}`}, "k3d pipeops running"},
+		{"ours, undone", map[string]string{SnapshotFile: node(`"k3d.cluster":"pipeops","k3d.role":"server"`), LedgerFile[1:]: "{\"op\":\"change\",\"id\":1,\"target\":\"k3d/pipeops\"}\n{\"op\":\"undone\",\"id\":1}"}, "k3d pipeops running"},
 		{"name that is none", map[string]string{SnapshotFile: node(`"k3d.cluster":"../x","k3d.role":"server"`)}, ""},
 		{"engine without it", map[string]string{SnapshotFile: `{"containers":[],"processes":[]}`, "root/.config/k3d/kubeconfig-dev.yaml": ""}, "k3d dev debris"},
 		{"engine that does not answer", map[string]string{SnapshotFile: `{"processes":[]}`, "root/.config/k3d/kubeconfig-dev.yaml": ""}, "k3d dev stopped"},
@@ -163,7 +198,11 @@ func TestEngineClustersOfCapture(t *testing.T) {
 		}
 		var got []string
 		for _, k := range Collect(t.Context(), load(t, dir)).Clusters {
-			got = append(got, k.Name+" "+k.Cluster+" "+string(k.State))
+			text := k.Name + " " + k.Cluster + " " + string(k.State)
+			if k.Ours.Value {
+				text += " ours"
+			}
+			got = append(got, text)
 		}
 		if s := strings.Join(got, ", "); s != c.want {
 			t.Errorf("%s: %q, want %q", c.name, s, c.want)
@@ -202,7 +241,7 @@ func TestKubeconfigCluster(t *testing.T) {
 		{"private", "x", "https://10.1.2.3:6443", `{"processes":[]}`, nil, "kubeconfig remote private"},
 		{"local", "x", "https://127.0.0.1:36443", `{"processes":[],"listening":[{"proto":"tcp","port":36443}]}`, nil, "kubeconfig running local"},
 		{"own address", "x", "https://10.0.0.5:36443", `{"processes":[],"listening":[{"proto":"tcp","port":36443}],"addresses":{"ipv4":true,"ipv6":false,"node":"10.0.0.5"}}`, nil, "kubeconfig running local"},
-		{"left behind", "x", "https://127.0.0.1:36443", `{"processes":[],"listening":[]}`, nil, ""},
+		{"left behind", "x", "https://127.0.0.1:36443", `{"processes":[],"listening":[]}`, nil, "kubeconfig gone local"},
 		{"k3s here", "default", "https://127.0.0.1:6443", `{"processes":["k3s-server"],"listening":[]}`, []string{k3s}, "k3s running "},
 		{"k3s here, and another elsewhere", "x", "https://10.1.2.3:6443", `{"processes":["k3s-server"]}`, []string{k3s}, "k3s running , kubeconfig remote private"},
 		{"kind here", "kind-test", "https://10.1.2.3:1", `{"processes":[],"containers":[{"name":"n","state":"running","labels":{"io.x-k8s.kind.cluster":"test","io.x-k8s.kind.role":"control-plane"}}]}`, nil, "kind running "},

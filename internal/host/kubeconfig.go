@@ -117,7 +117,7 @@ func kubeconfigs(s *System) []string {
 }
 
 // kubeconfigCluster returns the cluster that a kubeconfig leads to, unless it is one of those that were found here. A file
-// that leads to this machine, where nothing listens, is what an earlier cluster left, and no cluster.
+// that leads to this machine, where nothing listens, is what an earlier cluster left: that one is gone.
 func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster, bool) {
 	var file string
 	var t target
@@ -144,10 +144,13 @@ func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster
 		}
 	}
 	if c.Server == "local" || t.here(s) {
-		if !portTaken(s, t.port) {
-			return Cluster{}, false
+		c.State, c.Server, c.Port = Running, "local", t.port
+		if taken, ok := portTaken(s, t.port).Get(); !taken {
+			c.State = Gone
+			if !ok {
+				return Cluster{}, false
+			}
 		}
-		c.State, c.Server = Running, "local"
 	}
 	return c, ctx.Err() == nil
 }
@@ -191,13 +194,16 @@ func (t target) here(s *System) bool {
 	return slices.ContainsFunc(own, func(o ownAddress) bool { return o.String() == t.host })
 }
 
-// portTaken tells whether somebody is known to listen on a TCP port.
-func portTaken(s *System, port int) bool {
+// portTaken tells whether somebody listens on a TCP port.
+func portTaken(s *System, port int) Known[bool] {
 	if l := s.Snapshot().Listening; l != nil {
-		return slices.ContainsFunc(l, func(l Listener) bool { return l.Proto == "tcp" && l.Port == port })
+		return Is(slices.ContainsFunc(l, func(l Listener) bool { return l.Proto == "tcp" && l.Port == port }))
 	}
 	sockets, err := readSockets(s)
-	return err == nil && slices.ContainsFunc(sockets, func(k socket) bool { return k.proto == "tcp" && k.port == port })
+	if err != nil {
+		return Known[bool]{}
+	}
+	return Is(slices.ContainsFunc(sockets, func(k socket) bool { return k.proto == "tcp" && k.port == port }))
 }
 
 // redactKubeconfig keeps what the probe reads of a kubeconfig: no credentials, no names of accounts.

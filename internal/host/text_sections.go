@@ -239,7 +239,7 @@ func (f Facts) clusters() string {
 	}
 	var all []string
 	for _, c := range f.Clusters {
-		s := c.Name + " " + c.State.text()
+		s := strings.TrimSpace(c.Name+" "+c.Cluster) + " " + c.State.text()
 		if c.Ours.Value {
 			s += " (installed by pipeops-agent)"
 		}
@@ -255,6 +255,10 @@ func (s ClusterState) text() string {
 		return "has left remains"
 	case Doubt:
 		return "is installed"
+	case Unfinished:
+		return "is unfinished"
+	case Gone:
+		return "leads to a cluster that is gone"
 	}
 	return string(s)
 }
@@ -264,6 +268,8 @@ func (d Docker) text() string {
 	switch {
 	case !ok:
 		return unknownText
+	case !up && d.Denied.Value:
+		return "not to be asked by this user"
 	case !up:
 		return "not running"
 	}

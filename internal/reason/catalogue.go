@@ -60,6 +60,11 @@ const (
 	DockerRootless       Code = "DOCKER_ROOTLESS"
 	NeighbourPanel       Code = "NEIGHBOUR_PANEL"
 	NetPortTaken         Code = "NET_PORT_TAKEN"
+	DockerTooNew         Code = "DOCKER_TOO_NEW"
+	EngineStopped        Code = "ENGINE_STOPPED"
+	EngineSwarm          Code = "ENGINE_SWARM"
+	EngineNameTaken      Code = "ENGINE_NAME_TAKEN"
+	EngineImageMissing   Code = "ENGINE_IMAGE_MISSING"
 	DockerUnreachable    Code = "DOCKER_UNREACHABLE"
 
 	ClusterDebris      Code = "CLUSTER_DEBRIS"
@@ -67,6 +72,11 @@ const (
 	ClusterNone        Code = "CLUSTER_NONE"
 	ClusterSeveral     Code = "CLUSTER_SEVERAL"
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
+	ClusterOurs        Code = "CLUSTER_OURS"
+	ClusterUnfinished  Code = "CLUSTER_UNFINISHED"
+	KubeconfigDead     Code = "KUBECONFIG_DEAD"
+	ClusterFixed       Code = "CLUSTER_FIXED"
+	ClusterGone        Code = "CLUSTER_GONE"
 	LayerAPI           Code = "LAYER_API"
 	LayerNode          Code = "LAYER_NODE"
 	LayerDNS           Code = "LAYER_DNS"
@@ -228,15 +238,25 @@ func All() []Entry {
 		{NetMTU, ExitHostRefused, "the network carries only small packets", "raise the MTU of the link, or let flannel use host-gw", Here, CostNone},
 		{NetProxy, ExitHostRefused, "a proxy is set for packages only", "if downloads and images need it too, set it as PIPEOPS_PROXY or as proxy in config.yaml", Here, CostNone},
 		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},
-		{DockerRootless, ExitHostRefused, "the Docker engine runs without root on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
+		{DockerTooNew, ExitHostRefused, "the Docker engine no longer speaks the API of the tool that makes the cluster", "choose --distro kind, whose tool is the docker command itself, or let the engine speak older APIs too: DOCKER_MIN_API_VERSION=1.24 in the environment of its service", Here, CostNone},
+		{DockerRootless, ExitHostRefused, "the Docker engine runs without root", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
 		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
+		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
+		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
+		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
+		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "see that the registry can be reached from the engine, or use a mirror or a bundle that has the image", Here, CostNone},
 
 		{ClusterDebris, ExitHostRefused, "remains of an earlier cluster are in the way", "remove what is listed (for k3s: k3s-uninstall.sh), then run the command again", Here, CostNone},
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
 		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
+		{ClusterOurs, ExitHostRefused, "pipeops-agent has made a cluster of another kind here", "leave --distro out to keep it, or remove it first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterUnfinished, ExitHostRefused, "a cluster in containers was begun and never finished", "remove what is listed, by the tool that began it, then run the command again", Here, CostNone},
+		{KubeconfigDead, ExitHostRefused, "the kubeconfig leads to a cluster that is gone", "start that cluster, or name another kubeconfig with --kubeconfig; without one, a new cluster can be installed", Here, CostNone},
+		{ClusterFixed, ExitUsage, "a cluster in containers cannot be changed so", "go on with the settings that it was made with, or begin anew: pipeops-agent uninstall, then install", Here, CostNone},
+		{ClusterGone, ExitUnhealthy, "the containers of the cluster are gone", "run pipeops-agent install: it makes the cluster anew, without its data", Here, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},

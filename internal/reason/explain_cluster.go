@@ -5,10 +5,26 @@ func explainCluster(code Code) string {
 	switch code {
 	case "DOCKER_UNREACHABLE":
 		return "k3d, kind and minikube run their nodes as containers, and no engine answers at /run/docker.sock. The engine is asked for its version; where systemd would start it for the question, it is not asked."
+	case "ENGINE_STOPPED":
+		return "Docker is installed here: its unit or its program was found, and no process of it. An install starts it and has it started at every boot, where it runs as root under systemd or OpenRC; otherwise start it yourself."
+	case "ENGINE_SWARM":
+		return "The engine says that it is a member of a swarm. Nodes of a cluster are ordinary containers, which a swarm neither moves nor starts; they work beside it."
+	case "ENGINE_NAME_TAKEN":
+		return "The containers of a node are called after the cluster, and the engine has a cluster, or a container, of that name which pipeops-agent did not make: the labels of containers are compared with the ledger. It is left as it is."
+	case "ENGINE_IMAGE_MISSING":
+		return "Nodes in containers are made from an image, named by its digest. It is taken from the signed list of releases if that has it, and else pulled by the engine, which must reach the registry or hold the image already."
+	case "DOCKER_TOO_NEW":
+		return "An engine speaks a range of API versions, and so does each tool. Docker 29 has dropped all before 1.44, so that older tools can no longer talk to it. The engine is asked for the oldest version that it speaks."
 	case "DOCKER_TOO_OLD":
 		return "The Docker engine speaks an older API than the tools that make clusters in it. The engine is asked for its version and the oldest and newest API that it speaks."
 	case "DOCKER_ROOTLESS":
-		return "The Docker engine runs without root: nodes in it need cgroup v2 with delegated controllers, and cannot do everything that others can. The engine itself says so."
+		return "The Docker engine runs without root: nodes in it need cgroup v2 with delegated controllers, cannot do everything that others can, and are gone when the user's services end. The engine itself says so."
+	case "CLUSTER_OURS":
+		return "One agent looks after one cluster, and another one of its own is here already, which the ledger tells. What runs in it would not move by itself: keep it, or uninstall it first."
+	case "CLUSTER_UNFINISHED":
+		return "The containers of a k3d, kind or minikube cluster are here, but none that serves its API has ever run: whoever made it was stopped in the middle. One that pipeops-agent began is removed and made anew by the next install; any other is left as it is."
+	case "KUBECONFIG_DEAD":
+		return "The current context of the kubeconfig names an address of this machine, and nothing listens on its port: the cluster was removed, or is not running. The file is read, its server is not asked; it is not changed."
 	case "CLUSTER_DEBRIS":
 		return "Data of an earlier cluster is here, but nothing that would start it. A new cluster would take it up or stumble over it, and we delete nothing that we did not install: remove it yourself, after a look at what it is."
 	case "CLUSTER_FOREIGN":
@@ -17,6 +33,10 @@ func explainCluster(code Code) string {
 		return "Adoption takes over a running cluster, and none was found: neither its units, data and processes, nor a kubeconfig that was named. A cluster on another machine is adopted by its kubeconfig."
 	case "CLUSTER_SEVERAL":
 		return "More than one running cluster is here, and which of them is meant is not guessed."
+	case "CLUSTER_FIXED":
+		return "The nodes of k3d, kind and minikube are containers, which are made once: their image, arguments and ports cannot be changed, and a node that is removed takes its data with it. Workers of k3d can be added. The evidence names the lines of the cluster's file that would be others; nothing was changed."
+	case "CLUSTER_GONE":
+		return "The agent has made a cluster in the engine, and the engine has no node of it any more: somebody has removed the containers, or the engine has lost its data. A start cannot bring back what is gone."
 	case "CLUSTER_UNHEALTHY":
 		return "The cluster is installed, but its API does not answer, its node is not ready, or it is not running at all. The agent asks the API every few seconds and says what it saw last."
 	case "LAYER_API":

@@ -17,6 +17,7 @@ type product struct {
 func products() []product {
 	const github, version, arch = manifest.Origin, `(?P<version>v[^/]+)`, `(?P<arch>amd64|arm64)`
 	const ours = `pipeopshq/pipeops-agent/releases/download/` + version + `/`
+	const nodeImages = `pipeopshq/pipeops-agent/releases/download/node-images/`
 	const k3s = `k3s-io/k3s/releases/download/` + version + `/`
 	return []product{
 		{"pipeops-agent", "binary", github, ours + `pipeops-agent-linux-` + arch, ""},
@@ -31,7 +32,9 @@ func products() []product {
 		{"k3s", "images", github, k3s + `k3s-airgap-images-` + arch + `\.tar\.zst`, ""},
 		{"k3s", "install-script", github, k3s + `install\.sh`, ""},
 		{"k3d", "binary", github, `k3d-io/k3d/releases/download/` + version + `/k3d-linux-` + arch, ""},
+		{"k3d", "node-image", github, nodeImages + `k3d-node-image-` + version + `-` + arch + `\.tar`, ""},
 		{"kind", "binary", github, `kubernetes-sigs/kind/releases/download/` + version + `/kind-linux-` + arch, ""},
+		{"kind", "node-image", github, nodeImages + `kind-node-image-` + version + `-` + arch + `\.tar`, ""},
 		{"minikube", "binary", github, `kubernetes/minikube/releases/download/` + version + `/minikube-linux-` + arch, ""},
 		{"kubectl", "binary", "https://dl.k8s.io", `release/` + version + `/bin/linux/` + arch + `/kubectl`, ""},
 	}

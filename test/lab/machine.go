@@ -20,6 +20,7 @@ type Options struct {
 	Memory    int64    `json:"memory,omitempty"`    // limit in bytes; 0 means that of this host
 	Container bool     `json:"container,omitempty"` // a container with the rights that containers usually have, no more
 	OpenRC    bool     `json:"openrc,omitempty"`    // OpenRC starts the services, not systemd
+	Docker    bool     `json:"docker,omitempty"`    // Debian's Docker is installed and runs
 }
 
 // Machine is one machine of the lab, running or not.
@@ -44,7 +45,7 @@ func (l *Lab) Up(ctx context.Context, name string, opts Options) (*Machine, erro
 	if !validName.MatchString(name) || strings.HasPrefix(name, "image-") {
 		return nil, fmt.Errorf("cannot name a machine %q: want lower-case letters, digits and '-', at most 21, not image-", name)
 	}
-	image, err := l.image(ctx, append(opts.base(), opts.Packages...))
+	image, err := l.image(ctx, opts.packages())
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +161,9 @@ func (m *Machine) install(ctx context.Context, image string) error {
 	}
 	if m.options.OpenRC {
 		files = append(files, openrcFiles()...)
+	}
+	if m.options.Docker {
+		files = append(files, dockerFiles(m.options.OpenRC)...)
 	}
 	for _, f := range files {
 		if err := os.RemoveAll(m.Root() + f.path); err != nil { // a symbolic link must not lead out of the machine

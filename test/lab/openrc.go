@@ -30,6 +30,15 @@ func (o Options) base() []string {
 	return basePackages()
 }
 
+// packages returns all packages of a machine.
+func (o Options) packages() []string {
+	all := append(o.base(), o.Packages...)
+	if o.Docker {
+		all = append(all, dockerPackages()...)
+	}
+	return all
+}
+
 // initName is how pid 1 calls itself.
 func (o Options) initName() string {
 	if o.OpenRC {

@@ -19,3 +19,13 @@ func (r *Recorder) Expect(kind Kind, target string, before []string) error {
 		Before: &Image{Type: "note", Names: before},
 	}, func() error { return nil })
 }
+
+// Recorded returns the first change of this kind and target that is in force, made by this run or by an earlier one.
+func (r *Recorder) Recorded(kind Kind, target string) (Record, bool) {
+	for _, c := range r.store.Ledger.Changes() {
+		if c.Kind == kind && c.Target == target {
+			return c, true
+		}
+	}
+	return Record{}, false
+}

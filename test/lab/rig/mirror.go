@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
@@ -76,10 +77,12 @@ func (r *Rig) Manifest() (manifest.Manifest, error) {
 		return m, err
 	}
 	for _, f := range of.Files {
-		if f.Product != "k3s" { // dist may know another release than the one behind this mirror
+		// dist may know another release than the one behind this mirror
+		if f.Product != "k3s" && !slices.ContainsFunc(r.built, func(b manifest.File) bool { return b.Path == f.Path }) {
 			m.Files = append(m.Files, f)
 		}
 	}
+	m.Files = append(m.Files, r.built...)
 	return m, m.Check()
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
 )
 
@@ -34,8 +35,9 @@ type Rig struct {
 	Mirror  *lab.Server // of all that is installed, laid out as the origins are
 	Release string      // the folder of the k3s release behind the mirror
 
-	root string // of the checkout
-	dir  string
+	root  string // of the checkout
+	dir   string
+	built []manifest.File // what was added to the mirror beside k3s and ourselves
 }
 
 // Start starts all of a rig for the checkout in the given folder. What it writes goes to dir, which must be absolute.

@@ -1,0 +1,191 @@
+package distro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/engine"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+)
+
+// restartPolicy lets the engine start again a node that has died, and all nodes after the engine itself has died. Nodes that
+// were stopped, as they are before a machine goes down in order, it leaves to us, who start them in their order. After a power
+// cut it starts them at the same time as we do: a start of what has started does nothing, each node has the address that it
+// had, and those that wait for others ask until they are there.
+const restartPolicy = "unless-stopped"
+
+// stopGrace is how long a node has to stop, before it is killed.
+const stopGrace = 30 * time.Second
+
+// StartCluster starts the cluster of ours that a distribution has in containers, and waits until its API answers. On one that runs it
+// changes nothing. tell is told what is waited for.
+func StartCluster(ctx context.Context, in Install, name string, tell func(string)) error {
+	n, err := ourNodes(in, name)
+	if err != nil {
+		return err
+	}
+	return n.start(ctx, tell)
+}
+
+// StopCluster stops the nodes, those that were started last first.
+func StopCluster(ctx context.Context, in Install, name string) error {
+	n, err := ourNodes(in, name)
+	if err != nil {
+		return err
+	}
+	nodes, err := n.containers(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := n.engineOf(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var errs []error
+	for i := len(nodes) - 1; i >= 0; i-- {
+		errs = append(errs, c.StopContainer(ctx, nodes[i].ID, stopGrace))
+	}
+	return errors.Join(errs...)
+}
+
+func ourNodes(in Install, name string) (*nodeCluster, error) {
+	d, ok := nodesOf(name)
+	if !ok {
+		return nil, reason.Newf(reason.Usage, "the cluster of this machine is %q, whose nodes are no containers", name).
+			WithFix("a k3s is started by its own unit, k3s.service")
+	}
+	return d.cluster(in)
+}
+
+// start starts the nodes in order, and mends what their start has broken.
+func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
+	tell("waiting for the engine")
+	if err := n.awaitEngine(ctx); err != nil {
+		return err
+	}
+	c, err := n.engineOf(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	nodes, err := n.containers(ctx)
+	if err != nil {
+		return err
+	}
+	if n.count(nodes, n.nodes.server) == 0 {
+		return reason.Newf(reason.ClusterGone, "the engine has no node of %s %s", n.nodes.name, ClusterName)
+	}
+	for _, node := range nodes {
+		tell("starting " + node.Name())
+		if err := n.startNode(ctx, c, node); err != nil {
+			return err
+		}
+	}
+	tell("waiting for the API")
+	if err := n.awaitAPI(ctx, c, nodes); err != nil {
+		return err
+	}
+	if n.nodes.repair == nil {
+		return nil
+	}
+	tell("mending what the start has broken")
+	return n.nodes.repair(ctx, n)
+}
+
+func (n *nodeCluster) startNode(ctx context.Context, c *engine.Client, node engine.Container) error {
+	d, err := c.Container(ctx, node.ID)
+	if err != nil {
+		return err
+	}
+	if d.HostConfig.RestartPolicy.Name != restartPolicy {
+		if err := c.SetRestart(ctx, node.ID, restartPolicy); err != nil {
+			return err
+		}
+	}
+	if d.State.Paused {
+		return reason.Newf(reason.StepFailed, "the container %s is paused", node.Name()).WithFix("docker unpause " + node.Name())
+	}
+	if d.State.Running {
+		return nil
+	}
+	return c.StartContainer(ctx, node.ID)
+}
+
+// awaitAPI waits until the API answers by the kubeconfig, whose address is mended where the engine has published another one. A node
+// that has died meanwhile is told at once.
+func (n *nodeCluster) awaitAPI(ctx context.Context, c *engine.Client, nodes []engine.Container) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterStartUp)
+	defer cancel()
+	return until(ctx, func() error {
+		if err := n.readdress(ctx, c, nodes); err != nil {
+			return err
+		}
+		err := n.apiAnswers(ctx)
+		if err == nil {
+			return nil
+		}
+		if dead := n.dead(ctx, c, nodes); dead != "" {
+			err = fmt.Errorf("%s: %w", dead, err)
+		}
+		return fmt.Errorf("the API of %s %s does not answer: %w", n.nodes.name, ClusterName, err)
+	})
+}
+
+// dead names a node that does not run.
+func (n *nodeCluster) dead(ctx context.Context, c *engine.Client, nodes []engine.Container) string {
+	for _, node := range nodes {
+		d, err := c.Container(ctx, node.ID)
+		if err == nil && !d.State.Running {
+			return fmt.Sprintf("the container %s is %s (exit code %d)%s", node.Name(), d.State.Status, d.State.ExitCode, because(d.State.Error))
+		}
+	}
+	return ""
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
+// apiAnswers asks the API server.
+func (n *nodeCluster) apiAnswers(ctx context.Context) error {
+	if n.Ready != nil {
+		return n.Ready(ctx)
+	}
+	client, err := cluster.Connect(n.path(n.nodes.kubeconfigFile()))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyAnswer)
+	defer cancel()
+	return client.Ready(ctx)
+}
+
+// published returns where on this machine the API of the cluster is to be found now; "" where nothing is published.
+func (n *nodeCluster) published(ctx context.Context, c *engine.Client, nodes []engine.Container) (string, error) {
+	for _, node := range nodes {
+		d, err := c.Container(ctx, node.ID)
+		if err != nil {
+			return "", err
+		}
+		for _, b := range d.NetworkSettings.Ports[n.nodes.apiPort] {
+			ip, err := netip.ParseAddr(b.HostIP)
+			if err != nil || ip.IsUnspecified() || !ip.Is4() {
+				ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			}
+			if port, err := strconv.ParseUint(b.HostPort, 10, 16); err == nil && port > 0 {
+				return net.JoinHostPort(ip.String(), b.HostPort), nil
+			}
+		}
+	}
+	return "", nil
+}
