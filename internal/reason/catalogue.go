@@ -60,12 +60,17 @@ const (
 	DockerRootless       Code = "DOCKER_ROOTLESS"
 	NeighbourPanel       Code = "NEIGHBOUR_PANEL"
 	NetPortTaken         Code = "NET_PORT_TAKEN"
+	NetServerUnreachable Code = "NET_SERVER_UNREACHABLE"
 	DockerUnreachable    Code = "DOCKER_UNREACHABLE"
 
 	ClusterDebris      Code = "CLUSTER_DEBRIS"
 	ClusterForeign     Code = "CLUSTER_FOREIGN"
 	ClusterNone        Code = "CLUSTER_NONE"
 	ClusterSeveral     Code = "CLUSTER_SEVERAL"
+	ClusterOwn         Code = "CLUSTER_OWN"
+	ClusterMember      Code = "CLUSTER_MEMBER"
+	ClusterDatastore   Code = "CLUSTER_DATASTORE"
+	ClusterUntrusted   Code = "CLUSTER_UNTRUSTED"
 	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
 	LayerAPI           Code = "LAYER_API"
 	LayerNode          Code = "LAYER_NODE"
@@ -219,12 +224,17 @@ func All() []Entry {
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
 		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
+		{NetServerUnreachable, ExitHostRefused, "this machine does not reach a server of the cluster", "let nodes reach each other: 6443/tcp to servers, 8472/udp and 10250/tcp between all, 2379 and 2380/tcp between servers; then run join again, which needs no new token", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 
 		{ClusterDebris, ExitHostRefused, "remains of an earlier cluster are in the way", "remove what is listed (for k3s: k3s-uninstall.sh), then run the command again", Here, CostNone},
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
 		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
+		{ClusterOwn, ExitHostRefused, "this machine has a cluster of its own", "join with another machine, or remove this cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterMember, ExitHostRefused, "this machine is a node of a cluster", "run pipeops-agent join to mend it, or take it out of that cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterDatastore, ExitHostRefused, "the cluster cannot go back from etcd to SQLite", "leave --cluster-init as it is; a new cluster can be made with either", Here, CostNone},
+		{ClusterUntrusted, ExitTunnel, "a server of the cluster is not the one that was meant", "find out who answers at that address: its certificates are not those of the cluster that the gateway named; nothing was changed", Gateway, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},
