@@ -35,6 +35,10 @@ type document struct {
 	Gateway     string `json:"gateway"` // host:port
 	Certificate string `json:"certificate"`
 	CA          string `json:"ca"`
+	// Of a machine that joined a cluster that was there; empty for one that enrolled it.
+	Machine string    `json:"machine,omitempty"`
+	Role    wire.Role `json:"role,omitempty"`
+	Node    string    `json:"node,omitempty"`
 }
 
 // Identity is a loaded identity. Its methods may be called concurrently.
@@ -99,8 +103,8 @@ func (i *Identity) use(doc document) error {
 	if err != nil {
 		return fmt.Errorf("cannot verify the certificate: %w", err)
 	}
-	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != wire.ClusterURI+doc.ClusterID {
-		return fmt.Errorf("the certificate does not name the cluster %s", doc.ClusterID)
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != wire.MachineURI(doc.ClusterID, doc.Machine) {
+		return fmt.Errorf("the certificate does not name %s", wire.MachineURI(doc.ClusterID, doc.Machine))
 	}
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	i.mu.Lock()
@@ -116,6 +120,20 @@ func (i *Identity) ClusterID() string { return i.document().ClusterID }
 
 // Cluster returns the name under which users know the cluster.
 func (i *Identity) Cluster() string { return i.document().Cluster }
+
+// Machine returns the id of this machine in its cluster, "" if it enrolled the cluster.
+func (i *Identity) Machine() string { return i.document().Machine }
+
+// Role returns what this machine is in its cluster. One that enrolled the cluster is a server.
+func (i *Identity) Role() wire.Role {
+	if role := i.document().Role; role != "" {
+		return role
+	}
+	return wire.RoleServer
+}
+
+// Node returns the name of the Node that this machine joined as, "" if it enrolled the cluster.
+func (i *Identity) Node() string { return i.document().Node }
 
 // Gateway returns host:port of the gateway.
 func (i *Identity) Gateway() string { return i.document().Gateway }

@@ -161,6 +161,18 @@ const (
 	ProjectInvalid      Code = "PROJECT_INVALID"
 	UserRefused         Code = "USER_REFUSED"
 	AgentNotRunning     Code = "AGENT_NOT_RUNNING"
+
+	JoinForbidden   Code = "JOIN_FORBIDDEN"
+	JoinNameTaken   Code = "JOIN_NAME_TAKEN"
+	JoinNoEtcd      Code = "JOIN_NO_ETCD"
+	JoinNotK3s      Code = "JOIN_NOT_K3S"
+	JoinRole        Code = "JOIN_ROLE"
+	JoinVersion     Code = "JOIN_VERSION"
+	JoinUnavailable Code = "JOIN_UNAVAILABLE"
+	NodeUnknown     Code = "NODE_UNKNOWN"
+	NodeNeeded      Code = "NODE_NEEDED"
+	NodeNotDrained  Code = "NODE_NOT_DRAINED"
+	MachineUnknown  Code = "MACHINE_UNKNOWN"
 )
 
 // All returns the catalogue in the order of the documentation.
@@ -324,5 +336,17 @@ func All() []Entry {
 		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
 		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start", Here, CostNone},
+
+		{JoinForbidden, ExitTunnel, "the cluster takes no machine that joins", "allow it in the configuration of the cluster's servers, then restart pipeops-agent there", Here, CostNone},
+		{JoinNameTaken, ExitTunnel, "the cluster has a node of this name", "choose another one with --node-name, or remove the old one: pipeops-gateway nodes remove CLUSTER NODE", Gateway, CostNone},
+		{JoinNoEtcd, ExitTunnel, "the cluster keeps its state where a second server cannot share it", "run pipeops-agent install --cluster-init on its first server, or join as a worker", Here, CostNone},
+		{JoinNotK3s, ExitTunnel, "machines can join clusters of k3s only", "add nodes by the means of that distribution", Here, CostNone},
+		{JoinRole, ExitTunnel, "the token is for another role", "make another one: pipeops-gateway join CLUSTER --role ROLE", Gateway, CostNone},
+		{JoinVersion, ExitTunnel, "this machine can install no k3s that fits the cluster's", "update pipeops-agent on this machine, or the cluster", Here, CostNone},
+		{JoinUnavailable, ExitTunnel, "the cluster cannot take a machine at the moment", "see pipeops-agent status on the cluster's servers, then run the command again", Here, CostNone},
+		{NodeUnknown, ExitTunnel, "the cluster has no such node", "see pipeops-gateway nodes CLUSTER", Gateway, CostNone},
+		{NodeNeeded, ExitTunnel, "the cluster cannot do without this node", "join another server first: pipeops-gateway join CLUSTER --role server", Gateway, CostNone},
+		{NodeNotDrained, ExitTunnel, "the node could not be drained", "see the evidence; then run the command again, with --force or a longer --timeout", Gateway, CostNone},
+		{MachineUnknown, ExitTunnel, "the cluster has no such machine", "see pipeops-gateway clusters machines CLUSTER", Gateway, CostNone},
 	}
 }
