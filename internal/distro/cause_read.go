@@ -33,11 +33,11 @@ func ReadWords(ctx context.Context, f host.Facts) Words {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastWordsTimeout)
 	defer cancel()
-	return in.around(in.words(ctx, unit, log), k3sData(f))
+	return in.around(in.words(ctx, unit, log), K3sData(f))
 }
 
-// k3sData is the folder where the k3s of this machine keeps its data.
-func k3sData(f host.Facts) string {
+// K3sData is the folder where the k3s of this machine keeps its data.
+func K3sData(f host.Facts) string {
 	for _, c := range f.Clusters {
 		if dir := c.Settings["data-dir"]; c.Name == K3s && dir != "" {
 			return dir
