@@ -29,7 +29,7 @@ const (
 // Paths that the gateway serves on streams which the agent opens.
 const (
 	PathHeartbeat = "/v1/heartbeat" // POST Heartbeat -> 204
-	PathDesired   = "/v1/desired"   // GET ?after=GENERATION -> lines of Document, endless; an empty line is a sign of life
+	PathDesired   = "/v1/desired"   // GET ?after=GENERATION&term=TERM -> lines of Document and LeadLine, endless; an empty line is a sign of life
 	PathStatus    = "/v1/status"    // POST Status -> 204
 	PathRenew     = "/v1/renew"     // POST RenewRequest -> RenewResponse
 )
