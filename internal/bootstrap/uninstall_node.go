@@ -17,9 +17,9 @@ import (
 const (
 	// askOwn is how long the API server of a server that goes may take to say who else is there.
 	askOwn = 20 * time.Second
-	// removal is how long the other servers may take to remove the etcd of this one. Stopped before, it would be missed: with
+	// etcdRemoval is how long the other servers may take to remove the etcd of this one. Stopped before, it would be missed: with
 	// two servers the one that stays could not go on.
-	removal = 45 * time.Second
+	etcdRemoval = 45 * time.Second
 	// tombstone is what k3s leaves, below its data, when its etcd is told that it was removed.
 	tombstone = "/server/db/etcd/tombstone"
 )
@@ -37,7 +37,7 @@ func (o UninstallOptions) leaveFirst(ctx context.Context, id *identity.Identity,
 	if !several || ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, removal)
+	ctx, cancel := context.WithTimeout(ctx, etcdRemoval)
 	defer cancel()
 	name := id.Node()
 	if name == "" {
@@ -51,7 +51,7 @@ func (o UninstallOptions) leaveFirst(ctx context.Context, id *identity.Identity,
 	for !exists(filepath.Join(data, tombstone)) {
 		select {
 		case <-ctx.Done():
-			o.Events(event("left", fmt.Sprintf("Left: the other servers have not removed the etcd of %s within %s; see pipeops-gateway nodes %s, and remove it there", name, removal, id.Cluster()), nil))
+			o.Events(event("left", fmt.Sprintf("Left: the other servers have not removed the etcd of %s within %s; see pipeops-gateway nodes %s, and remove it there", name, etcdRemoval, id.Cluster()), nil))
 			return
 		case <-tick.C:
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -23,20 +24,21 @@ const (
 
 // Config is the content of the file. The join token is never kept; the password of a proxy may be.
 type Config struct {
-	Gateway    string   `json:"gateway,omitempty"`     // host:port
-	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
-	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
-	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
-	Mirror     string   `json:"mirror,omitempty"`      // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
-	Bundle     string   `json:"bundle,omitempty"`      // file that an install without internet takes everything from
-	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
-	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
-	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
-	Disable    []string `json:"disable,omitzero"`      // parts of k3s that are not wanted; an empty list is kept: nil means the default
-	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
-	Consent    []string `json:"consent,omitzero"`      // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
-	Adopt      *bool    `json:"adopt,omitempty"`       // whether a cluster that is already here may be taken over; nil means yes
-	Proxy      Proxy    `json:"proxy,omitzero"`        // through what others are reached
+	Gateway     string   `json:"gateway,omitempty"`      // host:port
+	Cluster     string   `json:"cluster,omitempty"`      // name at the gateway; a DNS label
+	Distro      string   `json:"distro,omitempty"`       // auto, k3s, existing, ...
+	Kubeconfig  string   `json:"kubeconfig,omitempty"`   // of the cluster; set by install
+	Mirror      string   `json:"mirror,omitempty"`       // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
+	Bundle      string   `json:"bundle,omitempty"`       // file that an install without internet takes everything from
+	Trust       string   `json:"trust,omitempty"`        // file with the keys of who signs what is installed; "" means the built-in ones
+	K3sVersion  string   `json:"k3s_version,omitempty"`  // such as v1.33.2+k3s1
+	ClusterInit *bool    `json:"cluster_init,omitempty"` // whether k3s keeps its state in etcd; nil: as it does already, at first in SQLite
+	DataDir     string   `json:"data_dir,omitempty"`     // where a new cluster keeps its data; "" is its own place
+	Disable     []string `json:"disable,omitzero"`       // parts of k3s that are not wanted; an empty list is kept: nil means the default
+	TLSSAN      []string `json:"tls_san,omitempty"`      // further names of the Kubernetes API server
+	Consent     []string `json:"consent,omitzero"`       // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
+	Adopt       *bool    `json:"adopt,omitempty"`        // whether a cluster that is already here may be taken over; nil means yes
+	Proxy       Proxy    `json:"proxy,omitzero"`         // through what others are reached
 }
 
 // Proxy is through what others are reached. Its addresses may hold passwords.
@@ -86,7 +88,7 @@ func Decode(content []byte) (Config, error) {
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
 // PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas
-// PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT. An empty variable is as none.
+// PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT; PIPEOPS_CLUSTER_INIT is true or false. An empty variable is as none.
 // Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
 // NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
@@ -104,6 +106,9 @@ func (c Config) Environ(getenv func(string) string) Config {
 		if value := getenv(name); value != "" {
 			*field = value
 		}
+	}
+	if value, err := strconv.ParseBool(getenv("PIPEOPS_CLUSTER_INIT")); err == nil {
+		c.ClusterInit = &value
 	}
 	c.Proxy = c.Proxy.environ(getenv)
 	for name, field := range map[string]*[]string{
