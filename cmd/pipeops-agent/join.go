@@ -44,7 +44,7 @@ The token is read as that of install is: from --token-file, PIPEOPS_TOKEN_FILE, 
 Killed, or cut off by a reboot, it goes on by itself, without a new token. Run on a node that is as it should be, it changes
 nothing. Waiting, consent, reboot and exit codes are those of install.`,
 		Example: `  pipeops-agent join --gateway gateway.example.com:8443 --token-file token
-  pipeops-gateway join shop --role server | ssh root@machine pipeops-agent join --gateway gateway.example.com:8443 --token-file -`,
+  pipeops-agent join --dry-run`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if dry.on {

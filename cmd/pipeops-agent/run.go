@@ -41,6 +41,8 @@ alive while the gateway or the cluster is down. systemd runs it by pipeops-agent
 				Identity:   id,
 				Kubeconfig: c.Kubeconfig,
 				Distro:     c.Distro,
+				DataDir:    c.DataDir,
+				NoJoin:     c.Join != nil && !*c.Join,
 				StateDir:   g.state,
 				Socket:     g.socket,
 				Version:    version.String(),

@@ -133,6 +133,7 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		{Name: "consent", Values: c.Consent, List: true},
 		one("proxy", shownProxy(c.Proxy), distro.K3s),
 		one("proxy of images", shownProxy(containerdProxy(c.Proxy)), distro.K3s),
+		one("join", strconv.FormatBool(c.Join == nil || *c.Join), agentName),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -32,6 +33,8 @@ type Options struct {
 	Identity   *identity.Identity
 	Kubeconfig string // of the cluster; need not exist yet
 	Distro     string
+	DataDir    string // of the cluster; "" is its own place
+	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
 	StateDir   string
 	Socket     string // of the local API
 	Version    string
@@ -41,6 +44,9 @@ type Options struct {
 
 // adopted is the distribution of a cluster that was there before: package distro calls it so.
 const adopted = "existing"
+
+// joinable is the distribution whose clusters machines can join: package distro calls it so.
+const joinable = "k3s"
 
 // agent is a running agent.
 type agent struct {
@@ -59,6 +65,10 @@ func Run(ctx context.Context, o Options) error {
 	onNode := o.Distro != adopted
 	a.cluster = &watcher{source: source, health: a.health, onNode: onNode}
 	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
+	door := &porter{
+		door:   nodes.Door{Distro: o.Distro, Closed: o.NoJoin, DataDir: o.DataDir},
+		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
+	}
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -66,13 +76,16 @@ func Run(ctx context.Context, o Options) error {
 		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.layers.now})
 	})
 	group.Go(func() error { return a.layers.run(ctx) })
+	if o.Distro == joinable {
+		group.Go(func() error { return door.run(ctx) })
+	}
 	group.Go(func() error { return a.cluster.run(ctx) })
 	group.Go(func() error { return a.projects.Run(ctx) })
 	group.Go(func() error { return a.sumUp(ctx) })
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, o.Log),
+			Handler:   handler(source, door, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -87,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, log *slog.Logger) http.Handler {
+func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
@@ -102,6 +115,8 @@ func handler(source *cluster.Source, log *slog.Logger) http.Handler {
 			kube.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/"):
 			pages.ServeHTTP(w, r)
+		case r.URL.Path == wire.PathAgentJoin:
+			door.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}

@@ -39,6 +39,7 @@ type Config struct {
 	Consent     []string `json:"consent,omitzero"`       // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
 	Adopt       *bool    `json:"adopt,omitempty"`        // whether a cluster that is already here may be taken over; nil means yes
 	Proxy       Proxy    `json:"proxy,omitzero"`         // through what others are reached
+	Join        *bool    `json:"join,omitempty"`         // whether machines may join the cluster by the gateway; nil means yes
 }
 
 // Proxy is through what others are reached. Its addresses may hold passwords.
