@@ -70,6 +70,9 @@ func Run(ctx context.Context, o Options) error {
 		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
 	}
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
+	if o.Identity.Role() == wire.RoleWorker {
+		return a.runWorker(ctx)
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -185,6 +188,7 @@ func (a *agent) status() localapi.Status {
 	documents, _ := a.projects.Statuses()
 	beat := a.cluster.heartbeat()
 	return localapi.Status{
+		Role: string(a.Identity.Role()), Node: a.Identity.Node(),
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
 		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes,
 		Conditions: conditions, Documents: documents, RSS: residentMemory(),
