@@ -23,6 +23,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/nodes"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -70,21 +71,25 @@ func Run(ctx context.Context, o Options) error {
 		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
 	}
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
-	if o.Identity.Role() == wire.RoleWorker {
-		return a.runWorker(ctx)
-	}
+	a.projects.Follows = o.Identity.Machine() != ""
+	a.layers.mine = func() bool { _, leads := a.projects.Term(); return leads }
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.layers.now})
+		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove})
 	})
-	group.Go(func() error { return a.layers.run(ctx) })
-	if o.Distro == joinable {
-		group.Go(func() error { return door.run(ctx) })
+	if o.Identity.Role() == wire.RoleWorker {
+		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet, node: a.node()}
+		group.Go(func() error { return watch.run(ctx) })
+	} else {
+		group.Go(func() error { return a.layers.run(ctx) })
+		group.Go(func() error { return a.cluster.run(ctx) })
+		group.Go(func() error { return a.projects.Run(ctx) })
+		group.Go(func() error { return a.sumUp(ctx) })
+		if o.Distro == joinable {
+			group.Go(func() error { return door.run(ctx) })
+		}
 	}
-	group.Go(func() error { return a.cluster.run(ctx) })
-	group.Go(func() error { return a.projects.Run(ctx) })
-	group.Go(func() error { return a.sumUp(ctx) })
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
@@ -100,6 +105,14 @@ func Run(ctx context.Context, o Options) error {
 		return nil // asked to end
 	}
 	return err
+}
+
+// prove proves the layers of the cluster, where this machine can.
+func (a *agent) prove(ctx context.Context) error {
+	if a.Identity.Role() == wire.RoleWorker {
+		return reason.Newf(reason.Usage, "this machine is a worker of its cluster").WithFix("run it on one of the cluster's servers")
+	}
+	return a.layers.now(ctx)
 }
 
 // handler serves what the gateway may ask of this agent.
@@ -130,7 +143,11 @@ func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.H
 func (a *agent) sumUp(ctx context.Context) error {
 	for {
 		list, changed := a.projects.Statuses()
-		a.health.Set(desiredState(list, a.projects.Unread()))
+		if _, leads := a.projects.Term(); leads {
+			a.health.Set(desiredState(list, a.projects.Unread()))
+		} else {
+			a.health.Set(health.DesiredState, health.True, "Follows", "another server makes the documents true")
+		}
 		if err := pause(ctx, time.Hour, changed); err != nil {
 			return err
 		}
@@ -187,12 +204,11 @@ func (a *agent) status() localapi.Status {
 	conditions, _ := a.health.Conditions()
 	documents, _ := a.projects.Statuses()
 	beat := a.cluster.heartbeat()
-	return localapi.Status{
-		Role: string(a.Identity.Role()), Node: a.Identity.Node(),
+	return a.asNode(localapi.Status{
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
 		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes,
 		Conditions: conditions, Documents: documents, RSS: residentMemory(),
-	}
+	})
 }
 
 // residentMemory returns the resident memory of this process in bytes, 0 if it cannot be read.

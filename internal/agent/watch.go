@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -29,6 +30,7 @@ type watcher struct {
 	mu         sync.Mutex
 	kubernetes string
 	nodes      int
+	node       string // the Node that this machine is, once it is known
 }
 
 // run looks until ctx ends.
@@ -72,7 +74,7 @@ func (w *watcher) look(ctx context.Context) bool {
 	w.health.Set(health.ClusterReachable, health.True, "Reachable", "")
 	version, unknown := client.Version(ctx)
 	resolves := w.lookUp(ctx, client)
-	all, ready, err := client.Nodes(ctx)
+	all, ready, own, err := w.count(ctx, client)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -81,7 +83,7 @@ func (w *watcher) look(ctx context.Context) bool {
 		return false
 	}
 	w.mu.Lock()
-	w.nodes = all
+	w.nodes, w.node = all, own
 	if unknown == nil {
 		w.kubernetes = version
 	}
@@ -93,6 +95,22 @@ func (w *watcher) look(ctx context.Context) bool {
 	}
 	w.health.Set(health.NodesReady, health.True, "Ready", seen)
 	return resolves && unknown == nil
+}
+
+// count returns how many nodes there are, how many of them are ready, and the name of the one that this machine is, "" if that is
+// not known.
+func (w *watcher) count(ctx context.Context, client *cluster.Client) (all, ready int, own string, err error) {
+	if !w.onNode {
+		all, ready, err = client.Nodes(ctx)
+		return all, ready, "", err
+	}
+	list, err := nodes.List(ctx, client.Dynamic)
+	for _, n := range list {
+		if n.Ready == health.True {
+			ready++
+		}
+	}
+	return len(list), ready, nodes.Own(list), err
 }
 
 // lookUp asks the DNS of the cluster and reports whether it answers. One answer that is lost says nothing: the second in a
@@ -116,5 +134,5 @@ func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) bool {
 func (w *watcher) heartbeat() wire.Heartbeat {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return wire.Heartbeat{Kubernetes: w.kubernetes, Nodes: w.nodes}
+	return wire.Heartbeat{Kubernetes: w.kubernetes, Nodes: w.nodes, Node: w.node}
 }
