@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/baseline"
@@ -132,19 +133,23 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err := guard.Begin(ctx); err != nil {
 		return err
 	}
+	quiet := func() {}
 	if id != nil {
 		report := tunnel.NewReporter(id, o.Log)
 		show := o.Events
 		o.Events = func(e wire.Event) { show(e); report.Send(e) }
-		defer func() { // after Leave the gateway has nobody to note it for
+		quiet = sync.OnceFunc(func() { // after Leave the gateway has nobody to note it for
+			o.Events = show
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 			defer cancel()
 			_ = report.Close(ctx)
-		}()
+		})
+		defer quiet()
 	}
 	o.Events(event("uninstall", "Removing what pipeops-agent has installed", what))
 	first := id != nil && leavesFirst(id, facts)
 	if first {
+		quiet()
 		o.leaveFirst(ctx, id, facts)
 	}
 	left, err := o.undo(ctx, store, what)
