@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -77,40 +76,25 @@ func (w *world) joins(t *testing.T, m *lab.Machine, more ...string) ([]wire.Even
 	return events.All, took
 }
 
-// nodesOf lists the nodes of a cluster through the gateway: role and readiness by name.
-func nodesOf(ctx context.Context, kubectl func(args ...string) *exec.Cmd) (map[string]string, error) {
-	cmd := kubectl("--request-timeout=5s", "get", "nodes", "-o", "json")
-	out, err := cmd.Output()
+// nodesOf lists the nodes of a cluster by the gateway: role and readiness by name.
+func nodesOf(ctx context.Context, g *rig.Gateway, cluster string) (map[string]string, error) {
+	out, err := g.Run(ctx, "nodes", cluster, "-o", "json")
 	if err != nil {
 		return nil, err
 	}
-	var list struct {
-		Items []struct {
-			Metadata struct {
-				Name   string
-				Labels map[string]string
-			}
-			Status struct {
-				Conditions []struct{ Type, Status string }
-			}
-		}
+	var list []struct {
+		Name  string `json:"name"`
+		Role  string `json:"role"`
+		Ready string `json:"ready"`
 	}
-	if err := json.Unmarshal(out, &list); err != nil {
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	all := map[string]string{}
-	for _, n := range list.Items {
-		role := "worker"
-		if _, server := n.Metadata.Labels["node-role.kubernetes.io/control-plane"]; server {
-			role = "server"
-		}
-		for _, c := range n.Status.Conditions {
-			if c.Type == "Ready" {
-				all[n.Metadata.Name] = role + " " + c.Status
-			}
-		}
+	for _, n := range list {
+		all[n.Name] = n.Role + " " + n.Ready
 	}
-	return all, ctx.Err()
+	return all, nil
 }
 
 // TestJoinWorker: a worker joins a cluster with SQLite in time, its pods are reached from the server, a second join changes
@@ -134,9 +118,8 @@ func TestJoinWorker(t *testing.T) {
 		t.Errorf("that is more than %s", joinLimit)
 	}
 	shell(t, worker, "rm "+rig.TokenFile)
-	kubectl := w.kubectlFor(t, "shop")
 	eventually(t, 20*time.Second, "the worker at the gateway", func(ctx context.Context) error {
-		all, err := nodesOf(ctx, kubectl)
+		all, err := nodesOf(ctx, w.Gateway, "shop")
 		if err == nil && (len(all) != 2 || all["e2e-join-w"] != "worker True") {
 			err = fmt.Errorf("nodes: %v", all)
 		}
@@ -155,7 +138,7 @@ func TestJoinWorker(t *testing.T) {
 	if !strings.Contains(said, "has taken the node e2e-join-w out of cluster shop") {
 		t.Error("it does not say that the node is gone")
 	}
-	all, err := nodesOf(t.Context(), kubectl)
+	all, err := nodesOf(t.Context(), w.Gateway, "shop")
 	if err != nil || len(all) != 1 {
 		t.Errorf("nodes after the uninstall: %v, %v", all, err)
 	}
@@ -249,9 +232,8 @@ func TestJoinServers(t *testing.T) {
 	}
 	secretsKept(t, early)
 	w.deploy(t, first, "high")
-	kubectl := w.kubectlFor(t, "high")
 	eventually(t, 30*time.Second, "three servers at the gateway", func(ctx context.Context) error {
-		all, err := nodesOf(ctx, kubectl)
+		all, err := nodesOf(ctx, w.Gateway, "high")
 		if err == nil && (len(all) != 3 || all["e2e-join-2"] != "server True" || all["e2e-join-3"] != "server True") {
 			err = fmt.Errorf("nodes: %v", all)
 		}
@@ -262,6 +244,7 @@ func TestJoinServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	began = time.Now()
+	kubectl := w.kubectlFor(t, "high")
 	eventually(t, 90*time.Second, "the API without the first server", func(ctx context.Context) error {
 		cmd := kubectl("--request-timeout=5s", "get", "nodes", "-o", "name")
 		out, err := cmd.Output()
@@ -278,7 +261,7 @@ func TestJoinServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 90*time.Second, "the first server again", func(ctx context.Context) error {
-		all, err := nodesOf(ctx, kubectl)
+		all, err := nodesOf(ctx, w.Gateway, "high")
 		for name, state := range all {
 			if state != "server True" {
 				err = fmt.Errorf("%s is %s", name, state)
