@@ -92,7 +92,8 @@ func nodesOf(ctx context.Context, g *rig.Gateway, cluster string) (map[string]st
 	}
 	all := map[string]string{}
 	for _, n := range list {
-		all[n.Name] = n.Role + " " + n.Ready
+		role, _, _ := strings.Cut(n.Role, ",") // "server, etcd" is a server
+		all[n.Name] = role + " " + n.Ready
 	}
 	return all, nil
 }
