@@ -22,7 +22,7 @@ func newAccess(g *globals) *cobra.Command {
 		Long: `The running agent works with an account of its own in the cluster (service account pipeops-agent in pipeops-system), with named
 rights and a token that it renews. The administrator's kubeconfig is read by install, by access renew and by uninstall only.`,
 		Args: cli.Arguments(),
-		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
+		RunE: cli.Help,
 	}
 	command.AddCommand(newAccessRenew(g), newAccessManifest(g))
 	return command

@@ -128,6 +128,7 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("mirror", c.Mirror, ""),
 		one("trust", c.Trust, ""),
 		one("k3s-version", c.K3sVersion, distro.K3s),
+		one("cluster-init", strconv.FormatBool(c.ClusterInit != nil && *c.ClusterInit), distro.K3s),
 		one("data-dir", c.DataDir, ""), // a cluster that is there stays where it is
 		{Name: "disable", Values: c.Disable, List: true, Restarts: distro.K3s},
 		{Name: "tls-san", Values: c.TLSSAN, List: true, Restarts: distro.K3s},

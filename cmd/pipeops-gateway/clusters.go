@@ -29,7 +29,7 @@ func newClusters(g *globals) *cobra.Command {
 				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tMACHINES\tKUBERNETES\tNODES\tINSTALL\tSEEN")
 				for _, c := range list {
 					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-						c.Name, c.ID, yes(c.Connected), ago(c.Since), machines(c), orDash(c.Kubernetes), nodes(c), install(c.Install), ago(c.LastSeen))
+						c.Name, c.ID, yes(c.Connected), ago(c.Since), machines(c), orDash(c.Kubernetes), nodeCount(c), install(c.Install), ago(c.LastSeen))
 				}
 				return table.Flush()
 			})
@@ -57,7 +57,7 @@ func machines(c gateway.ClusterInfo) string {
 	return fmt.Sprintf("%d of %d", connected, len(c.Machines))
 }
 
-func nodes(c gateway.ClusterInfo) string {
+func nodeCount(c gateway.ClusterInfo) string {
 	if c.Nodes == 0 {
 		return "-"
 	}

@@ -27,7 +27,7 @@ this machine, through a socket in its data folder that only root and its own use
   pipeops-gateway kubeconfig CLUSTER                 reach a cluster with kubectl
   pipeops-gateway project apply -f FILE --cluster C  run a project`, &g.Output)
 	root.PersistentFlags().StringVar(&g.data, "data", gateway.DefaultData, "folder of the gateway's state")
-	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newProject(g), newUser(g))
+	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newNodes(g), newProject(g), newUser(g))
 	return root
 }
 

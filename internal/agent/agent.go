@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove})
 	})
 	if o.Identity.Role() == wire.RoleWorker {
-		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet}
+		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet, node: a.node()}
 		group.Go(func() error { return watch.run(ctx) })
 	} else {
 		group.Go(func() error { return a.layers.run(ctx) })
@@ -215,11 +215,11 @@ func (a *agent) status() localapi.Status {
 	conditions, _ := a.health.Conditions()
 	documents, _ := a.projects.Statuses()
 	beat := a.cluster.heartbeat()
-	return localapi.Status{
+	return a.asNode(localapi.Status{
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
 		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes, Provider: beat.Provider,
 		Conditions: conditions, Documents: documents, RSS: residentMemory(),
-	}
+	})
 }
 
 // residentMemory returns the resident memory of this process in bytes, 0 if it cannot be read.

@@ -55,7 +55,12 @@ func (o Options) accountStep(source *cluster.Source, d distro.Decision) plan.Ste
 			if err != nil {
 				return err
 			}
-			err = r.Note(inCluster, accountTarget, "absent", "its rights", func() error { return admin.MakeAccount(ctx, adopted) })
+			give := func() error { return admin.MakeAccount(ctx, adopted) }
+			if o.Node == nil {
+				err = r.Note(inCluster, accountTarget, "absent", "its rights", give)
+			} else { // the account is that of all servers: it does not go with one of them
+				err = give()
+			}
 			if err != nil {
 				return err
 			}

@@ -60,6 +60,9 @@ func (o *Options) adoptable(ctx context.Context, d distro.Decision) error {
 	if len(missing) > 0 {
 		return lacking(missing, client.WhoAmI(ctx), d)
 	}
+	if err := client.AccountTaken(ctx, true); err != nil {
+		return cluster.Trouble(err, d.Kubeconfig, client)
+	}
 	if o.Events != nil {
 		o.Events(event("adopt", "Adopting "+adoptedText(seen, d), seen))
 	}

@@ -28,6 +28,7 @@ type Options struct {
 
 	Request distro.Request
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
+	Node    *NodeOptions   // the machine joins a cluster that is there; nil: it gets one of its own
 	// Config encodes the agent's configuration with what was chosen and agreed to.
 	Config func(d distro.Decision, consent []reason.Cost) ([]byte, error)
 	// Remember encodes what a later run needs to go on by itself, with what was agreed to; nil: nothing goes on by itself.
@@ -57,6 +58,7 @@ type Options struct {
 
 	alone  bool // it was started by the unit that resumes
 	asRoot bool // the plan is made as if root asked for it
+	tried  trial.Results
 }
 
 // Plan is what an install would do.
@@ -103,6 +105,11 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	if o.Host.Live() {
 		o.askClusters(ctx, p.Facts.Clusters)
 	}
+	if o.Node != nil {
+		if err := o.planNode(); err != nil {
+			return p, nil, err
+		}
+	}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
 		return p, nil, nil
@@ -115,11 +122,18 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
 	o.Install.Shown = true
+	if o.Node != nil {
+		o.prepareNode(p.Facts, p.Decision)
+	}
 	steps, err := o.changes(p.Decision, units(p.Facts))
 	if err != nil {
 		return p, nil, err
 	}
-	steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...)
+	if o.Node != nil {
+		steps = append(steps, o.nodeProofs(p.Decision, p.Facts)...)
+	} else {
+		steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...)
+	}
 	for _, s := range steps {
 		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About, Proof: s.Prepare == nil && s.Do == nil && s.Done == nil})
 	}
@@ -250,6 +264,9 @@ func (o Options) enroll(ctx context.Context) (*identity.Identity, error) {
 
 // sameIdentity refuses to be enrolled twice: at another gateway, or under another name.
 func (o Options) sameIdentity(id *identity.Identity) error {
+	if id.Node() != "" {
+		return reason.Newf(reason.ClusterMember, "this machine is %s %s of cluster %s of %s", id.Role(), id.Node(), id.Cluster(), id.Gateway())
+	}
 	address, err := identity.Address(o.Gateway)
 	if err != nil {
 		return err
@@ -292,8 +309,14 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	if err != nil {
 		return nil, err
 	}
+	if o.Request.Node == wire.RoleWorker { // it has nothing to do with the API
+		return append(steps, agent...), nil
+	}
 	source := sourceOf(d)
-	steps = append(append(steps, agent...), o.apiStep(source, d), o.accountStep(source, d), accessStep(source))
+	steps = append(append(steps, agent...), o.apiStep(source, d), o.accountStep(source, d))
+	if o.Node == nil { // else the cluster is there, with all that the gateway needs
+		steps = append(steps, accessStep(source))
+	}
 	credential, ok, err := distro.CredentialService(in, o.Program)
 	if ok {
 		steps = append(steps, credential)

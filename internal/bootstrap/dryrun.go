@@ -64,7 +64,11 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 			return p, err
 		}
 	}
-	unfinished, err := plan.Unfinished(o.StateDir, installCommand)
+	command := installCommand
+	if o.Node != nil {
+		command = joinCommand
+	}
+	unfinished, err := plan.Unfinished(o.StateDir, command)
 	if err != nil && root {
 		return p, err
 	}

@@ -43,6 +43,7 @@ func (o *Options) lookAndDecide(ctx context.Context) (host.Facts, distro.Decisio
 	if err != nil {
 		return facts, distro.Decision{}, reason.New(reason.HostUnseen, "a trial was not undone in time", err)
 	}
+	o.tried = trials
 	decision, err := o.decide(ctx, facts, trials)
 	if err != nil {
 		return facts, decision, err

@@ -124,8 +124,8 @@ func (c *Client) ensure(ctx context.Context, o *unstructured.Unstructured) error
 		return fmt.Errorf("cannot make the %s: it is being removed", called)
 	case o.GetKind() == "Namespace": // whosever it is
 		return nil
-	case held.GetLabels()[managedByLabel] != wire.FieldManager:
-		return reason.Newf(reason.ClusterObjectTaken, "the %s has no label %s=%s", called, managedByLabel, wire.FieldManager)
+	case taken(held) != nil:
+		return taken(held)
 	case asWanted(held, o):
 		return nil
 	}
@@ -180,6 +180,31 @@ func (c *Client) AccountMade(ctx context.Context, adopted bool) (bool, error) {
 	}
 	err := group.Wait()
 	return err == nil && !slices.Contains(made, false), err
+}
+
+// AccountTaken returns CLUSTER_OBJECT_TAKEN where somebody else has something of the account's names. A namespace may be anybody's.
+func (c *Client) AccountTaken(ctx context.Context, adopted bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, o := range slices.Concat(AccountObjects(adopted)...) {
+		group.Go(func() error {
+			held, err := c.access(o).Get(ctx, o.GetName(), metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err) || err == nil && o.GetKind() == "Namespace":
+				return nil
+			case err != nil:
+				return fmt.Errorf("cannot read the %s: %w", called(o), err)
+			}
+			return taken(held)
+		})
+	}
+	return group.Wait()
+}
+
+func taken(held *unstructured.Unstructured) error {
+	if held.GetLabels()[managedByLabel] == wire.FieldManager {
+		return nil
+	}
+	return reason.Newf(reason.ClusterObjectTaken, "the %s has no label %s=%s", called(held), managedByLabel, wire.FieldManager)
 }
 
 // RemoveAccount deletes the objects of the account that are ours, and with the account every token of it. It returns what stays, with

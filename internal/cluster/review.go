@@ -48,7 +48,8 @@ func InstallNeeds() []Need {
 	add := func(why, group, resource, namespace, name string, verbs ...string) {
 		for _, v := range verbs {
 			n := Need{Verb: v, Group: group, Resource: resource, Namespace: namespace, Name: name, Why: why}
-			if v == "create" && !strings.Contains(resource, "/") { // what is created has no name yet when it is judged
+			// what is created has no name yet when it is judged; neither has the role whose rights are given
+			if v == "create" && !strings.Contains(resource, "/") || v == "escalate" {
 				n.Name = ""
 			}
 			all = append(all, n)
@@ -110,7 +111,7 @@ func (c *Client) Missing(ctx context.Context, needs []Need) ([]Need, error) {
 }
 
 // isGrant reports whether a need is one to give the rights of the account, which those who have them all have too.
-func isGrant(n Need) bool { return n.Name == Account && (n.Verb == "escalate" || n.Verb == "bind") }
+func isGrant(n Need) bool { return n.Verb == "escalate" || n.Verb == "bind" && n.Name == Account }
 
 // needs lists what one has who has the right.
 func (r Right) needs() []Need {

@@ -8,6 +8,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Auto asks for the first distribution that fits.
@@ -25,6 +26,22 @@ type Request struct {
 	DataDir string        // where the cluster shall keep its data; "" is its own place
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
 	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
+
+	ClusterInit *bool     // k3s keeps its state in etcd, not in SQLite; nil: as it does already, for a new one in SQLite
+	Node        wire.Role // the machine becomes a node of a k3s cluster that is there; "" is none: it gets a cluster of its own
+	Networks    []string  // of the cluster that it joins, pods and services; nil is unknown
+	Peers       []string  // addresses of the servers of that cluster
+}
+
+// distributions are those that can be chosen.
+func (r Request) distributions() []Distribution {
+	switch r.Node {
+	case "":
+		return All()
+	case wire.RoleWorker:
+		return []Distribution{k3sWorker()}
+	}
+	return []Distribution{k3s()}
 }
 
 // named reports whether the user asked for this distribution.
@@ -83,7 +100,7 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	}
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
-	for _, dist := range All() {
+	for _, dist := range r.distributions() {
 		k := dist.judge(c)
 		if d.Chosen == "" && k.Verdict == Eligible && (r.Distro == Auto || r.named(k.Name)) {
 			d.Chosen = k.Name
@@ -96,6 +113,9 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 				d.Context = dist.Context(c)
 			}
 			d.Remedies = append(d.Remedies, k.remedies...)
+			if r.Node == wire.RoleWorker {
+				d.Kubeconfig = WorkerKubeconfig(d)
+			}
 		}
 		d.Candidates = append(d.Candidates, k)
 	}

@@ -133,6 +133,9 @@ func foreignCluster() Requirement {
 			return met()
 		}
 		f := unmet(describe(found), "this machine without "+names(found))
+		if c.Request.Node != "" {
+			return f.fixed("remove it first, by its own means, or join another machine")
+		}
 		switch running := foreign(c.Facts, host.Running); len(running) {
 		case 0:
 			return f.fixed("start it and adopt it with --distro existing, or remove it first")

@@ -80,6 +80,11 @@ func (g *Gateway) admin() http.Handler {
 	handle("GET /clusters/{cluster}/projects/{name}", g.getProject)
 	handle("PUT /clusters/{cluster}/projects/{name}", g.putProject)
 	handle("DELETE /clusters/{cluster}/projects/{name}", g.deleteProject)
+	handle("GET /clusters/{cluster}/nodes", g.listNodes)
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/drain", g.drainNode)
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/cordon", g.cordonNode(true))
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/uncordon", g.cordonNode(false))
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/remove", g.removeNode)
 	mux.HandleFunc("GET /clusters/{cluster}/projects/{name}/page/{path...}", g.openProject)
 	return mux
 }

@@ -34,8 +34,7 @@ func (g *Gateway) join(w http.ResponseWriter, r *http.Request) {
 	case request.Version > wire.Version:
 		err = reason.Newf(reason.GatewayRefused, "the agent's documents are of version %d, this gateway knows %d: update the gateway", request.Version, wire.Version)
 	case err != nil:
-		err = reason.Newf(reason.TokenMalformed, "it is not of the form pjt_<id>.<secret>.<digest>").
-			WithFix("copy the whole token, or make another one: pipeops-gateway join CLUSTER")
+		err = reason.Newf(reason.TokenMalformed, "it is not of the form pjt_<id>.<secret>.<digest>")
 	case !token.Pins(g.authority.cert.Raw):
 		err = reason.Newf(reason.TokenUnknown, "token %s was made by another gateway", token.ID)
 	case invalid != nil:
@@ -98,7 +97,7 @@ func (g *Gateway) askToJoin(ctx context.Context, claim store.Claim, request wire
 		err := p.ask(ctx, wire.PathAgentJoin, request, &told)
 		if err == nil {
 			if err = told.Validate(); err != nil {
-				err = reason.New(reason.JoinUnavailable, "the agent of "+claim.Cluster+" gave an answer that is of no use", err)
+				err = reason.Newf(reason.JoinUnavailable, "the agent of %s gave an answer that is of no use: %v", claim.Cluster, err)
 			}
 		}
 		if err == nil {
@@ -129,13 +128,12 @@ func (p *peer) ask(ctx context.Context, path string, body, into any) error {
 	r.Header.Set("Content-Type", "application/json")
 	response, err := p.transport().RoundTrip(r)
 	if err != nil {
-		return reason.New(reason.ClusterNotConnected, p.name+": the connection was lost", err)
+		return reason.Newf(reason.ClusterNotConnected, "%s: the connection was lost: %v", p.name, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	switch {
 	case response.StatusCode == http.StatusNotFound:
-		return reason.Newf(reason.JoinUnavailable, "the agent of %s is of a version that does not know how", p.name).
-			WithFix("update pipeops-agent on the cluster's servers")
+		return reason.Newf(reason.JoinUnavailable, "the agent of %s is of a version that does not know how: update it", p.name)
 	case response.StatusCode >= 300:
 		var known *reason.Error
 		if err := refusal.Read(response); errors.As(err, &known) {
@@ -144,7 +142,7 @@ func (p *peer) ask(ctx context.Context, path string, body, into any) error {
 		return reason.Newf(reason.JoinUnavailable, "the agent of %s answered %s", p.name, response.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, wire.MaxDocument)).Decode(into); err != nil {
-		return reason.New(reason.JoinUnavailable, "the answer of the agent of "+p.name+" was cut", err)
+		return reason.Newf(reason.JoinUnavailable, "the answer of the agent of %s was cut: %v", p.name, err)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // leave forgets a machine because it says that it was uninstalled; the client certificate says which. With the last server
 // the cluster goes. A certificate that has expired will do: to forget is all that it is for. Once forgotten, it is refused
-// with IDENTITY_REVOKED.
+// with IDENTITY_REVOKED. Its Node is removed by way of the servers that are left.
 func (g *Gateway) leave(w http.ResponseWriter, r *http.Request) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		g.fail(w, r, reason.Newf(reason.IdentityMissing, "a client certificate is needed"))
@@ -18,7 +18,9 @@ func (g *Gateway) leave(w http.ResponseWriter, r *http.Request) {
 	}
 	cluster, machine, err := g.admit(r.Context(), r.TLS.PeerCertificates[0])
 	if err == nil || reason.Is(err, reason.CertificateExpired) {
-		err = g.forget(r.Context(), cluster, machine, "it was uninstalled")
+		if err = g.forget(r.Context(), cluster, machine, "it was uninstalled"); err == nil {
+			g.forgetNode(r.Context(), cluster, machine)
+		}
 	}
 	if err != nil {
 		g.fail(w, r, err)

@@ -99,7 +99,7 @@ func clusterKinds() []clusterKind {
 			name: "k3s", processes: []string{"k3s"}, units: []string{"k3s.service", "k3s-agent.service"}, binary: "/usr/local/bin/k3s",
 			kubeconfig: "/etc/rancher/k3s/k3s.yaml", server: []string{"/var/lib/rancher/k3s/server/"},
 			data: []string{"/var/lib/rancher/k3s/agent/"},
-			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/etc/init.d/k3s", "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
+			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s-agent.service", "/etc/init.d/k3s", "/etc/init.d/k3s-agent", "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
 		},
 		{
 			name: "rke2", processes: []string{"rke2"}, units: []string{"rke2-server.service", "rke2-agent.service"}, binary: "/usr/local/bin/rke2",

@@ -64,8 +64,11 @@ func (d Door) Answer(ctx context.Context, c Cluster, request wire.AgentJoinReque
 	case err == nil, errors.As(err, &known):
 		return answer, err
 	}
-	return wire.JoinAnswer{}, reason.New(reason.JoinUnavailable, "", err)
+	return wire.JoinAnswer{}, Unavailable(err)
 }
+
+// Unavailable is JOIN_UNAVAILABLE for a cause that the machine which joins is to be told.
+func Unavailable(err error) error { return reason.Newf(reason.JoinUnavailable, "%v", err) }
 
 func (d Door) answer(ctx context.Context, c Cluster, request wire.AgentJoinRequest) (wire.JoinAnswer, error) {
 	var none wire.JoinAnswer

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -119,6 +118,3 @@ func (d Door) Sweep(ctx context.Context, client dynamic.Interface, log *slog.Log
 	}
 	return left, nil
 }
-
-// Unavailable says that the cluster cannot be asked.
-func Unavailable(err error) error { return reason.New(reason.JoinUnavailable, "", err) }

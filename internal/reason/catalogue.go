@@ -62,40 +62,47 @@ const (
 	NetPortTaken         Code = "NET_PORT_TAKEN"
 	DockerTooNew         Code = "DOCKER_TOO_NEW"
 	EngineStopped        Code = "ENGINE_STOPPED"
+	MinikubeRoot         Code = "MINIKUBE_ROOT"
 	EngineSwarm          Code = "ENGINE_SWARM"
 	EngineNameTaken      Code = "ENGINE_NAME_TAKEN"
 	EngineImageMissing   Code = "ENGINE_IMAGE_MISSING"
 	DockerUnreachable    Code = "DOCKER_UNREACHABLE"
 
-	ClusterDebris       Code = "CLUSTER_DEBRIS"
-	ClusterForeign      Code = "CLUSTER_FOREIGN"
-	ClusterNone         Code = "CLUSTER_NONE"
-	ClusterSeveral      Code = "CLUSTER_SEVERAL"
-	ClusterUnhealthy    Code = "CLUSTER_UNHEALTHY"
-	ClusterOurs         Code = "CLUSTER_OURS"
-	ClusterUnfinished   Code = "CLUSTER_UNFINISHED"
-	KubeconfigDead      Code = "KUBECONFIG_DEAD"
-	ClusterFixed        Code = "CLUSTER_FIXED"
-	ClusterGone         Code = "CLUSTER_GONE"
-	LayerAPI            Code = "LAYER_API"
-	LayerNode           Code = "LAYER_NODE"
-	LayerDNS            Code = "LAYER_DNS"
-	LayerPod            Code = "LAYER_POD"
-	LayerPodNetwork     Code = "LAYER_POD_NETWORK"
-	LayerService        Code = "LAYER_SERVICE"
-	LayerLargePacket    Code = "LAYER_LARGE_PACKET"
-	LayerStorage        Code = "LAYER_STORAGE"
-	DistroNotAvailable  Code = "DISTRO_NOT_AVAILABLE"
-	DistroNoneFits      Code = "DISTRO_NONE_FITS"
-	ConsentNeeded       Code = "CONSENT_NEEDED"
-	RebootNeeded        Code = "REBOOT_NEEDED"
-	ClusterObjectTaken  Code = "CLUSTER_OBJECT_TAKEN"
-	ClusterAccess       Code = "CLUSTER_ACCESS"
-	ClusterRights       Code = "CLUSTER_RIGHTS"
-	KubeconfigInvalid   Code = "KUBECONFIG_INVALID"
-	KubeconfigExec      Code = "KUBECONFIG_EXEC"
-	KubeconfigRefused   Code = "KUBECONFIG_REFUSED"
-	KubeconfigUntrusted Code = "KUBECONFIG_UNTRUSTED"
+	ClusterDebris        Code = "CLUSTER_DEBRIS"
+	ClusterForeign       Code = "CLUSTER_FOREIGN"
+	ClusterNone          Code = "CLUSTER_NONE"
+	ClusterSeveral       Code = "CLUSTER_SEVERAL"
+	ClusterUnhealthy     Code = "CLUSTER_UNHEALTHY"
+	ClusterOurs          Code = "CLUSTER_OURS"
+	ClusterUnfinished    Code = "CLUSTER_UNFINISHED"
+	KubeconfigDead       Code = "KUBECONFIG_DEAD"
+	ClusterFixed         Code = "CLUSTER_FIXED"
+	ClusterGone          Code = "CLUSTER_GONE"
+	LayerAPI             Code = "LAYER_API"
+	LayerNode            Code = "LAYER_NODE"
+	LayerDNS             Code = "LAYER_DNS"
+	LayerPod             Code = "LAYER_POD"
+	LayerPodNetwork      Code = "LAYER_POD_NETWORK"
+	LayerService         Code = "LAYER_SERVICE"
+	LayerLargePacket     Code = "LAYER_LARGE_PACKET"
+	LayerStorage         Code = "LAYER_STORAGE"
+	DistroNotAvailable   Code = "DISTRO_NOT_AVAILABLE"
+	DistroNoneFits       Code = "DISTRO_NONE_FITS"
+	ConsentNeeded        Code = "CONSENT_NEEDED"
+	RebootNeeded         Code = "REBOOT_NEEDED"
+	ClusterObjectTaken   Code = "CLUSTER_OBJECT_TAKEN"
+	ClusterAccess        Code = "CLUSTER_ACCESS"
+	ClusterRights        Code = "CLUSTER_RIGHTS"
+	KubeconfigInvalid    Code = "KUBECONFIG_INVALID"
+	KubeconfigExec       Code = "KUBECONFIG_EXEC"
+	KubeconfigRefused    Code = "KUBECONFIG_REFUSED"
+	KubeconfigUntrusted  Code = "KUBECONFIG_UNTRUSTED"
+	NetServerUnreachable Code = "NET_SERVER_UNREACHABLE"
+
+	ClusterOwn       Code = "CLUSTER_OWN"
+	ClusterMember    Code = "CLUSTER_MEMBER"
+	ClusterDatastore Code = "CLUSTER_DATASTORE"
+	ClusterUntrusted Code = "CLUSTER_UNTRUSTED"
 
 	DownloadFailed    Code = "DOWNLOAD_FAILED"
 	DownloadTruncated Code = "DOWNLOAD_TRUNCATED"
@@ -249,8 +256,10 @@ func All() []Entry {
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
 		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
+		{NetServerUnreachable, ExitHostRefused, "this machine does not reach a server of the cluster", "let nodes reach each other: 6443/tcp to servers, 8472/udp and 10250/tcp between all, 2379 and 2380/tcp between servers; then run join again, which needs no new token", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
+		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or ask for --force by minikube_force in config.yaml", Here, CostNone},
 		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
 		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
 		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "see that the registry can be reached from the engine, or use a mirror or a bundle that has the image", Here, CostNone},
@@ -271,6 +280,10 @@ func All() []Entry {
 		{KubeconfigDead, ExitHostRefused, "the cluster of the kubeconfig does not answer", "start the cluster, or name another kubeconfig with --kubeconfig, or a context of it with --context; without one, a new cluster can be installed", Here, CostNone},
 		{KubeconfigRefused, ExitHostRefused, "the cluster does not know the user of the kubeconfig", "get a new kubeconfig from where this one came: its certificate or token has ended, or is of another cluster", Here, CostNone},
 		{KubeconfigUntrusted, ExitHostRefused, "the certificate of the cluster is not one that the kubeconfig trusts", "see that the clock of this machine is right; if it is, the kubeconfig is of another cluster, or the certificate of the cluster has ended: get a new one from where it came", Here, CostNone},
+		{ClusterOwn, ExitHostRefused, "this machine has a cluster of its own", "join with another machine, or remove this cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterMember, ExitHostRefused, "this machine is a node of a cluster", "run pipeops-agent join to mend it, or take it out of that cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterDatastore, ExitHostRefused, "the cluster cannot go back from etcd to SQLite", "leave --cluster-init as it is; a new cluster can be made with either", Here, CostNone},
+		{ClusterUntrusted, ExitTunnel, "a server of the cluster is not the one that was meant", "find out who answers at that address: its certificates are not those of the cluster that the gateway named; nothing was changed", Gateway, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},
@@ -339,10 +352,10 @@ func All() []Entry {
 		{GatewayUnreachable, ExitTunnel, "the gateway does not answer", "check the address, the network and that pipeops-gateway serve is running", Gateway, CostNone},
 		{GatewayUntrusted, ExitTunnel, "the gateway is not the one that made the token", "check --gateway; if the connection is intercepted by a proxy, exempt the gateway from it", Gateway, CostNone},
 		{GatewayRefused, ExitTunnel, "the gateway refused the request", "see the evidence and the gateway's log", Gateway, CostNone},
-		{TokenMalformed, ExitTunnel, "the join token is not complete", "copy the whole token, pat_<id>.<secret>.<digest>, or make another one: pipeops-gateway token create", Gateway, CostNone},
-		{TokenUnknown, ExitTunnel, "the gateway does not know this join token", "make another one: pipeops-gateway token create", Gateway, CostNone},
-		{TokenUsed, ExitTunnel, "the join token has been used", "make another one: pipeops-gateway token create", Gateway, CostNone},
-		{TokenExpired, ExitTunnel, "the join token has expired", "make another one: pipeops-gateway token create", Gateway, CostNone},
+		{TokenMalformed, ExitTunnel, "the join token is not complete", "copy the whole token, pat_<id>.<secret>.<digest>, or make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
+		{TokenUnknown, ExitTunnel, "the gateway does not know this join token", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
+		{TokenUsed, ExitTunnel, "the join token has been used", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
+		{TokenExpired, ExitTunnel, "the join token has expired", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
 		{IdentityMissing, ExitTunnel, "this machine is not enrolled", "run pipeops-agent install with --gateway and --token-file", Here, CostNone},
 		{AlreadyEnrolled, ExitTunnel, "this machine is enrolled already", "run install with the same --gateway and --cluster, or with neither", Here, CostNone},
 		{ClusterNameTaken, ExitTunnel, "the gateway has another cluster of this name", "choose another one with --cluster", Gateway, CostNone},

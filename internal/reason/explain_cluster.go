@@ -7,6 +7,8 @@ func explainCluster(code Code) string {
 		return "k3d, kind and minikube run their nodes as containers, and no engine answers at /run/docker.sock. The engine is asked for its version; where systemd would start it for the question, it is not asked."
 	case "ENGINE_STOPPED":
 		return "Docker is installed here: its unit or its program was found, and no process of it. An install starts it and has it started at every boot, where it runs as root under systemd or OpenRC; otherwise start it yourself."
+	case "MINIKUBE_ROOT":
+		return "With the docker driver minikube does not let root run it, since files that it writes would be root's (minikube #8257, #11383). An install makes a user for it that is in the group of the engine, which is as much as root; to go without one, --force has to be asked for."
 	case "ENGINE_SWARM":
 		return "The engine says that it is a member of a swarm. Nodes of a cluster are ordinary containers, which a swarm neither moves nor starts; they work beside it."
 	case "ENGINE_NAME_TAKEN":
