@@ -139,7 +139,7 @@ func (d *Debian) fetch(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(part.Name())
+	defer func() { _ = os.Remove(part.Name()) }() // of a download that failed
 	n, err := io.Copy(part, io.LimitReader(resp.Body, maxPackage))
 	if err == nil && resp.ContentLength >= 0 && n != resp.ContentLength {
 		err = fmt.Errorf("cannot get %s: %w", from, io.ErrUnexpectedEOF)
