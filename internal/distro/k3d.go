@@ -112,7 +112,7 @@ func k3dConfig(in Install, port int) ([]byte, error) {
 	f.Options.K3d.Wait = true
 	f.Options.K3d.Timeout = clusterStartUp.String()
 	f.Options.K3d.DisableLoadbalancer = in.servers() == 1
-	f.Options.K3d.DisableImageVolume = true
+	f.Options.K3d.DisableImageVolume = false // k3d does not find its tools without it
 	servers := func(arg string) {
 		f.Options.K3s.ExtraArgs = append(f.Options.K3s.ExtraArgs, k3dArg{arg, []string{"server:*"}})
 	}
