@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,6 @@ const (
 	clusterMake = 20 * time.Minute
 	// engineStartUp is how long an engine may take to answer: one that has many containers to start again takes a minute.
 	engineStartUp = 3 * time.Minute
-	// dockerUnit is the unit of the engine in the packages of the distributions, and dockerSnap in the snap.
-	dockerUnit = "docker.service"
-	dockerSnap = "snap.docker.dockerd.service"
 )
 
 // nodeCluster is a cluster whose nodes are containers, on this machine, with what its steps share.
@@ -35,7 +33,8 @@ type nodeCluster struct {
 	nodes     nodeContainers
 	manifests *artifact.Manifests
 	fetcher   *artifact.Fetcher
-	unitOf    string // of the engine
+
+	engineUnit string // what starts the engine; "" where that is no service of this machine
 }
 
 // steps returns the steps that make the cluster, in the order of their execution.
@@ -53,11 +52,9 @@ func (d nodeContainers) steps(in Install) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	if machine.engineUnit != "" {
-		n.unitOf = machine.engineUnit
-	}
 	n.KubeletArgs = machine.KubeletArgs
 	n.kubeProxyArgs = machine.kubeProxyArgs
+	n.engineUnit = cmp.Or(machine.engineUnit, n.installedEngine())
 	steps := []plan.Step{}
 	if len(machine.packageNames) > 0 {
 		steps = append(steps, n.engineFolders())
@@ -82,10 +79,7 @@ func (d nodeContainers) cluster(in Install) (*nodeCluster, error) {
 	if in.Version == "" {
 		in.Version = K3sVersion
 	}
-	n := &nodeCluster{Install: in, nodes: d, manifests: in.Manifests, fetcher: in.Fetcher, unitOf: dockerUnit}
-	if _, err := os.Stat(in.path("/etc/systemd/system/" + dockerSnap)); err == nil {
-		n.unitOf = dockerSnap
-	}
+	n := &nodeCluster{Install: in, nodes: d, manifests: in.Manifests, fetcher: in.Fetcher}
 	if n.fetcher == nil {
 		n.fetcher = &artifact.Fetcher{Client: artifact.NewClient(in.Proxy.Proxy)}
 	}
@@ -158,29 +152,36 @@ func (n *nodeCluster) answers(ctx context.Context) error {
 func (n *nodeCluster) engineRuns() plan.Step {
 	return plan.Step{
 		ID: "engine", Title: "Make sure the container engine runs", Timeout: engineStartUp,
-		Changes: []string{n.unitOf + " (enabled, started), where it is not"},
+		Changes: n.engineChanges(),
 		Done: func(ctx context.Context) (bool, error) {
 			if n.answers(ctx) != nil {
 				return false, nil
 			}
-			state, err := n.Units.State(ctx, n.unitOf)
+			if n.engineUnit == "" {
+				return true, nil
+			}
+			state, err := n.Units.State(ctx, n.engineUnit)
 			return err == nil && (state.File == "" || state.Enabled()), err
 		},
 		Do: func(ctx context.Context, r *plan.Recorder) error {
-			state, err := n.Units.State(ctx, n.unitOf)
+			if n.engineUnit == "" {
+				return nil // it is only waited for
+			}
+			engineUnit := n.engineUnit
+			state, err := n.Units.State(ctx, engineUnit)
 			if err != nil {
 				return err
 			}
 			if !state.Enabled() && state.File != "" {
-				if err := r.Note(unitEnabled, n.unitOf, state.File, "enabled", func() error { return n.Units.Enable(ctx, n.unitOf) }); err != nil {
+				if err := r.Note(unitEnabled, engineUnit, state.File, "enabled", func() error { return n.Units.Enable(ctx, engineUnit) }); err != nil {
 					return err
 				}
 			}
 			if n.answers(ctx) == nil {
 				return nil
 			}
-			return r.Note(unitStarted, n.unitOf, "inactive", "active", func() error {
-				return errors.Join(n.Units.ResetFailed(ctx, n.unitOf), n.Units.RestartNoWait(ctx, n.unitOf))
+			return r.Note(unitStarted, engineUnit, "inactive", "active", func() error {
+				return errors.Join(n.Units.ResetFailed(ctx, engineUnit), n.Units.RestartNoWait(ctx, engineUnit))
 			})
 		},
 		Prove: func(ctx context.Context) error { return n.awaitEngine(ctx) },

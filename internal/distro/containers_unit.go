@@ -1,7 +1,6 @@
 package distro
 
 import (
-	"bytes"
 	"cmp"
 	_ "embed"
 	"net"
@@ -22,7 +21,7 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 	if err != nil {
 		return plan.Step{}, err
 	}
-	content = bytes.ReplaceAll(content, []byte(dockerUnit), []byte(n.unitOf))
+	content = unitAfter(content, n.engineUnit)
 	s := service{
 		Install: n.Install,
 		id:      "cluster-unit", title: "Start the cluster at every boot",

@@ -161,7 +161,7 @@ func TestK3dOfSomebodyElse(t *testing.T) {
 	t.Run("the name is taken", func(t *testing.T) {
 		b := newK3dBench(t)
 		b.engine.make("pipeops", "server", 0, "")
-		b.refused(reason.ClusterForeign, "container k3d-pipeops-server-0")
+		b.refused(reason.EngineNameTaken, "container k3d-pipeops-server-0")
 		if _, there := b.engine.containers["k3d-pipeops-server-0"]; !there {
 			t.Error("it was taken away")
 		}
