@@ -2,16 +2,22 @@ package distro
 
 import (
 	"cmp"
+	_ "embed"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	units "github.com/pipeopshq/pipeops-agent/systemd"
 )
 
+//go:embed pipeops-agent-cluster.initd
+var clusterInitScript string
+
 // unit starts the cluster at boot. At the end of its start the API answers.
 func (n *nodeCluster) unit() (plan.Step, error) {
-	content, err := units.ClusterUnit(cmp.Or(n.Program, "/usr/bin/pipeops-agent"))
+	program := cmp.Or(n.Program, "/usr/bin/pipeops-agent")
+	content, err := units.ClusterUnit(program)
 	if err != nil {
 		return plan.Step{}, err
 	}
@@ -22,6 +28,12 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 		name: units.Cluster, target: "/etc/systemd/system/" + units.Cluster, content: content,
 		inputs:  func() (string, error) { return n.nodes.name, nil },
 		timeout: clusterStartUp + engineStartUp,
+	}
+	if n.OpenRC {
+		if _, err := agentScript(program); err != nil { // what would need quoting
+			return plan.Step{}, err
+		}
+		s = s.underOpenRC(strings.Replace(clusterInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+program+"\n", 1))
 	}
 	return s.step(), nil
 }
