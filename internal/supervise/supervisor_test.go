@@ -1,0 +1,438 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
+)
+
+// TestMain is a supervisor of its own where a test has started it as one, to kill it.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("SUPERVISE_TEST_DIR"); dir != "" {
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		if err := (&Supervisor{Folder: filepath.Join(dir, "services"), Run: filepath.Join(dir, "run"), Log: log}).Serve(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(reason.Exit(err))
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// ground is a folder with services, and a client of who supervises them.
+type ground struct {
+	dir    string
+	client *Client
+}
+
+func newGround(t *testing.T) *ground {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "supervise") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Mkdir(filepath.Join(dir, "services"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &ground{dir, &Client{Socket: filepath.Join(dir, "run", "supervisor.sock"), Folder: filepath.Join(dir, "services"), Settle: 50 * time.Millisecond}}
+}
+
+// define writes a service that runs a script of shell. Its name is that of no other test's.
+func (g *ground) define(t *testing.T, s Service, script string, enabled bool) {
+	t.Helper()
+	s.Argv, s.Log = []string{"/bin/sh", "-c", script}, filepath.Join(g.dir, s.Name+".log")
+	content, err := s.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(File(g.client.Folder, s.Name), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if enabled {
+		if err := os.WriteFile(mark(g.client.Folder, s.Name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// serve runs a supervisor in this process; the function returned ends it.
+func (g *ground) serve(t *testing.T, change func(*Supervisor)) (end func() error) {
+	t.Helper()
+	begun := make(chan struct{})
+	s := &Supervisor{Folder: g.client.Folder, Run: filepath.Join(g.dir, "run"), Begun: func() { close(begun) }}
+	if change != nil {
+		change(s)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	select {
+	case <-begun:
+	case err := <-done:
+		cancel()
+		t.Fatalf("it ended: %v", err)
+	}
+	ended := false
+	end = func() error {
+		if ended {
+			return nil
+		}
+		ended = true
+		cancel()
+		return <-done
+	}
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+	return end
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func (g *ground) state(t *testing.T, name string) unit.State {
+	t.Helper()
+	s, err := g.client.State(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (g *ground) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(g.dir, name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestServicesAreStartedStoppedAndStartedAnew(t *testing.T) {
+	g := newGround(t)
+	order := filepath.Join(g.dir, "order")
+	script := func(name string) string {
+		return fmt.Sprintf("trap 'echo stop %[1]s >>%[2]s; exit 0' TERM; echo start %[1]s >>%[2]s; while :; do sleep 0.01; done", name, order)
+	}
+	g.define(t, Service{Name: "a-second", After: []string{"b-first"}}, script("second"), true)
+	g.define(t, Service{Name: "b-first"}, script("first"), true)
+	g.define(t, Service{Name: "c-idle"}, script("idle"), false)
+	end := g.serve(t, nil)
+	for _, name := range []string{"a-second.service", "b-first"} {
+		if err := g.client.WaitActive(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := g.state(t, "c-idle"); s.Active != "inactive" || s.Enabled() || s.Load != "loaded" {
+		t.Errorf("idle: %+v", s)
+	}
+	if s := g.state(t, "none"); s.Load != "not-found" {
+		t.Errorf("none: %+v", s)
+	}
+	eventually(t, "both say so", func() bool { return strings.Count(g.read(t, "order"), "start") == 2 })
+
+	before := g.state(t, "b-first").MainPID
+	if err := syscall.Kill(int(before), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is back", func() bool {
+		s := g.state(t, "b-first")
+		return s.Active == "active" && s.MainPID != before && s.Restarts == 1
+	})
+	if err := g.client.RestartNoWait(t.Context(), "b-first"); err != nil {
+		t.Fatal(err)
+	}
+	if s := g.state(t, "b-first"); s.Restarts != 0 || s.Active != "active" {
+		t.Errorf("after a restart by hand: %+v", s)
+	}
+	eventually(t, "it traps", func() bool { return strings.Count(g.read(t, "order"), "start first") == 3 })
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	if said := g.read(t, "order"); !strings.HasSuffix(said, "stop second\nstop first\n") {
+		t.Errorf("the order was\n%s", said)
+	}
+	if st, err := os.Stat(filepath.Join(g.dir, "b-first.log")); err != nil || st.Mode() != 0o640 {
+		t.Errorf("log: %v, %v", st, err)
+	}
+}
+
+func TestSecondSupervisorIsRefused(t *testing.T) {
+	g := newGround(t)
+	g.serve(t, nil)
+	err := (&Supervisor{Folder: g.client.Folder, Run: filepath.Join(g.dir, "run")}).Serve(t.Context())
+	if !reason.Is(err, reason.Busy) {
+		t.Errorf("%v", err)
+	}
+	if !g.client.Answers(t.Context()) {
+		t.Error("the first one does not answer any more")
+	}
+}
+
+func TestEnableReloadAndFinish(t *testing.T) {
+	g := newGround(t)
+	end := g.serve(t, nil)
+	g.define(t, Service{Name: "late"}, "exec sleep 1000", false)
+	if err := g.client.Enable(t.Context(), "late"); err == nil {
+		t.Error("it is known before a reload")
+	}
+	if err := g.client.Disable(t.Context(), "late"); err != nil {
+		t.Errorf("disabled before it is there: %v", err)
+	}
+	for _, do := range []func() error{
+		func() error { return g.client.Reload(t.Context()) },
+		func() error { return g.client.Enable(t.Context(), "late.service") },
+		func() error { return g.client.Start(t.Context(), "late") },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid := g.state(t, "late").MainPID
+	if s := g.state(t, "late"); !s.Enabled() || pid == 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := g.client.Start(t.Context(), "late"); err != nil || g.state(t, "late").MainPID != pid {
+		t.Errorf("a second start: %v", err)
+	}
+	if err := os.Remove(File(g.client.Folder, "late")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(g.client.Disable(t.Context(), "late"), g.client.Reload(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	o, err := g.client.Finish(t.Context())
+	if err != nil || o.Stays || len(o.Services) != 1 || o.Services[0].PID != int(pid) {
+		t.Fatalf("what is not defined any more runs on until it is stopped: %+v, %v", o, err)
+	}
+	if err := g.client.StopAll(t.Context(), "late"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it ends when nothing runs", func() bool { return !g.client.Answers(t.Context()) })
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOneThatStaysDoesNotFinish(t *testing.T) {
+	g := newGround(t)
+	g.serve(t, func(s *Supervisor) { s.Stays = true })
+	if o, err := g.client.Finish(t.Context()); err != nil || !o.Stays {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	time.Sleep(3 * lookEvery) // nothing must happen
+	if !g.client.Answers(t.Context()) {
+		t.Error("it has ended")
+	}
+}
+
+// TestStopAllEndsWhatLivesOn stops a service whose children outlive it, and one whose do not.
+func TestStopAllEndsWhatLivesOn(t *testing.T) {
+	g := newGround(t)
+	for name, alone := range map[string]bool{"leaves-children": true, "takes-children": false} {
+		g.define(t, Service{Name: name, Alone: alone}, "setsid sleep 4321 & echo $! >"+filepath.Join(g.dir, name)+"; exec sleep 1000", true)
+	}
+	g.serve(t, nil)
+	child := func(name string) int {
+		pid := 0
+		eventually(t, "its child is there", func() bool {
+			pid, _ = strconv.Atoi(strings.TrimSpace(g.read(t, name)))
+			return pid != 0 && unit.Alive("/", pid)
+		})
+		return pid
+	}
+	for name, alone := range map[string]bool{"leaves-children": true, "takes-children": false} {
+		pid := child(name)
+		if err := g.client.Stop(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		if unit.Alive("/", pid) != alone {
+			t.Errorf("%s: its child lives: %v", name, !alone)
+		}
+		if err := g.client.StopAll(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		if unit.Alive("/", pid) {
+			t.Errorf("%s: its child lives after all was stopped", name)
+		}
+	}
+}
+
+// TestDamagedDefinition leaves out what cannot be read, and starts the rest.
+func TestDamagedDefinition(t *testing.T) {
+	g := newGround(t)
+	g.define(t, Service{Name: "whole"}, "exec sleep 1000", true)
+	if err := os.WriteFile(File(g.client.Folder, "damaged"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.serve(t, nil)
+	if s := g.state(t, "whole"); s.Active != "active" {
+		t.Errorf("%+v", s)
+	}
+	if err := g.client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "definition") {
+		t.Errorf("%v", err)
+	}
+	if s := g.state(t, "whole"); s.Active != "active" {
+		t.Errorf("after a reload %+v", s)
+	}
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	g := newGround(t)
+	g.define(t, Service{Name: "known"}, "exit 0", true)
+	if s := g.state(t, "known"); !s.Enabled() || s.Active != "inactive" || s.Load != "loaded" {
+		t.Errorf("%+v", s)
+	}
+	if s := g.state(t, "unknown"); s.Load != "not-found" {
+		t.Errorf("%+v", s)
+	}
+	if err := g.client.Start(t.Context(), "known"); !reason.Is(err, reason.SupervisorUnreachable) {
+		t.Errorf("%v", err)
+	}
+	if err := g.client.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := g.client.Finish(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnknownRequests(t *testing.T) {
+	g := newGround(t)
+	g.serve(t, nil)
+	for path, code := range map[string]int{"/v1/services/x/start": 404, "/v1/services/..%2fx/start": 400, "/v1/services/x/fly": 404, "/v1/other": 404} {
+		_, err := g.client.call(t.Context(), http.MethodPost, path)
+		var r *refused
+		if !errors.As(err, &r) || r.code != code {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if st, err := os.Stat(g.client.Socket); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v, %v", st, err)
+	}
+}
+
+// crash starts a supervisor in a process of its own.
+func (g *ground) crash(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "SUPERVISE_TEST_DIR="+g.dir)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it answers", func() bool {
+		o, err := g.client.Overview(t.Context())
+		return err == nil && o.PID == cmd.Process.Pid
+	})
+	return cmd
+}
+
+// TestCrash kills the supervisor. The next one takes over what runs, by its number and start, ends what is not defined any more,
+// starts what has died meanwhile, and takes a number that was given anew for what it is.
+func TestCrash(t *testing.T) {
+	g := newGround(t)
+	for _, name := range []string{"lives", "dies", "leaves", "recycled"} {
+		g.define(t, Service{Name: name, Notify: name == "lives"}, "exec sleep 1000", true)
+	}
+	first := g.crash(t)
+	pids := map[string]uint32{}
+	for _, name := range []string{"lives", "dies", "leaves", "recycled"} {
+		eventually(t, name+" runs", func() bool { pids[name] = g.state(t, name).MainPID; return pids[name] != 0 })
+	}
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait()
+	if err := syscall.Kill(int(pids["dies"]), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(File(g.client.Folder, "leaves")), os.Remove(mark(g.client.Folder, "leaves"))); err != nil {
+		t.Fatal(err)
+	}
+	// the number is that of this test now, as it would be after a wrap: it must not be touched
+	if err := syscall.Kill(int(pids["recycled"]), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	me, err := identify("", os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := me.write(filepath.Join(g.dir, "run", "services", "recycled.json")); err != nil {
+		t.Fatal(err)
+	}
+
+	second := g.crash(t)
+	o := Overview{}
+	eventually(t, "all run", func() bool {
+		o, err = g.client.Overview(t.Context())
+		n := 0
+		for _, s := range o.Services {
+			if s.PID != 0 {
+				n++
+			}
+		}
+		return err == nil && n == 3 && len(o.Services) == 3
+	})
+	for _, s := range o.Services {
+		same := s.PID == int(pids[s.Name])
+		if same != (s.Name == "lives") || s.Adopted != (s.Name == "lives") || s.PID == os.Getpid() {
+			t.Errorf("%+v", s)
+		}
+	}
+	eventually(t, "what is not defined has ended", func() bool { return !unit.Alive("/", int(pids["leaves"])) })
+
+	// what was taken over is looked after
+	if err := syscall.Kill(int(pids["lives"]), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is started anew", func() bool {
+		s := g.state(t, "lives")
+		return s.MainPID != 0 && s.MainPID != pids["lives"]
+	})
+	if err := second.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = second.Wait()
+	third := g.crash(t)
+	running := g.state(t, "dies").MainPID
+	if err := third.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = third.Wait()
+	end := g.serve(t, func(s *Supervisor) { s.Hold = true }) // which starts nothing, and stops what it has taken over
+	if s := g.state(t, "dies"); s.MainPID != running {
+		t.Errorf("%+v", s)
+	}
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+	if left, err := leftovers("", "lives"); err != nil || len(left) > 0 {
+		t.Errorf("%v are left, %v", left, err)
+	}
+}
