@@ -38,7 +38,7 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 		if !o.Host.Live() {
 			return nil
 		}
-		units, done, err := connect(ctx, distro.OpenRC(f))
+		units, done, err := connect(ctx, distro.Install{Dir: o.StateDir}.On(f))
 		if err != nil {
 			return unreachable{err: err}
 		}

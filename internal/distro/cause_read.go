@@ -23,7 +23,7 @@ const (
 // What cannot be read is left out.
 func ReadWords(ctx context.Context, f host.Facts) Words {
 	in, log := Install{}, ""
-	if OpenRC(f) {
+	if OpenRC(f) || Supervised(f) {
 		log = "/var/log/k3s.log"
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastWordsTimeout)

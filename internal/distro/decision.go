@@ -54,6 +54,7 @@ type Candidate struct {
 	remedies []Remedy // with which it fits
 	consent  []Remedy // that it would need besides, if the user agreed
 	beyond   bool     // no remedy mends some of the reasons
+	last     bool     // others that fit come first
 }
 
 // The verdicts on candidates.
@@ -81,9 +82,16 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	}
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
-	for _, dist := range All() {
-		k := dist.judge(c)
-		if d.Chosen == "" && k.Verdict == Eligible && (r.Distro == Auto || r.named(k.Name)) {
+	all, makeshift := All(), false
+	for _, dist := range all {
+		d.Candidates = append(d.Candidates, dist.judge(c))
+	}
+	for _, last := range []bool{false, true} {
+		for i, dist := range all {
+			k := &d.Candidates[i]
+			if d.Chosen != "" || k.last != last || k.Verdict != Eligible || r.Distro != Auto && !r.named(k.Name) {
+				continue
+			}
 			d.Chosen = k.Name
 			k.Verdict = Chosen
 			if len(k.Reasons) > 0 {
@@ -91,12 +99,12 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 			}
 			d.Kubeconfig = dist.Kubeconfig(c)
 			d.Remedies = append(d.Remedies, k.remedies...)
+			makeshift = k.last
 		}
-		d.Candidates = append(d.Candidates, k)
 	}
 	for i, k := range d.Candidates {
 		// it takes more than to fit: another one comes first, or was asked for
-		if k.Verdict == Eligible || k.Verdict == Rejected && (d.Chosen != "" || r.Distro != Auto && !r.named(k.Name)) {
+		if k.Verdict == Eligible || k.Verdict == Rejected && (d.Chosen != "" && (k.last || !makeshift) || r.Distro != Auto && !r.named(k.Name)) {
 			d.Candidates[i].Counterfactual = append(k.Counterfactual, "--distro "+k.Name)
 		}
 	}
@@ -114,6 +122,7 @@ func (d Distribution) judge(c Case) Candidate {
 	k := Candidate{Name: d.Name, Verdict: Eligible, Reasons: []Reason{}, Counterfactual: []string{}}
 	for _, q := range d.Requirements {
 		f := q.Judge(c)
+		k.last = k.last || f.Last
 		for i, r := range f.Remedies {
 			f.Remedies[i] = r.of(q, f)
 		}

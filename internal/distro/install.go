@@ -43,10 +43,11 @@ type Install struct {
 
 	Remedies []Remedy // that the decision found to be needed, all consented to
 
-	OpenRC bool // services are OpenRC's, not systemd's
+	OpenRC     bool // services are OpenRC's, not systemd's
+	Supervised bool // they are run by pipeops-agent itself
 	// Ready asks k3s under OpenRC, which cannot tell, whether it is of use already; nil means that its API server is asked.
 	Ready func(ctx context.Context) error
-	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
+	// Units is systemd, OpenRC or the supervisor; nil only where the steps are shown and not run.
 	Units Units
 	// Shown says that the steps are for a plan: the download tells what it would fetch. Without Units it does so anyway.
 	Shown bool
@@ -62,7 +63,7 @@ type Install struct {
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }
 
-// Units is what steps need of systemd: a [unit.Manager], OpenRC in its place, or a machine in a test.
+// Units is what steps need of systemd: a [unit.Manager], OpenRC or a supervisor in its place, or a machine in a test.
 type Units interface {
 	Reload(ctx context.Context) error
 	Enable(ctx context.Context, name string) error

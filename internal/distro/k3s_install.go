@@ -116,6 +116,11 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))
 		unit.ready = k.answers
 	}
+	if in.Supervised {
+		if unit, err = unit.underSupervisor(k.supervisedK3s()); err != nil {
+			return nil, err
+		}
+	}
 	return append(steps, unit.step()), nil
 }
 

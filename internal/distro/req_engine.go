@@ -56,6 +56,7 @@ func (k containers) requirements() []Requirement {
 		lingering(),
 		panel(),
 		portable(),
+		atBoot(),
 	}
 	if k.proxy {
 		all = append(all, here(conntrack()))

@@ -185,7 +185,7 @@ func All() []Entry {
 		{HostDiskLow, ExitHostRefused, "too little free disk space", "free space on the file system that is named, or enlarge it", Here, CostNone},
 		{HostDiskType, ExitHostRefused, "the data directory is on a file system that cannot hold a cluster", "put the data directory on a local disk", Here, CostNone},
 		{HostReadOnly, ExitHostRefused, "a directory that must be written is read-only", "remount it writable", Here, CostNone},
-		{HostNoSystemd, ExitHostRefused, "no init system that starts services at boot: neither systemd nor OpenRC", "boot the machine with systemd, or see to it that pipeops-agent run --supervise is started with the machine", Here, CostNone},
+		{HostNoSystemd, ExitHostRefused, "neither systemd nor OpenRC starts services here", "boot the machine with systemd, or see to it that pipeops-agent run --supervise is started with the machine", Here, CostNone},
 		{HostCgroupV1, ExitHostRefused, "the machine uses cgroup v1, which Kubernetes 1.35 and later refuse", "boot with systemd.unified_cgroup_hierarchy=1", Here, CostReboot},
 		{HostCgroupController, ExitHostRefused, "a cgroup controller that Kubernetes needs is missing", "enable the controller on the kernel command line and reboot", Here, CostReboot},
 		{HostContainerNesting, ExitOuterHost, "this container is not allowed to run containers", "allow nesting for this container on its host, or use a virtual machine", OuterHost, CostOuterHost},
@@ -336,6 +336,6 @@ func All() []Entry {
 		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
 		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start; where neither starts the services: pipeops-agent run --supervise", Here, CostNone},
-		{SupervisorUnreachable, ExitUnhealthy, "nobody runs the services of this machine", "start the supervisor: setsid pipeops-agent run --supervise &; docs/supervise.md says how it starts with the machine", Here, CostNone},
+		{SupervisorUnreachable, ExitUnhealthy, "nobody runs the services of this machine", "pipeops-agent run --supervise --background; docs/supervise.md says how it starts with the machine", Here, CostNone},
 	}
 }

@@ -27,6 +27,9 @@ type Status struct {
 	Log      string    `json:"log"`
 }
 
+// Ails reports whether it should run, and does not: it has failed, or waits to be started anew.
+func (s Status) Ails() bool { return s.Active == failed || s.Sub == autoRestart }
+
 // State puts it in the words of package unit.
 func (s Status) State(file string) unit.State {
 	u := unit.State{

@@ -38,8 +38,9 @@ type Supervisor struct {
 	Folder  string // of the definitions
 	Run     string // its folder in /run; "" means RunDir
 	Version string
-	Stays   bool // it is the first process of a container, and ends only when it is told to
-	Hold    bool // it takes over what runs, and starts nothing by itself
+	Stays   bool    // it is the first process of a container, and ends only when it is told to
+	Hold    bool    // it takes over what runs, and starts nothing by itself
+	Errand  *Errand // nil: none
 	Log     *slog.Logger
 
 	// Begun is told when it answers on its socket, and the enabled services have been started; nil: nobody is.
@@ -54,6 +55,7 @@ type Supervisor struct {
 	keepers  []*keeper // in the order of their starts
 	running  sync.WaitGroup
 	stopping bool
+	over     bool // nothing is left to do: the machine is as if it had never been
 	once     sync.Once
 	log      *slog.Logger
 }
@@ -96,11 +98,7 @@ func (s *Supervisor) Serve(ctx context.Context) (err error) {
 		s.Begun()
 	}
 	s.log.Info("supervises", "services", len(s.all()), "socket", s.socket())
-	select {
-	case <-ctx.Done():
-	case <-s.finished(life, &own):
-	case err = <-server:
-	}
+	err = s.serve(ctx, s.run(ctx, &own), s.finished(life, &own), server)
 	s.stopAll(life)
 	close(s.done)
 	if s.Stays {
@@ -109,6 +107,29 @@ func (s *Supervisor) Serve(ctx context.Context) (err error) {
 	end()
 	s.running.Wait()
 	return err
+}
+
+// serve waits for what ends the supervisor.
+func (s *Supervisor) serve(ctx context.Context, errand <-chan error, finished <-chan struct{}, server <-chan error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			if errand != nil { // it is on its way down, too
+				<-errand
+			}
+			return nil
+		case <-finished:
+			s.over = true
+			return nil
+		case err := <-server:
+			return err
+		case err := <-errand:
+			if err != nil {
+				return err
+			}
+			errand = nil
+		}
+	}
 }
 
 func (s *Supervisor) socket() string { return filepath.Join(s.Run, filepath.Base(Socket)) }
@@ -142,7 +163,14 @@ func (s *Supervisor) prepare() (unlock func() error, err error) {
 	}
 	takeOrphans(s.log)
 	raiseFiles(s.log)
-	return lock.Close, nil
+	return func() error {
+		if s.over {
+			_ = os.Remove(path)
+			_ = os.RemoveAll(filepath.Join(s.Run, "services"))
+			_ = os.Remove(s.Run) // if there is nothing of somebody else's in it
+		}
+		return lock.Close()
+	}, nil
 }
 
 // raiseFiles lets the services have as many open files as k3s has under systemd, or as many as may be. They inherit it.
