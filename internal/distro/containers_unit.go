@@ -22,6 +22,11 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 		inputs:  func() (string, error) { return n.nodes.name, nil },
 		timeout: clusterStartUp + engineStartUp,
 	}
+	if n.Supervised {
+		if s, err = s.underSupervisor(supervisedCluster(cmp.Or(n.Program, "/usr/bin/pipeops-agent"))); err != nil {
+			return plan.Step{}, err
+		}
+	}
 	return s.step(), nil
 }
 

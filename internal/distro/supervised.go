@@ -94,6 +94,15 @@ func supervisedAgent(in Install, binary string) supervise.Service {
 	}
 }
 
+// supervisedCluster starts a cluster whose nodes are containers, as its unit has it. The engine is somebody else's to start: it is
+// waited for.
+func supervisedCluster(binary string) supervise.Service {
+	return supervise.Service{
+		Title: "PipeOps agent: the cluster whose nodes are containers", Argv: []string{binary, "cluster", "start"}, Stop: []string{binary, "cluster", "stop"},
+		Once: true, Remains: true, Private: true, Grace: 300,
+	}
+}
+
 // supervisedResume goes on with what is unfinished, as its unit has it.
 func supervisedResume(in Install, binary string) supervise.Service {
 	return supervise.Service{

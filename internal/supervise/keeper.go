@@ -43,8 +43,9 @@ type starter func(s Service) (process, error)
 // keeper looks after one service: one goroutine, [keeper.run], changes its state.
 type keeper struct {
 	start   starter
-	forget  func()                      // the record of its process
-	kill    func(context.Context) error // all that carries the mark of the service
+	forget  func()                               // the record of its process
+	end     func(context.Context, Service) error // runs what stops a service that remains
+	kill    func(context.Context) error          // all that carries the mark of the service
 	draw    func(time.Duration) time.Duration
 	log     *slog.Logger
 	ask     chan request
@@ -58,7 +59,7 @@ type keeper struct {
 
 func newKeeper(s Service, enabled bool, start starter, log *slog.Logger) *keeper {
 	return &keeper{
-		start: start, forget: func() {}, kill: func(context.Context) error { return nil }, log: log.With("service", s.Name),
+		start: start, forget: func() {}, end: func(context.Context, Service) error { return nil }, kill: func(context.Context) error { return nil }, log: log.With("service", s.Name),
 		ask: make(chan request), said: make(chan struct{}, 1), service: s,
 		status: Status{Name: s.Name, Title: s.Title, Enabled: enabled, Active: inactive, Sub: "dead", Log: s.Log},
 	}
@@ -191,7 +192,7 @@ func (k *keeper) run(ctx context.Context, first process) {
 			var err error
 			switch r.verb {
 			case verbStart, verbRestart:
-				if now != nil && r.verb == verbStart {
+				if r.verb == verbStart && (now != nil || k.Status().Sub == exited) {
 					break
 				}
 				if err = k.stop(ctx, now, false); err == nil {
@@ -268,7 +269,7 @@ func (k *keeper) begin() (*life, error) {
 	}
 	k.set(func(st *Status) {
 		st.PID = p.Number()
-		if !s.Notify && st.Active == activating {
+		if !s.Notify && !s.Remains && st.Active == activating {
 			st.Active, st.Sub = active, "running"
 		}
 	})
@@ -290,7 +291,7 @@ func (k *keeper) waiting(d time.Duration) time.Duration {
 
 // buried notes how a process ended, and returns whether it is to be started anew.
 func (k *keeper) buried(ctx context.Context, l *life, exit command.Exit) (again bool) {
-	k.end(exit)
+	k.died(exit)
 	k.log.Info("ended", "pid", l.Number(), "how", exit.String(), "after", time.Since(l.began).Round(time.Millisecond))
 	if !l.service.Alone {
 		if err := k.kill(ctx); err != nil {
@@ -298,18 +299,22 @@ func (k *keeper) buried(ctx context.Context, l *life, exit command.Exit) (again 
 		}
 	}
 	bad := !l.service.succeeded(exit.Code)
-	again = !l.service.Once || exit.Signal != 0
+	again = !l.service.Once || exit.Signal != 0 || bad && l.service.Remains
 	k.set(func(s *Status) {
-		s.Active, s.Sub = inactive, "dead"
-		if bad && l.service.Once {
+		switch {
+		case bad && l.service.Once:
 			s.Active, s.Sub = failed, failed
+		case l.service.Remains:
+			s.Active, s.Sub = active, exited
+		default:
+			s.Active, s.Sub = inactive, "dead"
 		}
 	})
 	return again && !k.gone()
 }
 
-// end notes that there is no process any more.
-func (k *keeper) end(exit command.Exit) {
+// died notes that there is no process any more.
+func (k *keeper) died(exit command.Exit) {
 	k.forget()
 	k.set(func(s *Status) {
 		s.PID, s.Adopted, s.Last, s.Code, s.Ended = 0, false, exit.String(), exit.Code, time.Now()
@@ -330,7 +335,7 @@ func (k *keeper) stop(ctx context.Context, l *life, all bool) error {
 		defer grace.Stop()
 		select {
 		case exit := <-l.ended:
-			k.end(exit)
+			k.died(exit)
 		case <-grace.C:
 			k.log.Warn("it does not end, and is killed", "after", s.grace())
 			if err := l.Signal(syscall.SIGKILL); err != nil {
@@ -338,12 +343,19 @@ func (k *keeper) stop(ctx context.Context, l *life, all bool) error {
 			}
 			select {
 			case exit := <-l.ended:
-				k.end(exit)
+				k.died(exit)
 			case <-ctx.Done():
 				return fmt.Errorf("process %d does not end: %w", l.Number(), ctx.Err())
 			}
 		case <-ctx.Done():
 			return fmt.Errorf("process %d does not end: %w", l.Number(), ctx.Err())
+		}
+	}
+	if len(s.Stop) > 0 && (l != nil || k.Status().Sub == exited) {
+		k.set(func(st *Status) { st.Active, st.Sub = deactivating, "stop" })
+		if err := k.end(ctx, s); err != nil {
+			k.set(func(st *Status) { st.Active, st.Sub = failed, failed })
+			return err
 		}
 	}
 	if all || l != nil && !s.Alone {

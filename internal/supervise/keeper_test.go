@@ -235,6 +235,32 @@ func TestOnceRunsToItsEnd(t *testing.T) {
 	}
 }
 
+func TestWhatRemainsHasStartedWhenItHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{Once: true, Remains: true, Stop: []string{"/bin/stop"}})
+		stopped := 0
+		st.end = func(context.Context, Service) error { stopped++; return nil }
+		st.must(t, verbStart)
+		st.is(t, activating, "start")
+		st.last().ends(command.Exit{Code: 1}) // the engine is not there yet
+		st.is(t, activating, autoRestart)
+		time.Sleep(longestWait)
+		st.is(t, activating, "start")
+		st.last().ends(command.Exit{})
+		st.is(t, active, exited)
+		st.must(t, verbStart) // it has started
+		if n := len(st.all()); n != 2 || stopped != 0 {
+			t.Errorf("%d starts, %d stops", n, stopped)
+		}
+		st.must(t, verbStop)
+		st.is(t, inactive, "dead")
+		st.must(t, verbStop)
+		if stopped != 1 {
+			t.Errorf("%d stops", stopped)
+		}
+	})
+}
+
 func TestStartThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := play(t, Service{})

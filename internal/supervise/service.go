@@ -52,10 +52,12 @@ type Service struct {
 	Notify   bool   `json:"notify,omitempty"`   // it says when it is ready, as sd_notify(3) has it
 	Watchdog int    `json:"watchdog,omitempty"` // seconds within which it must say that it is alive, or is started anew; 0: need not
 
-	Once    bool  `json:"once,omitempty"`    // it runs to its end, and is started anew only if a signal ended it
-	Success []int `json:"success,omitempty"` // exit codes beside 0 that are no failure
-	Alone   bool  `json:"alone,omitempty"`   // a stop ends its main process only: what that has started lives on
-	Grace   int   `json:"grace,omitempty"`   // seconds between SIGTERM and SIGKILL; 0 means 20
+	Once    bool     `json:"once,omitempty"`    // it runs to its end, and is started anew only if a signal ended it
+	Remains bool     `json:"remains,omitempty"` // with Once: it has started when its process has succeeded, and until it is stopped; a failure is tried again
+	Stop    []string `json:"stop,omitempty"`    // with Remains: the program that stops it
+	Success []int    `json:"success,omitempty"` // exit codes beside 0 that are no failure
+	Alone   bool     `json:"alone,omitempty"`   // a stop ends its main process only: what that has started lives on
+	Grace   int      `json:"grace,omitempty"`   // seconds between SIGTERM and SIGKILL; 0 means 20
 }
 
 func (s Service) grace() time.Duration {
@@ -110,6 +112,10 @@ func (s Service) check() error {
 		return errors.New("that is no name of a service")
 	case len(s.Argv) == 0 || !filepath.IsAbs(s.Argv[0]):
 		return errors.New("its program has no absolute path")
+	case len(s.Stop) > 0 && !filepath.IsAbs(s.Stop[0]):
+		return errors.New("the program that stops it has no absolute path")
+	case (s.Remains || len(s.Stop) > 0) && !s.Once || len(s.Stop) > 0 && !s.Remains:
+		return errors.New("only what runs once can remain, and be stopped by a program")
 	case s.Watchdog < 0 || s.Watchdog > int(maxWatchdog/time.Second) || s.Grace < 0 || s.Grace > int(maxGrace/time.Second):
 		return errors.New("one of its times cannot be")
 	}

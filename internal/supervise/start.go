@@ -81,6 +81,41 @@ func (s *Supervisor) launch(d Service, env []string, log *os.File) (process, err
 	return child{c}, nil
 }
 
+// halt runs the program that stops a service which remains.
+func (s *Supervisor) halt(ctx context.Context, d Service) error {
+	log, err := openLog(d.Log, d.Private)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	env, err := d.environment("")
+	if err != nil {
+		return err
+	}
+	c, err := s.children.Start(command.Spec{Argv: d.Stop, Env: env, Umask: 0o077, Output: log})
+	if err != nil {
+		return err
+	}
+	ended := make(chan command.Exit, 1)
+	go func() { ended <- c.Wait() }() // it is killed below
+	grace := time.NewTimer(d.grace())
+	defer grace.Stop()
+	select {
+	case exit := <-ended:
+		if exit != (command.Exit{}) {
+			return fmt.Errorf("cannot stop %s: %v has failed: %s", d.Name, d.Stop, exit)
+		}
+		return nil
+	case <-grace.C:
+		err = fmt.Errorf("cannot stop %s: %v takes longer than %s", d.Name, d.Stop, d.grace())
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	err = errors.Join(err, c.Signal(syscall.SIGKILL))
+	<-ended
+	return err
+}
+
 // loadModule loads a kernel module, if it can be: a kernel may have it built in, or a container not be allowed to.
 func (s *Supervisor) loadModule(name string) {
 	for _, program := range []string{"/sbin/modprobe", "/usr/sbin/modprobe"} {

@@ -84,4 +84,5 @@ const (
 	inactive     = "inactive"
 	failed       = "failed"
 	autoRestart  = "auto-restart"
+	exited       = "exited"
 )

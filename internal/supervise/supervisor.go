@@ -246,6 +246,7 @@ func (s *Supervisor) keep(life context.Context, service Service, enabled bool) *
 	name := service.Name
 	k := newKeeper(service, enabled, nil, s.log)
 	k.start = func(d Service) (process, error) { return s.bring(life, d, k) }
+	k.end = s.halt
 	k.forget = func() { _ = os.Remove(s.record(name)) }
 	k.kill = func(ctx context.Context) error { return killLeftovers(ctx, "", name) }
 	var first process

@@ -163,6 +163,7 @@ func TestServicesAreStartedStoppedAndStartedAnew(t *testing.T) {
 		s := g.state(t, "b-first")
 		return s.Active == "active" && s.MainPID != before && s.Restarts == 1
 	})
+	eventually(t, "it traps again", func() bool { return strings.Count(g.read(t, "order"), "start first") == 2 })
 	if err := g.client.RestartNoWait(t.Context(), "b-first"); err != nil {
 		t.Fatal(err)
 	}
@@ -342,6 +343,26 @@ func TestStopAllEndsWhatLivesOn(t *testing.T) {
 		if unit.Alive("/", pid) {
 			t.Errorf("%s: its child lives after all was stopped", name)
 		}
+	}
+}
+
+// TestStopProgram stops what has no process any more by its own program.
+func TestStopProgram(t *testing.T) {
+	g := newGround(t)
+	out := filepath.Join(g.dir, "out")
+	g.define(t, Service{Name: "remains", Once: true, Remains: true, Stop: []string{"/bin/sh", "-c", "echo stopped >>" + out}}, "echo started >>"+out, true)
+	end := g.serve(t, nil)
+	if err := g.client.WaitActive(t.Context(), "remains"); err != nil {
+		t.Fatal(err)
+	}
+	if s := g.state(t, "remains"); s.Sub != exited || s.MainPID != 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.read(t, "out"); got != "started\nstopped\n" {
+		t.Errorf("%q", got)
 	}
 }
 
