@@ -34,7 +34,7 @@ func (s Status) Ails() bool { return s.Active == failed || s.Sub == autoRestart 
 func (s Status) State(file string) unit.State {
 	u := unit.State{
 		Load: "loaded", Active: s.Active, Sub: s.Sub, File: "disabled", Result: "success",
-		Restarts: uint32(max(s.Restarts, 0)), MainPID: uint32(max(s.PID, 0)), ExitCode: int32(s.Code), Fragment: file, //nolint:gosec // numbers of processes and codes fit
+		Restarts: uint32(max(s.Restarts, 0)), MainPID: uint32(max(s.PID, 0)), ExitCode: int32(s.Code), Fragment: file,
 	}
 	if s.Enabled {
 		u.File = "enabled"

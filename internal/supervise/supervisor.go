@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// RunDir is the agent's folder in /run, and Socket where a supervisor answers.
+	// RunDir is the agent's folder in /run.
 	RunDir = "/run/pipeops-agent"
+	// Socket is where a supervisor answers.
 	Socket = RunDir + "/supervisor.sock"
 
 	// rotateEvery is how often the logs are looked at.
@@ -115,7 +116,9 @@ func (s *Supervisor) serve(ctx context.Context, errand <-chan error, finished <-
 		select {
 		case <-ctx.Done():
 			if errand != nil { // it is on its way down, too
-				<-errand
+				if err := <-errand; err != nil {
+					s.log.Info("ended", "errand", err)
+				}
 			}
 			return nil
 		case <-finished:
