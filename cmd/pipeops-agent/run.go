@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/agent"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/version"
@@ -51,13 +52,20 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 			if err != nil {
 				return forRoot(err)
 			}
+			life, err := tokenLife(c)
+			if err != nil {
+				return err
+			}
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryLimit)
 			}
 			return agent.Run(command.Context(), agent.Options{
 				Identity:   id,
-				Kubeconfig: c.Kubeconfig,
+				Kubeconfig: filepath.Join(g.state, cluster.CredentialFile),
+				TokenLife:  life,
 				Distro:     c.Distro,
+				DataDir:    c.DataDir,
+				NoJoin:     c.Join != nil && !*c.Join,
 				StateDir:   g.state,
 				Socket:     g.socket,
 				Version:    version.String(),

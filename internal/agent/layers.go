@@ -32,6 +32,9 @@ type prover struct {
 	adopted bool
 	probe   cluster.Probe
 	log     *slog.Logger
+	// mine reports whether it is this machine that proves by itself: the servers of a cluster would use the same names. nil
+	// means that it always is.
+	mine func() bool
 
 	asked chan chan error // each gets the end of the round that was asked for
 
@@ -40,9 +43,9 @@ type prover struct {
 	record health.Record
 }
 
-func newProver(source *cluster.Source, tracker *health.Tracker, path string, adopted bool, log *slog.Logger) *prover {
-	return &prover{source: source, health: tracker, path: path, adopted: adopted, log: log, asked: make(chan chan error),
-		probe: cluster.Probe{Name: cluster.AgentProbe, Adopted: adopted}}
+func newProver(source *cluster.Source, tracker *health.Tracker, path string, probe cluster.Probe, log *slog.Logger) *prover {
+	return &prover{source: source, health: tracker, path: path, adopted: probe.Adopted, log: log, asked: make(chan chan error),
+		probe: probe}
 }
 
 // layers are those that are proved here; the API, the nodes and the DNS are looked at all the time.
@@ -102,7 +105,7 @@ func (p *prover) wait(ctx context.Context, d time.Duration) (chan error, error) 
 
 // due reports whether it is time for a round. What an install proves counts as ours.
 func (p *prover) due(came time.Time, failed int) bool {
-	if p.adopted {
+	if p.adopted || p.mine != nil && !p.mine() {
 		return false
 	}
 	last := p.last()

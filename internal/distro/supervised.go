@@ -76,9 +76,13 @@ func (s service) underSupervisor(d supervise.Service) (service, error) {
 
 // supervisedK3s is k3s, as its unit has it.
 func (k *k3sInstall) supervisedK3s() supervise.Service {
+	role := "server"
+	if k.worker() {
+		role = "agent"
+	}
 	return supervise.Service{
-		Title: "Lightweight Kubernetes", Argv: []string{k.binaryPath(), "server"},
-		EnvFiles: []string{"/etc/default/k3s", k3sOpenRCEnv},
+		Title: "Lightweight Kubernetes", Argv: []string{k.binaryPath(), role},
+		EnvFiles: []string{k.asWorker("/etc/default/k3s"), k3sOpenRCEnv},
 		Modules:  []string{"br_netfilter", "overlay"},
 		Shared:   slices.ContainsFunc(k.Remedies, func(r Remedy) bool { return r.ID == RemedySharedRoot }),
 		Notify:   true, Alone: true, Grace: 60,
@@ -89,7 +93,7 @@ func (k *k3sInstall) supervisedK3s() supervise.Service {
 func supervisedAgent(in Install, binary string) supervise.Service {
 	return supervise.Service{
 		Title: "PipeOps agent: the tunnel between this machine's cluster and its gateway", Argv: []string{binary, "run"},
-		After: []string{"k3s", "pipeops-agent-cluster"}, Needs: filepath.Join(in.Dir, "identity", "identity.json"),
+		After: []string{"k3s", "k3s-agent", "pipeops-agent-cluster"}, Needs: filepath.Join(in.Dir, "identity", "identity.json"),
 		Folders: []string{supervise.RunDir}, Private: true, Notify: true, Watchdog: 30, Grace: 20,
 	}
 }
@@ -100,6 +104,14 @@ func supervisedCluster(binary string) supervise.Service {
 	return supervise.Service{
 		Title: "PipeOps agent: the cluster whose nodes are containers", Argv: []string{binary, "cluster", "start"}, Stop: []string{binary, "cluster", "stop"},
 		Once: true, Remains: true, Private: true, Grace: 300,
+	}
+}
+
+// supervisedCredential makes a new credential whenever the agent asks for one, as the two units of that have it.
+func supervisedCredential(in Install, binary string) supervise.Service {
+	return supervise.Service{
+		Title: "PipeOps agent: a new credential for the agent's account in its cluster", Argv: []string{binary, "access", "renew"},
+		Once: true, When: filepath.Join(in.Dir, "credential.request"), Needs: filepath.Join(in.Dir, "identity", "identity.json"), Private: true, Grace: 240,
 	}
 }
 

@@ -229,8 +229,8 @@ func (c *Client) WaitActive(ctx context.Context, name string) error {
 
 // settle is how long a service must have run to count as started.
 func (c *Client) settle(name string) time.Duration {
-	if d, err := read(File(c.Folder, Name(name))); err == nil && (d.Notify || d.Remains) {
-		return 0 // it has said so, or ended
+	if d, err := read(File(c.Folder, Name(name))); err == nil && (d.Notify || d.Remains || d.When != "") {
+		return 0 // it has said so, has ended, or only waits
 	}
 	if c.Settle != 0 {
 		return c.Settle

@@ -29,6 +29,7 @@ const (
 	verbStop    = "stop"     // the main process, and what it has started unless that lives on
 	verbStopAll = "stop-all" // with all that it has started
 	verbReset   = "reset"    // forget that it has failed
+	verbTrigger = "trigger"  // its file is there
 )
 
 // request asks a keeper for one of these; the answer comes when it is done.
@@ -198,7 +199,15 @@ func (k *keeper) run(ctx context.Context, first process) {
 				if err = k.stop(ctx, now, false); err == nil {
 					waits.Reset()
 					k.set(func(s *Status) { s.Restarts = 0 })
-					if err = begin(); err != nil && !k.definition().Once {
+					if k.definition().When != "" {
+						k.await()
+					} else if err = begin(); err != nil && !k.definition().Once {
+						again.Reset(k.waiting(waits.Next()))
+					}
+				}
+			case verbTrigger:
+				if now == nil && k.Status().Sub == awaits {
+					if err = begin(); err != nil {
 						again.Reset(k.waiting(waits.Next()))
 					}
 				}
@@ -225,6 +234,10 @@ func (k *keeper) run(ctx context.Context, first process) {
 			now = nil
 			alive.Stop()
 		case <-again.C:
+			if k.definition().When != "" {
+				k.await()
+				break
+			}
 			k.set(func(s *Status) { s.Restarts++ })
 			if err := begin(); err != nil {
 				k.log.Warn("not started", "err", err)
@@ -244,6 +257,11 @@ func (k *keeper) run(ctx context.Context, first process) {
 			}
 		}
 	}
+}
+
+// await has the service wait for its file.
+func (k *keeper) await() {
+	k.set(func(s *Status) { s.Active, s.Sub, s.Next = active, awaits, time.Time{} })
 }
 
 // begin starts the process. Neither a process nor an error means that there is nothing to run now.
@@ -299,11 +317,13 @@ func (k *keeper) buried(ctx context.Context, l *life, exit command.Exit) (again 
 		}
 	}
 	bad := !l.service.succeeded(exit.Code)
-	again = !l.service.Once || exit.Signal != 0 || bad && l.service.Remains
+	again = !l.service.Once || exit.Signal != 0 || bad && (l.service.Remains || l.service.When != "")
 	k.set(func(s *Status) {
 		switch {
 		case bad && l.service.Once:
 			s.Active, s.Sub = failed, failed
+		case l.service.When != "":
+			s.Active, s.Sub = active, awaits
 		case l.service.Remains:
 			s.Active, s.Sub = active, exited
 		default:

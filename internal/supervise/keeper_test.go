@@ -261,6 +261,32 @@ func TestWhatRemainsHasStartedWhenItHasEnded(t *testing.T) {
 	})
 }
 
+func TestWhatWaitsForAFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{Once: true, When: "/file"})
+		st.must(t, verbTrigger) // it was not started
+		st.is(t, inactive, "dead")
+		st.must(t, verbStart)
+		st.is(t, active, awaits)
+		for range 2 {
+			st.must(t, verbTrigger)
+			st.is(t, active, "running")
+			st.last().ends(command.Exit{})
+			st.is(t, active, awaits)
+		}
+		st.must(t, verbTrigger)
+		st.last().ends(command.Exit{Code: 1})
+		st.is(t, activating, autoRestart)
+		time.Sleep(longestWait) // only then it is looked at again
+		st.is(t, active, awaits)
+		if n := len(st.all()); n != 3 {
+			t.Errorf("%d starts", n)
+		}
+		st.must(t, verbStop)
+		st.is(t, inactive, "dead")
+	})
+}
+
 func TestStartThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := play(t, Service{})

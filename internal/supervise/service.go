@@ -53,6 +53,7 @@ type Service struct {
 	Watchdog int    `json:"watchdog,omitempty"` // seconds within which it must say that it is alive, or is started anew; 0: need not
 
 	Once    bool     `json:"once,omitempty"`    // it runs to its end, and is started anew only if a signal ended it
+	When    string   `json:"when,omitempty"`    // with Once: a file; whenever it is there, the service is run
 	Remains bool     `json:"remains,omitempty"` // with Once: it has started when its process has succeeded, and until it is stopped; a failure is tried again
 	Stop    []string `json:"stop,omitempty"`    // with Remains: the program that stops it
 	Success []int    `json:"success,omitempty"` // exit codes beside 0 that are no failure
@@ -114,8 +115,8 @@ func (s Service) check() error {
 		return errors.New("its program has no absolute path")
 	case len(s.Stop) > 0 && !filepath.IsAbs(s.Stop[0]):
 		return errors.New("the program that stops it has no absolute path")
-	case (s.Remains || len(s.Stop) > 0) && !s.Once || len(s.Stop) > 0 && !s.Remains:
-		return errors.New("only what runs once can remain, and be stopped by a program")
+	case (s.Remains || s.When != "" || len(s.Stop) > 0) && !s.Once || s.Remains && s.When != "" || len(s.Stop) > 0 && !s.Remains:
+		return errors.New("only what runs once can wait for a file, or remain and be stopped by a program")
 	case s.Watchdog < 0 || s.Watchdog > int(maxWatchdog/time.Second) || s.Grace < 0 || s.Grace > int(maxGrace/time.Second):
 		return errors.New("one of its times cannot be")
 	}
@@ -129,8 +130,10 @@ func (s Service) check() error {
 			return fmt.Errorf("%q is no kernel module", module)
 		}
 	}
-	if s.Needs != "" && !filepath.IsAbs(s.Needs) {
-		return fmt.Errorf("%q is no absolute path", s.Needs)
+	for _, path := range []string{s.Needs, s.When} {
+		if path != "" && !filepath.IsAbs(path) {
+			return fmt.Errorf("%q is no absolute path", path)
+		}
 	}
 	return nil
 }

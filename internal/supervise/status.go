@@ -85,4 +85,5 @@ const (
 	failed       = "failed"
 	autoRestart  = "auto-restart"
 	exited       = "exited"
+	awaits       = "waiting" // for its file
 )

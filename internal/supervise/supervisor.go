@@ -88,6 +88,7 @@ func (s *Supervisor) Serve(ctx context.Context) (err error) {
 	}
 	own.Go(func() { s.reap(life) })
 	own.Go(func() { s.rotate(life) })
+	own.Go(func() { s.trigger(life) })
 	if err := s.reload(life); err != nil {
 		s.log.Error("some services are not started", "err", err)
 	}
@@ -336,6 +337,31 @@ func (s *Supervisor) rotate(ctx context.Context) {
 			if err := rotate(k.definition().Log, maxLog); err != nil && !told {
 				s.log.Error("a log grows", "err", err)
 				told = true // once: it would be said every second
+			}
+		}
+	}
+}
+
+// trigger runs the services whose file is there.
+func (s *Supervisor) trigger(ctx context.Context) {
+	tick := time.NewTicker(rotateEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, k := range s.all() {
+			file := k.definition().When
+			if file == "" || k.Status().Sub != awaits {
+				continue
+			}
+			if _, err := os.Lstat(file); err != nil {
+				continue
+			}
+			if err := k.do(ctx, verbTrigger); err != nil {
+				s.log.Warn("not started", "service", k.definition().Name, "err", err)
 			}
 		}
 	}

@@ -366,6 +366,22 @@ func TestStopProgram(t *testing.T) {
 	}
 }
 
+func TestFileStartsAService(t *testing.T) {
+	g := newGround(t)
+	file, out := filepath.Join(g.dir, "request"), filepath.Join(g.dir, "out")
+	g.define(t, Service{Name: "asked", Once: true, When: file}, "rm "+file+"; echo done >>"+out, true)
+	g.serve(t, nil)
+	if err := g.client.WaitActive(t.Context(), "asked"); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n < 3; n++ {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it runs", func() bool { return strings.Count(g.read(t, "out"), "done") == n })
+	}
+}
+
 // TestDamagedDefinition leaves out what cannot be read, and starts the rest.
 func TestDamagedDefinition(t *testing.T) {
 	g := newGround(t)
