@@ -152,13 +152,28 @@ func TestNodes(t *testing.T) {
 	})
 
 	shell(t, second, "systemctl start pipeops-agent")
-	t.Log(command(t, w.Gateway, "nodes", "remove", "many", "e2e-nodes-2", "--timeout", "2m"))
+	removed := make(chan error, 1)
+	go func() {
+		out, err := w.Gateway.Run(t.Context(), "nodes", "remove", "many", "e2e-nodes-2", "--timeout", "2m")
+		t.Log(out)
+		removed <- err
+	}()
+	eventually(t, time.Minute, "the second is drained", func(ctx context.Context) error {
+		all, err := listed(ctx, w.Gateway, "many")
+		if err == nil && !all["e2e-nodes-2"].Cordoned {
+			err = fmt.Errorf("%+v", all)
+		}
+		return err
+	})
+	t.Log(uninstall(t, second, 0))
+	if err := <-removed; err != nil {
+		t.Error(err)
+	}
 	output(t, kubectl("wait", "--for=condition=Ready", "node/e2e-nodes", "--timeout=30s"))
 	if all, err := listed(t.Context(), w.Gateway, "many"); err != nil || len(all) != 1 {
 		t.Errorf("after the second was removed: %v, %v", all, err)
 	}
 	// etcd has one member that decides alone: else this write would be refused
-	shell(t, second, "systemctl stop k3s")
 	output(t, kubectl("create", "configmap", "alone"))
 	if out, err := w.Gateway.Run(t.Context(), "nodes", "remove", "many", "e2e-nodes"); err == nil || !strings.Contains(err.Error()+out, "NODE_NEEDED") {
 		t.Errorf("the last server: %v, %s", err, out)
