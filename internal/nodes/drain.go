@@ -228,7 +228,7 @@ func evictAll(ctx context.Context, client dynamic.Interface, node string, leave 
 			}
 		}
 		held, err := podsOn(ctx, client, node)
-		if ctx.Err() == nil { // else it is the time that is over, not the API server that is away
+		if end, _ := ctx.Deadline(); ctx.Err() == nil && time.Now().Before(end) { // else it is the time that is over
 			unable = err
 		}
 		if err == nil {
