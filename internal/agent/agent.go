@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,7 +33,8 @@ import (
 // Options say what the agent works with.
 type Options struct {
 	Identity   *identity.Identity
-	Kubeconfig string // of the cluster; need not exist yet
+	Kubeconfig string        // of its own account in the cluster; need not exist yet, and is renewed here
+	TokenLife  time.Duration // how long a token of that account is used; 0: [cluster.TokenLife]
 	Distro     string
 	DataDir    string // of the cluster; "" is its own place
 	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
@@ -43,11 +45,12 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// adopted is the distribution of a cluster that was there before: package distro calls it so.
-const adopted = "existing"
-
-// joinable is the distribution whose clusters machines can join: package distro calls it so.
-const joinable = "k3s"
+// What package distro calls a cluster that was there before, and the distribution whose node is the machine itself. The nodes of
+// all others are elsewhere: containers, or other machines, and no machine can join them.
+const (
+	adopted = "existing"
+	onHost  = "k3s"
+)
 
 // agent is a running agent.
 type agent struct {
@@ -57,15 +60,22 @@ type agent struct {
 	cluster  *watcher
 	projects *deploy.Reconciler
 	layers   *prover
+	keeper   *keeper
 }
 
 // Run runs the agent until ctx ends. Neither a gateway nor a cluster that is down ends it: they are states.
 func Run(ctx context.Context, o Options) error {
 	source := &cluster.Source{Path: o.Kubeconfig}
 	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
-	onNode := o.Distro != adopted
-	a.cluster = &watcher{source: source, health: a.health, onNode: onNode}
-	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), !onNode, o.Log.With("service", "layers"))
+	probe := cluster.Probe{Name: cluster.AgentProbe, Adopted: o.Distro == adopted}
+	var dial func(ctx context.Context, network, address string) (net.Conn, error) // pages of projects
+	if o.Distro != onHost {
+		dial = cluster.Far{Source: source}.DialContext
+		probe.Far, probe.Dial = true, dial
+	}
+	a.keeper = newKeeper(o, a.health)
+	a.cluster = &watcher{source: source, health: a.health, onNode: !probe.Far, saw: a.keeper.saw}
+	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), probe, o.Log.With("service", "layers"))
 	door := &porter{
 		door:   nodes.Door{Distro: o.Distro, Closed: o.NoJoin, DataDir: o.DataDir},
 		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
@@ -79,21 +89,22 @@ func Run(ctx context.Context, o Options) error {
 		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove})
 	})
 	if o.Identity.Role() == wire.RoleWorker {
-		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet}
+		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet, node: a.node()}
 		group.Go(func() error { return watch.run(ctx) })
 	} else {
 		group.Go(func() error { return a.layers.run(ctx) })
 		group.Go(func() error { return a.cluster.run(ctx) })
+		group.Go(func() error { return a.keeper.run(ctx) })
 		group.Go(func() error { return a.projects.Run(ctx) })
 		group.Go(func() error { return a.sumUp(ctx) })
-		if o.Distro == joinable {
+		if o.Distro == onHost {
 			group.Go(func() error { return door.run(ctx) })
 		}
 	}
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, door, o.Log),
+			Handler:   handler(source, dial, door, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -116,7 +127,7 @@ func (a *agent) prove(ctx context.Context) error {
 }
 
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.Handler {
+func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), door http.Handler, log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
@@ -124,7 +135,7 @@ func handler(source *cluster.Source, door http.Handler, log *slog.Logger) http.H
 		}
 		return apiproxy.Upstream{Base: client.Base, HTTP: client.HTTP.Transport, Upgrade: client.Upgrade}, nil
 	}})
-	pages := deploy.Pages(source, log)
+	pages := deploy.Pages(source, dial, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // no ServeMux: it would redirect paths that it thinks unclean
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentKube+"/"):
@@ -204,11 +215,11 @@ func (a *agent) status() localapi.Status {
 	conditions, _ := a.health.Conditions()
 	documents, _ := a.projects.Statuses()
 	beat := a.cluster.heartbeat()
-	return localapi.Status{
+	return a.asNode(localapi.Status{
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
-		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes,
+		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes, Provider: beat.Provider,
 		Conditions: conditions, Documents: documents, RSS: residentMemory(),
-	}
+	})
 }
 
 // residentMemory returns the resident memory of this process in bytes, 0 if it cannot be read.

@@ -43,9 +43,9 @@ type prover struct {
 	record health.Record
 }
 
-func newProver(source *cluster.Source, tracker *health.Tracker, path string, adopted bool, log *slog.Logger) *prover {
-	return &prover{source: source, health: tracker, path: path, adopted: adopted, log: log, asked: make(chan chan error),
-		probe: cluster.Probe{Name: cluster.AgentProbe, Adopted: adopted}}
+func newProver(source *cluster.Source, tracker *health.Tracker, path string, probe cluster.Probe, log *slog.Logger) *prover {
+	return &prover{source: source, health: tracker, path: path, adopted: probe.Adopted, log: log, asked: make(chan chan error),
+		probe: probe}
 }
 
 // layers are those that are proved here; the API, the nodes and the DNS are looked at all the time.

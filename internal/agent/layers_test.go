@@ -42,7 +42,7 @@ func newLayersBench(t *testing.T, adopted bool, kept ...wire.Condition) *layersB
 	if err := r.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	b.prover = newProver(&cluster.Source{Fixed: b.client}, b.tracker, path, adopted, slog.New(slog.DiscardHandler))
+	b.prover = newProver(&cluster.Source{Fixed: b.client}, b.tracker, path, cluster.Probe{Name: cluster.AgentProbe, Adopted: adopted}, slog.New(slog.DiscardHandler))
 	return b
 }
 

@@ -24,11 +24,13 @@ const (
 type watcher struct {
 	source *cluster.Source
 	health *health.Tracker
-	onNode bool // this machine is a node, and reaches service addresses
-	deaf   int  // look-ups of the cluster's DNS that failed in a row
+	saw    func(err error) // is told after every look whether the API server answers; nil: nobody is
+	onNode bool            // this machine is a node, and reaches service addresses
+	deaf   int             // look-ups of the cluster's DNS that failed in a row
 
 	mu         sync.Mutex
 	kubernetes string
+	provider   string
 	nodes      int
 	node       string // the Node that this machine is, once it is known
 }
@@ -65,6 +67,9 @@ func (w *watcher) look(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
+	if w.saw != nil {
+		w.saw(err)
+	}
 	if err != nil {
 		w.health.Set(health.ClusterReachable, health.False, "Unreachable", err.Error())
 		w.health.Set(health.NodesReady, health.Unknown, "Unreachable", "")
@@ -75,6 +80,7 @@ func (w *watcher) look(ctx context.Context) bool {
 	version, unknown := client.Version(ctx)
 	resolves := w.lookUp(ctx, client)
 	all, ready, own, err := w.count(ctx, client)
+	provider := w.providerOf(ctx, client, version)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -86,6 +92,9 @@ func (w *watcher) look(ctx context.Context) bool {
 	w.nodes, w.node = all, own
 	if unknown == nil {
 		w.kubernetes = version
+	}
+	if provider != "" {
+		w.provider = provider
 	}
 	w.mu.Unlock()
 	seen := fmt.Sprintf("%d of %d nodes are ready", ready, all)
@@ -134,5 +143,20 @@ func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) bool {
 func (w *watcher) heartbeat() wire.Heartbeat {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return wire.Heartbeat{Kubernetes: w.kubernetes, Nodes: w.nodes, Node: w.node}
+	return wire.Heartbeat{Kubernetes: w.kubernetes, Nodes: w.nodes, Node: w.node, Provider: w.provider}
+}
+
+// providerOf asks who runs the cluster, which does not change: until it is known, and again after an upgrade.
+func (w *watcher) providerOf(ctx context.Context, client *cluster.Client, version string) string {
+	w.mu.Lock()
+	known := w.provider != "" && version == w.kubernetes
+	w.mu.Unlock()
+	if known || version == "" {
+		return ""
+	}
+	provider, err := client.Provider(ctx, version)
+	if err != nil {
+		return ""
+	}
+	return provider
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 )
 
-// A worker has no kubeconfig, and nobody asks its agent for the Kubernetes API. What can be seen there is whether its k3s
-// reaches a server, and whether its kubelet is well.
+// Nobody asks the agent of a worker for the Kubernetes API. What can be seen there is whether its k3s reaches a server, whether its
+// kubelet is well, and how the cluster sees its own node.
 
 const (
 	// balancer is where k3s on a worker passes requests on to the servers (--lb-server-port).
@@ -35,6 +35,8 @@ type workerWatch struct {
 	dataDir string // of k3s; "" means its own place
 	// balancer and kubelet are those above, but in tests.
 	balancer, kubelet string
+	// node is how the cluster sees it; nil means that nobody asks.
+	node *workerNode
 }
 
 // run looks until ctx ends.
@@ -65,7 +67,10 @@ func (w *workerWatch) look(ctx context.Context) bool {
 	} else {
 		w.health.Set(health.NodesReady, health.False, "NotReady", "the kubelet of this node: "+well.Error())
 	}
-	return reached == nil && well == nil
+	if reached != nil || well != nil {
+		return false
+	}
+	return w.node == nil || w.node.look(ctx)
 }
 
 // reach asks a server for its CA, by the CA that this node has.

@@ -16,11 +16,18 @@ import (
 // removeTimeout is how long the end of a proof may take to remove its objects.
 const removeTimeout = 15 * time.Second
 
-func probeOf(d distro.Decision) cluster.Probe {
-	return cluster.Probe{Name: cluster.InstallProbe, Adopted: d.Chosen == distro.Existing}
+// probeOf is the probe of an install. Only the node of a k3s is the machine itself.
+func probeOf(d distro.Decision, source *cluster.Source) cluster.Probe {
+	p := cluster.Probe{Name: cluster.InstallProbe, Adopted: d.Chosen == distro.Existing}
+	if d.Chosen != distro.K3s {
+		p.Far, p.Dial = true, cluster.Far{Source: source}.DialContext
+	}
+	return p
 }
 
-func layersOf(d distro.Decision) []cluster.Layer { return cluster.Layers(probeOf(d)) }
+func layersOf(d distro.Decision) []cluster.Layer {
+	return cluster.Layers(probeOf(d, sourceOf(d)))
+}
 
 // proofs lists the steps that change nothing on the machine: the tunnel, and the layers of the cluster above its API.
 func (o Options) proofs(proof *cluster.Proof, layers []cluster.Layer, d distro.Decision, facts host.Facts) []plan.Step {
@@ -39,11 +46,12 @@ func (o Options) prove(ctx context.Context, runner *plan.Runner, d distro.Decisi
 	if err != nil { // it holds nothing that cannot be proved again
 		o.Log.Warn("the record of health is made anew", "err", err)
 	}
-	layers, probe := layersOf(d), probeOf(d)
+	source := sourceOf(d)
+	probe := probeOf(d, source)
+	layers := cluster.Layers(probe)
 	if !changed && !unproved(record, layers) {
 		layers = slices.DeleteFunc(layers, func(l cluster.Layer) bool { return l.Probe })
 	}
-	source := &cluster.Source{Path: d.Kubeconfig}
 	answered := time.Now().UTC() // the step of the API is behind us
 	proof := cluster.Prove(ctx, source, layers, cluster.First)
 	_, failed := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.proofs(proof, layers, d, facts)})

@@ -31,9 +31,9 @@ func (p Probe) checkNetwork(ctx context.Context, c *Client) (string, error) {
 		return "", err
 	}
 	if err := p.answers(ctx, pod.ip, podPort); err != nil {
-		return "", fmt.Errorf("this machine does not reach the pod at %s: %w", pod.ip, err)
+		return "", fmt.Errorf("%s does not reach the pod at %s: %w", p.asker(), pod.ip, err)
 	}
-	seen := []string{"this machine to " + pod.ip}
+	seen := []string{strings.TrimSuffix(p.asker(), ",") + " to " + pod.ip}
 	api, port, err := c.apiEndpoint(ctx)
 	if err != nil {
 		return "", err

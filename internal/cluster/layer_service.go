@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,8 +32,8 @@ func (p Probe) checkService(ctx context.Context, c *Client) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := p.answers(ctx, address, servicePort); err != nil {
-		return "", fmt.Errorf("this machine does not reach the service address %s of the pod %s: %w", address, pod.ip, err)
+	if err := p.answers(ctx, address, servicePort); err != nil { // from afar: the pod behind it, as pages of projects are reached
+		return "", fmt.Errorf("%s does not reach the service address %s of the pod %s: %w", p.asker(), address, pod.ip, err)
 	}
 	if err := p.fromPod(ctx, pod, "page", address, servicePort); err != nil {
 		return "", fmt.Errorf("the pod %s does not reach itself by its service address %s (hairpin): %w", pod.ip, address, err)
@@ -45,5 +46,5 @@ func (p Probe) checkService(ctx context.Context, c *Client) (string, error) {
 	if err := p.fromPod(ctx, pod, "tcp", api, 443); err != nil {
 		return "", fmt.Errorf("the pod %s does not reach the API server by its service address %s: %w", pod.ip, api, err)
 	}
-	return fmt.Sprintf("%s from this machine and from its own pod, %s from the pod", address, api), nil
+	return fmt.Sprintf("%s from %s and from its own pod, %s from the pod", address, strings.TrimSuffix(p.asker(), ","), api), nil
 }

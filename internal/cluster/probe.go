@@ -21,6 +21,7 @@ import (
 type Probe struct {
 	Name    string
 	Adopted bool // the cluster is not ours: this machine need not be a node of it
+	Far     bool // this machine is no node, and reaches pods by way of the API server: Dial is that of [Far]
 	// Dial reaches pods and service addresses; nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -74,6 +75,14 @@ func (p Probe) pod(ctx context.Context, c *Client) (proofPod, error) {
 		found.image, _ = container["image"].(string)
 	}
 	return found, nil
+}
+
+// asker names for people who asks the pod.
+func (p Probe) asker() string {
+	if p.Far {
+		return "this machine, by way of the API server,"
+	}
+	return "this machine"
 }
 
 // server returns the pod where it can answer.

@@ -23,11 +23,13 @@ import (
 )
 
 // Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by the address of its Service. Only projects
-// that the agent deployed can be reached. It must run on a node of the cluster.
-func Pages(source *cluster.Source, log *slog.Logger) http.Handler {
+// that the agent deployed can be reached. dial reaches the addresses of Services; nil means that this is a node of the cluster.
+func Pages(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), log *slog.Logger) http.Handler {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // service addresses are never behind a proxy
-	transport.DialContext = dialService
+	if transport.DialContext = dialService; dial != nil {
+		transport.DialContext = dial
+	}
 	proxy := &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1,

@@ -36,9 +36,10 @@ func (n *nodeCluster) missingImages(ctx context.Context) []nodeImage {
 func (n *nodeCluster) obtainable(ctx context.Context) error {
 	for _, i := range n.missingImages(ctx) {
 		_, archive := n.listed(n.archive(i))
-		_, digest := n.listed(n.digest(i))
+		_, digest := n.registryDigest(i)
 		if m, known := n.manifests.Known(); !archive && !digest && known {
-			return artifact.Lacks(m, n.nodes.name, i.version, n.Arch, i.role)
+			why := artifact.Lacks(m, n.nodes.name, i.version, n.Arch, i.role)
+			return reason.New(reason.EngineImageMissing, "the engine has no image "+i.ref, why)
 		}
 	}
 	return nil
@@ -47,6 +48,14 @@ func (n *nodeCluster) obtainable(ctx context.Context) error {
 // digest is the entry of the manifest with the digest of an image.
 func (n *nodeCluster) digest(i nodeImage) wanted {
 	return wanted{n.nodes.name, i.version, i.role + digestRole}
+}
+
+// registryDigest is the digest of an image in its registry: that of the manifest, or else the one that is built in.
+func (n *nodeCluster) registryDigest(i nodeImage) (string, bool) {
+	if f, ok := n.listed(n.digest(i)); ok {
+		return f.SHA256, true
+	}
+	return i.sha256, i.sha256 != ""
 }
 
 // images gives the engine what it lacks. An image that was there stays what it was, and is there after an uninstall.
@@ -86,15 +95,15 @@ func (n *nodeCluster) give(ctx context.Context, c *engine.Client, i nodeImage) e
 	if _, ok := n.listed(n.archive(i)); ok {
 		return n.load(ctx, c, i)
 	}
-	f, ok := n.listed(n.digest(i))
+	digest, ok := n.registryDigest(i)
 	if !ok {
 		return n.obtainable(ctx)
 	}
 	name, tag, _ := strings.Cut(i.ref, ":")
-	if err := c.PullImage(ctx, name, "sha256:"+f.SHA256, nil); err != nil {
-		return reason.New(reason.DownloadFailed, i.ref, err)
+	if err := c.PullImage(ctx, name, "sha256:"+digest, nil); err != nil {
+		return reason.New(reason.EngineImageMissing, i.ref, err)
 	}
-	return c.TagImage(ctx, name+"@sha256:"+f.SHA256, name, tag)
+	return c.TagImage(ctx, name+"@sha256:"+digest, name, tag)
 }
 
 // load loads an archive. What it holds must be what it is there for: another image of the same name would be used unseen.

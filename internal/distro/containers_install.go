@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,6 @@ const (
 	clusterMake = 20 * time.Minute
 	// engineStartUp is how long an engine may take to answer: one that has many containers to start again takes a minute.
 	engineStartUp = 3 * time.Minute
-	// engineUnit is the unit of the engine in the packages of the distributions.
-	engineUnit = "docker.service"
 )
 
 // nodeCluster is a cluster whose nodes are containers, on this machine, with what its steps share.
@@ -34,6 +33,8 @@ type nodeCluster struct {
 	nodes     nodeContainers
 	manifests *artifact.Manifests
 	fetcher   *artifact.Fetcher
+
+	engineUnit string // what starts the engine; "" where that is no service of this machine
 }
 
 // steps returns the steps that make the cluster, in the order of their execution.
@@ -53,6 +54,7 @@ func (d nodeContainers) steps(in Install) ([]plan.Step, error) {
 	}
 	n.KubeletArgs = machine.KubeletArgs
 	n.kubeProxyArgs = machine.kubeProxyArgs
+	n.engineUnit = cmp.Or(machine.engineUnit, n.installedEngine())
 	steps := []plan.Step{}
 	if len(machine.packageNames) > 0 {
 		steps = append(steps, n.engineFolders())
@@ -150,15 +152,22 @@ func (n *nodeCluster) answers(ctx context.Context) error {
 func (n *nodeCluster) engineRuns() plan.Step {
 	return plan.Step{
 		ID: "engine", Title: "Make sure the container engine runs", Timeout: engineStartUp,
-		Changes: []string{engineUnit + " (enabled, started), where it is not"},
+		Changes: n.engineChanges(),
 		Done: func(ctx context.Context) (bool, error) {
 			if n.answers(ctx) != nil {
 				return false, nil
 			}
-			state, err := n.Units.State(ctx, engineUnit)
+			if n.engineUnit == "" {
+				return true, nil
+			}
+			state, err := n.Units.State(ctx, n.engineUnit)
 			return err == nil && (state.File == "" || state.Enabled()), err
 		},
 		Do: func(ctx context.Context, r *plan.Recorder) error {
+			if n.engineUnit == "" {
+				return nil // it is only waited for
+			}
+			engineUnit := n.engineUnit
 			state, err := n.Units.State(ctx, engineUnit)
 			if err != nil {
 				return err

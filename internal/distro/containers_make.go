@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/engine"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -74,13 +75,22 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 	if err := n.portFree(); err != nil {
 		return err
 	}
+	if err := n.makeNetwork(ctx, c); err != nil {
+		return fmt.Errorf("cannot make the network of the cluster: %w", err)
+	}
 	limit := clusterMake + time.Duration(n.servers()+n.Workers)*time.Minute
 	if _, err := n.call(ctx, limit, n.nodes.create(n.path(n.nodes.configFile()))...); err != nil {
-		return fmt.Errorf("cannot make the cluster: %w", err)
+		return fmt.Errorf("cannot make the cluster: %w", n.causeOf(err))
 	}
 	text, err := n.call(ctx, time.Minute, n.nodes.kubeconfig()...)
 	if err != nil {
 		return fmt.Errorf("cannot get the kubeconfig: %w", err)
+	}
+	if nodes, err = n.containers(ctx); err != nil {
+		return err
+	}
+	if err := n.keepAddresses(ctx, c, nodes); err != nil {
+		return err
 	}
 	return r.WriteFile(n.nodes.kubeconfigFile(), 0o600, text)
 }
@@ -88,7 +98,7 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 // begin records the cluster before anything of it is made. One of the same name that is there is somebody else's.
 func (n *nodeCluster) begin(ctx context.Context, c *engine.Client, r *plan.Recorder, nodes []engine.Container) error {
 	if len(nodes) > 0 {
-		return reason.Newf(reason.ClusterForeign, "the engine has a cluster %s of %s already (container %s)", ClusterName, n.nodes.name, nodes[0].Name()).
+		return reason.Newf(reason.EngineNameTaken, "the engine has a cluster %s of %s already (container %s)", ClusterName, n.nodes.name, nodes[0].Name()).
 			WithFix("adopt it with --distro existing, or remove it first")
 	}
 	there, err := n.things(ctx, c)
@@ -220,6 +230,9 @@ func (n *nodeCluster) remove(ctx context.Context, before []string) (left []strin
 		default:
 			err = errors.Join(err, removed)
 		}
+	}
+	if err := atomicfile.Remove(n.addressesFile()); err != nil {
+		return nil, err
 	}
 	for _, name := range n.nodes.networks {
 		if thing := networkThing + name; !slices.Contains(before, thing) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -92,6 +93,9 @@ func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
 	if err := n.awaitAPI(ctx, c, nodes); err != nil {
 		return err
 	}
+	if err := n.keepAddresses(ctx, c, nodes); err != nil {
+		return err
+	}
 	if n.nodes.repair == nil {
 		return nil
 	}
@@ -104,8 +108,8 @@ func (n *nodeCluster) startNode(ctx context.Context, c *engine.Client, node engi
 	if err != nil {
 		return err
 	}
-	if d.HostConfig.RestartPolicy.Name != restartPolicy {
-		if err := c.SetRestart(ctx, node.ID, restartPolicy); err != nil {
+	if policy := n.nodes.policy(); d.HostConfig.RestartPolicy.Name != policy {
+		if err := c.SetRestart(ctx, node.ID, policy); err != nil {
 			return err
 		}
 	}
@@ -114,6 +118,9 @@ func (n *nodeCluster) startNode(ctx context.Context, c *engine.Client, node engi
 	}
 	if d.State.Running {
 		return nil
+	}
+	if err := n.place(ctx, c, node, d); err != nil {
+		return err
 	}
 	return c.StartContainer(ctx, node.ID)
 }
@@ -170,9 +177,10 @@ func (n *nodeCluster) apiAnswers(ctx context.Context) error {
 	return client.Ready(ctx)
 }
 
-// published returns where on this machine the API of the cluster is to be found now; "" where nothing is published.
+// published returns where on this machine the API of the cluster is to be found now; "" where nothing is published. What is before
+// the nodes comes last among them, and counts first: behind it, kind publishes each node too.
 func (n *nodeCluster) published(ctx context.Context, c *engine.Client, nodes []engine.Container) (string, error) {
-	for _, node := range nodes {
+	for _, node := range slices.Backward(nodes) {
 		d, err := c.Container(ctx, node.ID)
 		if err != nil {
 			return "", err

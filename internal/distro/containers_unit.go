@@ -15,6 +15,7 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 	if err != nil {
 		return plan.Step{}, err
 	}
+	content = unitAfter(content, n.engineUnit)
 	s := service{
 		Install: n.Install,
 		id:      "cluster-unit", title: "Start the cluster at every boot",

@@ -52,17 +52,20 @@ type nodeContainers struct {
 	server, worker, apiPort string
 	// networks and volumes name what is made in the engine beside the containers. What was there before is never removed.
 	networks, volumes []string
+	// fixed is one of the networks: ours, in which each node keeps the address that it was made with. "": the program sees to that.
+	fixed string
 
 	// repair mends what a start of the containers has broken, once the API answers; nil means nothing.
 	repair func(ctx context.Context, n *nodeCluster) error
 }
 
 // nodeImage is an image that the engine must have: an archive of the manifest by its role, or else the image by the digest that the
-// manifest has for it.
+// manifest has for it, or that is built in.
 type nodeImage struct {
 	ref     string // by which the engine must know it: "rancher/k3s:v1.33.2-k3s1"
 	version string // of the entry in the manifest: "v1.33.2+k3s1"
 	role    string // of its archive: "node-image"; role+"-digest" is that of an entry whose SHA256 is the digest in a registry
+	sha256  string // its digest in a registry, of the list for all architectures; "" is unknown
 }
 
 // dir is the folder of our files.
@@ -78,7 +81,7 @@ func (d nodeContainers) kubeconfigFile() string { return d.dir() + "/kubeconfig"
 func (d nodeContainers) target() string { return d.name + "/" + ClusterName }
 
 // nodeDistributions lists the distributions whose nodes are containers.
-func nodeDistributions() []nodeContainers { return []nodeContainers{k3dNodes()} }
+func nodeDistributions() []nodeContainers { return []nodeContainers{k3dNodes(), kindNodes()} }
 
 // nodesOf returns how the nodes of a distribution are made.
 func nodesOf(name string) (nodeContainers, bool) {

@@ -14,10 +14,12 @@ type containers struct {
 	name               string // of the distribution
 	memory, memoryWarn uint64
 	disk, diskWarn     uint64
-	engine             version // the oldest Docker
-	api                version // the newest API of Docker that its tool speaks; the zero value is that of the docker command
-	podman             bool    // Podman will do
-	proxy              bool    // kube-proxy sets the table of connections, unless it is told not to
+	engine             version                   // the oldest Docker
+	api                version                   // the newest API of Docker that its tool speaks; the zero value is that of the docker command
+	podman             bool                      // Podman will do
+	command            bool                      // its tool calls the docker command
+	kubernetes         func(asked string) string // the version of Kubernetes that it runs; nil: the one that is asked for
+	proxy              bool                      // kube-proxy sets the table of connections, unless it is told not to
 }
 
 // requirements lists what such a distribution needs of a machine. What is asked of kernel, disk and rights is asked only
@@ -32,14 +34,15 @@ func (k containers) requirements() []Requirement {
 		beside(foreignCluster()),
 		beside(debris()),
 		k.reachable(),
+		k.commanded(),
 		k.recent(),
 		k.spoken(),
 		rootless(),
 		apiPort(),
 		here(nesting()),
 		architecture(),
-		here(kernel()),
-		here(cgroupVersion()),
+		here(k.running(kernel())),
+		here(k.running(cgroupVersion())),
 		here(cgroupControllers()),
 		cpus(dockerCPUs),
 		memory(k.memory),
@@ -50,7 +53,7 @@ func (k containers) requirements() []Requirement {
 		here(inotify()),
 		memoryAdvised(k.memoryWarn, "pods are short of it"),
 		here(diskAdvised(inEngine(k.diskWarn))),
-		here(cgroupAdvised()),
+		here(k.running(cgroupAdvised())),
 		untested(),
 		swarm(),
 		lingering(),
@@ -123,6 +126,36 @@ func (k containers) reachable() Requirement {
 		}
 		return k.missingEngine(c, f)
 	}}
+}
+
+// commanded needs the docker command, where the tool is but a caller of it.
+func (k containers) commanded() Requirement {
+	return Requirement{Name: "docker-command", Code: reason.DockerUnreachable, Judge: func(c Case) Finding {
+		_, docker := c.Facts.Commands["docker"]
+		_, podman := c.Facts.Commands["podman"]
+		switch {
+		case !k.command || !c.Facts.Docker.Reachable.Value:
+			return met()
+		case c.Facts.Commands == nil:
+			return unknown()
+		case docker || k.podman && podman:
+			return met()
+		}
+		return unmet("an engine answers, but there is no docker command, by which "+k.name+" asks it", "the docker command").
+			fixed("install it from the packages of this system: docker-cli, or docker-ce-cli of Docker's own archive")
+	}}
+}
+
+// running judges by the version of Kubernetes that the distribution runs.
+func (k containers) running(q Requirement) Requirement {
+	judge := q.Judge
+	q.Judge = func(c Case) Finding {
+		if k.kubernetes != nil {
+			c.Request.Kubernetes = k.kubernetes(c.Request.Kubernetes)
+		}
+		return judge(c)
+	}
+	return q
 }
 
 // recent needs an engine that the distribution works with.

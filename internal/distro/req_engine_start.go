@@ -23,11 +23,10 @@ func dockerOf(f host.Facts) host.Runtime {
 
 // unitOfEngine is what starts an engine: that of the package, or of the snap.
 func unitOfEngine(r host.Runtime) string {
-	const snap = "snap.docker.dockerd.service"
-	if slices.ContainsFunc(r.Evidence, func(p string) bool { return strings.HasSuffix(p, "/"+snap) }) {
-		return snap
+	if slices.ContainsFunc(r.Evidence, func(p string) bool { return strings.HasSuffix(p, "/"+snapUnit) }) {
+		return snapUnit
 	}
-	return "docker.service"
+	return dockerUnit
 }
 
 // mayStart reports whether an install can start an engine now and have it started at every boot.
@@ -82,7 +81,7 @@ func (k containers) missingEngine(c Case, f Finding) Finding {
 	return f.cured(
 		remedy(RemedyPackage, "Docker is installed", packages...).costing(reason.CostPackage).
 			risking("Docker sets the policy of the chain FORWARD to DROP"),
-		startEngine("docker.service").costing(reason.CostPackage))
+		startEngine(dockerUnit).costing(reason.CostPackage))
 }
 
 // enginePackages names the packages of a system's own archive that hold Docker and its command; nil where it has none, or

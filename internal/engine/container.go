@@ -57,8 +57,11 @@ type Details struct {
 	NetworkSettings struct {
 		Ports    map[string][]PortBinding `json:"Ports"` // what is so while it runs
 		Networks map[string]struct {
-			IPAddress string `json:"IPAddress"`
-			Gateway   string `json:"Gateway"`
+			IPAddress  string `json:"IPAddress"` // "" while it does not run
+			Gateway    string `json:"Gateway"`
+			IPAMConfig struct {
+				IPv4Address string `json:"IPv4Address"` // that it was given; "" lets the engine choose
+			} `json:"IPAMConfig"`
 		} `json:"Networks"`
 	} `json:"NetworkSettings"`
 	Mounts []struct {

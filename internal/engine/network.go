@@ -12,7 +12,9 @@ type Network struct {
 	Name   string            `json:"Name"`
 	Driver string            `json:"Driver"`
 	Labels map[string]string `json:"Labels"`
-	IPAM   struct {
+
+	Options map[string]string `json:"Options"`
+	IPAM    struct {
 		Config []struct{ Subnet, Gateway string }
 	} `json:"IPAM"`
 	Containers map[string]struct { // by id; told only of one network

@@ -1,9 +1,10 @@
 // Package identity is who this machine is to its gateway: a private key that never leaves the machine, the certificate
-// that the gateway gave for it, and the gateway's CA, the only one that is trusted. It lives in one folder (0700) of two
+// that the gateway gave for it, and the gateway's CA, the only one that is trusted. It lives in one folder (0700) of
 // files (0600):
 //
 //	key.pem        the private key, ECDSA P-256 in PKCS #8, made before the first request to the gateway
 //	identity.json  the rest: cluster, gateway, certificate chain, CA
+//	joined.json    of a machine that joined a cluster: its servers, its version, and the token of k3s
 //
 // Each is replaced atomically, so that a crash leaves the old identity or the new one. An identity is never erased
 // because a gateway refused it: a refusal is a state, and may be an error of the gateway.
@@ -186,7 +187,7 @@ func (i *Identity) Client() (client *http.Client, base string) {
 
 // Remove erases the identity in dir; it is no error if there is none.
 func Remove(dir string) error {
-	for _, name := range []string{documentFile, keyFile} {
+	for _, name := range []string{documentFile, keyFile, joinedFile} {
 		if err := os.Remove(folder(dir).path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove the identity: %w", err)
 		}

@@ -82,6 +82,9 @@ func Join(ctx context.Context, o JoinOptions) (*Identity, Joined, error) {
 	if joined.k3sToken, err = open(answer, public, private); err != nil {
 		return nil, Joined{}, reason.New(reason.GatewayRefused, address+" sent an answer that is of no use", err)
 	}
+	if err := id.folder.storeJoined(joined); err != nil {
+		return nil, Joined{}, err
+	}
 	id, err = id.keep(o.Token, document{
 		Version: wire.Version, ClusterID: answer.ClusterID, Cluster: answer.Cluster, Gateway: address, Certificate: answer.Certificate,
 		CA: answer.CA, Machine: answer.Machine, Role: answer.Role, Node: o.NodeName,

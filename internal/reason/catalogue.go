@@ -62,33 +62,47 @@ const (
 	NetPortTaken         Code = "NET_PORT_TAKEN"
 	DockerTooNew         Code = "DOCKER_TOO_NEW"
 	EngineStopped        Code = "ENGINE_STOPPED"
+	MinikubeRoot         Code = "MINIKUBE_ROOT"
 	EngineSwarm          Code = "ENGINE_SWARM"
 	EngineNameTaken      Code = "ENGINE_NAME_TAKEN"
 	EngineImageMissing   Code = "ENGINE_IMAGE_MISSING"
 	DockerUnreachable    Code = "DOCKER_UNREACHABLE"
 
-	ClusterDebris      Code = "CLUSTER_DEBRIS"
-	ClusterForeign     Code = "CLUSTER_FOREIGN"
-	ClusterNone        Code = "CLUSTER_NONE"
-	ClusterSeveral     Code = "CLUSTER_SEVERAL"
-	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
-	ClusterOurs        Code = "CLUSTER_OURS"
-	ClusterUnfinished  Code = "CLUSTER_UNFINISHED"
-	KubeconfigDead     Code = "KUBECONFIG_DEAD"
-	ClusterFixed       Code = "CLUSTER_FIXED"
-	ClusterGone        Code = "CLUSTER_GONE"
-	LayerAPI           Code = "LAYER_API"
-	LayerNode          Code = "LAYER_NODE"
-	LayerDNS           Code = "LAYER_DNS"
-	LayerPod           Code = "LAYER_POD"
-	LayerPodNetwork    Code = "LAYER_POD_NETWORK"
-	LayerService       Code = "LAYER_SERVICE"
-	LayerLargePacket   Code = "LAYER_LARGE_PACKET"
-	LayerStorage       Code = "LAYER_STORAGE"
-	DistroNotAvailable Code = "DISTRO_NOT_AVAILABLE"
-	DistroNoneFits     Code = "DISTRO_NONE_FITS"
-	ConsentNeeded      Code = "CONSENT_NEEDED"
-	RebootNeeded       Code = "REBOOT_NEEDED"
+	ClusterDebris        Code = "CLUSTER_DEBRIS"
+	ClusterForeign       Code = "CLUSTER_FOREIGN"
+	ClusterNone          Code = "CLUSTER_NONE"
+	ClusterSeveral       Code = "CLUSTER_SEVERAL"
+	ClusterUnhealthy     Code = "CLUSTER_UNHEALTHY"
+	ClusterOurs          Code = "CLUSTER_OURS"
+	ClusterUnfinished    Code = "CLUSTER_UNFINISHED"
+	KubeconfigDead       Code = "KUBECONFIG_DEAD"
+	ClusterFixed         Code = "CLUSTER_FIXED"
+	ClusterGone          Code = "CLUSTER_GONE"
+	LayerAPI             Code = "LAYER_API"
+	LayerNode            Code = "LAYER_NODE"
+	LayerDNS             Code = "LAYER_DNS"
+	LayerPod             Code = "LAYER_POD"
+	LayerPodNetwork      Code = "LAYER_POD_NETWORK"
+	LayerService         Code = "LAYER_SERVICE"
+	LayerLargePacket     Code = "LAYER_LARGE_PACKET"
+	LayerStorage         Code = "LAYER_STORAGE"
+	DistroNotAvailable   Code = "DISTRO_NOT_AVAILABLE"
+	DistroNoneFits       Code = "DISTRO_NONE_FITS"
+	ConsentNeeded        Code = "CONSENT_NEEDED"
+	RebootNeeded         Code = "REBOOT_NEEDED"
+	ClusterObjectTaken   Code = "CLUSTER_OBJECT_TAKEN"
+	ClusterAccess        Code = "CLUSTER_ACCESS"
+	ClusterRights        Code = "CLUSTER_RIGHTS"
+	KubeconfigInvalid    Code = "KUBECONFIG_INVALID"
+	KubeconfigExec       Code = "KUBECONFIG_EXEC"
+	KubeconfigRefused    Code = "KUBECONFIG_REFUSED"
+	KubeconfigUntrusted  Code = "KUBECONFIG_UNTRUSTED"
+	NetServerUnreachable Code = "NET_SERVER_UNREACHABLE"
+
+	ClusterOwn       Code = "CLUSTER_OWN"
+	ClusterMember    Code = "CLUSTER_MEMBER"
+	ClusterDatastore Code = "CLUSTER_DATASTORE"
+	ClusterUntrusted Code = "CLUSTER_UNTRUSTED"
 
 	DownloadFailed    Code = "DOWNLOAD_FAILED"
 	DownloadTruncated Code = "DOWNLOAD_TRUNCATED"
@@ -243,8 +257,10 @@ func All() []Entry {
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
 		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
+		{NetServerUnreachable, ExitHostRefused, "this machine does not reach a server of the cluster", "let nodes reach each other: 6443/tcp to servers, 8472/udp and 10250/tcp between all, 2379 and 2380/tcp between servers; then run join again, which needs no new token", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
+		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or ask for --force by minikube_force in config.yaml", Here, CostNone},
 		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
 		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
 		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "see that the registry can be reached from the engine, or use a mirror or a bundle that has the image", Here, CostNone},
@@ -252,12 +268,23 @@ func All() []Entry {
 		{ClusterDebris, ExitHostRefused, "remains of an earlier cluster are in the way", "remove what is listed (for k3s: k3s-uninstall.sh), then run the command again", Here, CostNone},
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
-		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
 		{ClusterOurs, ExitHostRefused, "pipeops-agent has made a cluster of another kind here", "leave --distro out to keep it, or remove it first: pipeops-agent uninstall", Here, CostNone},
 		{ClusterUnfinished, ExitHostRefused, "a cluster in containers was begun and never finished", "remove what is listed, by the tool that began it, then run the command again", Here, CostNone},
-		{KubeconfigDead, ExitHostRefused, "the kubeconfig leads to a cluster that is gone", "start that cluster, or name another kubeconfig with --kubeconfig; without one, a new cluster can be installed", Here, CostNone},
 		{ClusterFixed, ExitUsage, "a cluster in containers cannot be changed so", "go on with the settings that it was made with, or begin anew: pipeops-agent uninstall, then install", Here, CostNone},
 		{ClusterGone, ExitUnhealthy, "the containers of the cluster are gone", "run pipeops-agent install: it makes the cluster anew, without its data", Here, CostNone},
+		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig, and a context of it with --context", Here, CostNone},
+		{ClusterObjectTaken, ExitHostRefused, "somebody else has an object of the agent's name in the cluster", "see what it is for with kubectl get -o yaml; rename or delete it, then run the command again", Here, CostNone},
+		{ClusterAccess, ExitUnhealthy, "the agent's account is not known to the cluster any more", "the agent asks for a new credential by itself; to do so now: systemctl start pipeops-agent-credential, or pipeops-agent access renew where there is no systemd", Here, CostNone},
+		{ClusterRights, ExitHostRefused, "the kubeconfig may not do what an install does in the cluster", "let an administrator of the cluster run: pipeops-agent access manifest --user NAME | kubectl apply -f -", Here, CostNone},
+		{KubeconfigInvalid, ExitHostRefused, "the kubeconfig cannot be used", "name another one with --kubeconfig, and a context of it with --context", Here, CostNone},
+		{KubeconfigExec, ExitHostRefused, "the kubeconfig runs a program to authenticate, which a service of root's does not", "make a kubeconfig of a service account: pipeops-agent access manifest | kubectl apply -f - prints and applies what it takes, and tells in its comments how to get the kubeconfig; give that one by --kubeconfig", Here, CostNone},
+		{KubeconfigDead, ExitHostRefused, "the cluster of the kubeconfig does not answer", "start the cluster, or name another kubeconfig with --kubeconfig, or a context of it with --context; without one, a new cluster can be installed", Here, CostNone},
+		{KubeconfigRefused, ExitHostRefused, "the cluster does not know the user of the kubeconfig", "get a new kubeconfig from where this one came: its certificate or token has ended, or is of another cluster", Here, CostNone},
+		{KubeconfigUntrusted, ExitHostRefused, "the certificate of the cluster is not one that the kubeconfig trusts", "see that the clock of this machine is right; if it is, the kubeconfig is of another cluster, or the certificate of the cluster has ended: get a new one from where it came", Here, CostNone},
+		{ClusterOwn, ExitHostRefused, "this machine has a cluster of its own", "join with another machine, or remove this cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterMember, ExitHostRefused, "this machine is a node of a cluster", "run pipeops-agent join to mend it, or take it out of that cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterDatastore, ExitHostRefused, "the cluster cannot go back from etcd to SQLite", "leave --cluster-init as it is; a new cluster can be made with either", Here, CostNone},
+		{ClusterUntrusted, ExitTunnel, "a server of the cluster is not the one that was meant", "find out who answers at that address: its certificates are not those of the cluster that the gateway named; nothing was changed", Gateway, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},

@@ -60,13 +60,14 @@ type Heartbeat struct {
 	Kubernetes string          `json:"kubernetes,omitempty"`
 	Distro     string          `json:"distro,omitempty"`
 	Nodes      int             `json:"nodes,omitempty"`
-	Node       string          `json:"node,omitempty"` // name of the Node that the machine is, if it is one and knows it
+	Node       string          `json:"node,omitempty"`     // name of the Node that the machine is, if it is one and knows it
+	Provider   string          `json:"provider,omitempty"` // who runs the cluster: "eks", "gke", "aks", "k3s", ...
 }
 
 // Event is one line of the progress of an install, as it is shown on the machine.
 type Event struct {
 	Time  time.Time `json:"time"`
-	Kind  string    `json:"kind"` // "facts", "decision", "notice", "settings", "waiting", "enrolled", "step", "suspicion", "layer", "resumed", "yielded", "done", "error"; of an uninstall also "uninstall", "left", "proof", "remains", "changed", "removed"
+	Kind  string    `json:"kind"` // "facts", "decision", "notice", "settings", "waiting", "adopt", "enrolled", "step", "suspicion", "layer", "resumed", "yielded", "done", "error"; of an uninstall also "uninstall", "left", "proof", "remains", "changed", "removed"
 	Step  string    `json:"step,omitempty"`
 	Title string    `json:"title,omitempty"`
 	// State is started, progress, applied, proved, done, unchanged, failed, rolled-back, waiting-reboot, waiting-user.

@@ -33,29 +33,49 @@ finish() {
 	echo "$out"
 }
 
-# build_module MODULE VERSION FILE LDFLAGS: the program of a module, by the module's own go.mod and go.sum, as the checksum
-# database knows it.
+# download MODULE@VERSION: prints the folder of the module, as the checksum database knows it.
+download() {
+	local dir
+	dir=$(cd / && go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+	[[ -d $dir ]] || { echo "$what: cannot download $1" >&2; return 1; }
+	echo "$dir"
+}
+
+# build_module MODULE VERSION FILE LDFLAGS: the program of a module, by the module's own go.mod and go.sum.
 build_module() {
 	local dir file=$part/$3
 	say "building $1 $2"
-	dir=$(cd / && go mod download -json "$1@$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-	[[ -d $dir ]] || { echo "$what: cannot download $1@$2" >&2; return 1; }
+	dir=$(download "$1@$2")
 	mkdir -p "$(dirname "$file")"
-	(cd "$dir" && GOWORK=off GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $4" -o "$file" "${5:-.}")
+	(cd "$dir" && GOWORK=off GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w $4" -o "$file" .)
 }
 
-# root_tar NAME PACKAGES: a root file system of Debian as $roots/NAME, unless it is there.
+# build_package PACKAGE@VERSION FILE: a program whose module can only be built as a part of another, as that of etcd.
+build_package() {
+	local module
+	module=$(mktemp -d "$part/.module-XXXXXX")
+	say "building $1"
+	(
+		cd "$module" || exit
+		go mod init module 2>/dev/null
+		GOFLAGS=-mod=mod go get "$1" 2>/dev/null
+		GOWORK=off GOFLAGS=-mod=mod CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2" "${1%@*}"
+	)
+}
+
+# root_tar NAME PACKAGES [SCRIPT]: a root file system of Debian as $roots/NAME, unless it is there. The script finishes it, in
+# the folder $1.
 root_tar() {
 	local sums
 	mkdir -p "$roots"
-	sums=$(echo "$2" | sha256sum)
+	sums=$(echo "$2 ${3:-}" | sha256sum)
 	if [[ -e $roots/$1 && $(cat "$roots/$1.packages") == "$sums" ]]; then return 0; fi
 	say "making a root file system from Debian's packages"
 	rm -f "$roots/.$1"
 	# shellcheck disable=SC2016 # for the inner shell
 	mmdebstrap --quiet --variant=minbase --include="$2" --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-		--customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/hostname "$1"/etc/resolv.conf' \
+		--customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/hostname "$1"/etc/resolv.conf' --customize-hook="${3:-true}" \
 		--format=tar bookworm "$roots/.$1" >&2
 	echo "$sums" >"$roots/$1.packages"
 	mv "$roots/.$1" "$roots/$1"

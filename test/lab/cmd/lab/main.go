@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -49,6 +50,10 @@ func newCommand() *cobra.Command {
 		onMachine("cut", "Cut the power of a machine", func(cmd *cobra.Command, m *lab.Machine) error { return m.Cut(cmd.Context()) }),
 		onMachine("start", "Boot a machine that is off, its disk as it was", func(cmd *cobra.Command, m *lab.Machine) error { return m.Start(cmd.Context()) }),
 		onMachine("down", "Stop a machine and delete its disk", func(cmd *cobra.Command, m *lab.Machine) error { return m.Down(cmd.Context()) }),
+		&cobra.Command{
+			Use: "debian NAME...", Short: "Let machines install Debian's packages, until this ends", Args: cobra.MinimumNArgs(1),
+			RunE: withLab(func(cmd *cobra.Command, l *lab.Lab, names []string) error { return debian(cmd.Context(), l, names) }),
+		},
 		&cobra.Command{
 			Use: "down-all", Short: "Take all machines down", Args: cobra.NoArgs,
 			RunE: withLab(func(cmd *cobra.Command, l *lab.Lab, _ []string) error { return l.DownAll(cmd.Context()) }),
@@ -147,6 +152,26 @@ func pushCommand() *cobra.Command {
 			return m.Push(cmd.Context(), args[1], args[2])
 		}),
 	}
+}
+
+// debian serves Debian's archive to machines until ctx ends.
+func debian(ctx context.Context, l *lab.Lab, names []string) error {
+	d, err := l.ServeDebian(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		m, err := l.Machine(name)
+		if err == nil {
+			err = d.Use(m)
+		}
+		if err != nil {
+			return errors.Join(err, d.Close())
+		}
+	}
+	l.Log("apt works in " + strings.Join(names, ", ") + " until this is interrupted")
+	<-ctx.Done()
+	return d.Close()
 }
 
 func listCommand() *cobra.Command {

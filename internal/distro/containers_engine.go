@@ -1,0 +1,43 @@
+package distro
+
+import (
+	"bytes"
+	"os"
+)
+
+// dockerUnit is the unit of Docker in the packages of distributions, and in those of Docker itself; snapUnit is that of the snap.
+const (
+	dockerUnit = "docker.service"
+	snapUnit   = "snap.docker.dockerd.service"
+)
+
+// installedEngine returns the unit of the engine that is installed on this machine; "" is none: the engine is that of Docker Desktop, or
+// its socket was mounted.
+func (n *nodeCluster) installedEngine() string {
+	for _, name := range []string{dockerUnit, snapUnit} {
+		for _, dir := range []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+			if _, err := os.Stat(n.path(dir + "/" + name)); err == nil {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// engineChanges is what the step of the engine changes, for people.
+func (n *nodeCluster) engineChanges() []string {
+	if n.engineUnit == "" {
+		return nil
+	}
+	return []string{n.engineUnit + " (enabled, started), where it is not"}
+}
+
+// unitAfter lets a unit that needs Docker depend on what starts the engine here. A unit that requires one that is not there does
+// not start.
+func unitAfter(content []byte, engine string) []byte {
+	if engine == "" {
+		content = bytes.ReplaceAll(content, []byte("Requires="+dockerUnit+"\n"), nil)
+		return bytes.ReplaceAll(content, []byte("After="+dockerUnit+" "), []byte("After="))
+	}
+	return bytes.ReplaceAll(content, []byte(dockerUnit), []byte(engine))
+}
