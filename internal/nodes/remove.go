@@ -14,8 +14,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// removeTime bounds how long a Node may take to go: the controller of k3s first takes its member out of etcd.
-const removeTime = time.Minute
+// removeTime bounds how long a Node may take to go: the controller of k3s first takes its member out of etcd, and where that
+// controller ran on the server that goes, another one has to take over before.
+const removeTime = 2 * time.Minute
 
 // Remove drains a node and takes it out of the cluster: its Node, by whose end k3s takes its member out of etcd too, and the
 // password that k3s keeps for its name. One that is not ready cannot be drained, and is removed only by force. The machine
