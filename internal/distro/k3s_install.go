@@ -2,9 +2,12 @@ package distro
 
 import (
 	_ "embed"
+	"net"
 	"regexp"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
@@ -123,6 +126,16 @@ func (k *k3sInstall) check() error {
 	}
 	if k.Arch != "amd64" && k.Arch != "arm64" {
 		return reason.Newf(reason.HostArch, "k3s has no release for %s", k.Arch)
+	}
+	for _, name := range k.TLSNames {
+		if net.ParseIP(name) == nil && len(validation.IsDNS1123Subdomain(strings.ToLower(name))) > 0 {
+			return reason.Newf(reason.Usage, "%q is neither a name nor an address that the certificate of an API server can have", name)
+		}
+	}
+	for _, part := range k.Disable { // k3s takes the names of manifests of others, too
+		if len(validation.IsDNS1123Subdomain(part)) > 0 {
+			return reason.Newf(reason.Usage, "%q is no part of k3s: the parts are coredns, local-storage, metrics-server, runtimes, servicelb, traefik", part)
+		}
 	}
 	for _, base := range k.manifests.Mirrors {
 		if err := artifact.CheckMirror(base); err != nil {

@@ -425,18 +425,23 @@ func TestK3sThatDoesNotStart(t *testing.T) {
 }
 
 func TestStepsCannotBeMade(t *testing.T) {
-	for want, change := range map[reason.Code]func(*Install){
-		reason.Usage:        func(in *Install) { in.Version = "newest" },
-		reason.HostArch:     func(in *Install) { in.Arch = "riscv64" },
-		reason.HostOOMScore: func(in *Install) { in.Version = "v1.30.1+k3s1" },
+	for _, c := range []struct {
+		want   reason.Code
+		change func(*Install)
+	}{
+		{reason.Usage, func(in *Install) { in.Version = "newest" }},
+		{reason.Usage, func(in *Install) { in.TLSNames = []string{"api.example.com", "foo bar"} }},
+		{reason.Usage, func(in *Install) { in.Disable = []string{"traefik", "--x"} }},
+		{reason.HostArch, func(in *Install) { in.Arch = "riscv64" }},
+		{reason.HostOOMScore, func(in *Install) { in.Version = "v1.30.1+k3s1" }},
 	} {
-		in := Install{Dir: t.TempDir(), Arch: "amd64", Remedies: []Remedy{{ID: RemedyOOMScore}}}
+		in := Install{Dir: t.TempDir(), Arch: "amd64", Remedies: []Remedy{{ID: RemedyOOMScore}}, TLSNames: []string{"API.example.com", "10.0.0.1", "fd00::1"}, Disable: []string{"metrics-server"}}
 		if _, err := k3sSteps(in); err != nil {
 			t.Errorf("with defaults: %v", err)
 		}
-		change(&in)
-		if _, err := k3sSteps(in); !reason.Is(err, want) {
-			t.Errorf("%s: %v", want, err)
+		c.change(&in)
+		if _, err := k3sSteps(in); !reason.Is(err, c.want) {
+			t.Errorf("%s: %v", c.want, err)
 		}
 	}
 }
