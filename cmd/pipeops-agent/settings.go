@@ -44,11 +44,12 @@ func (s *settings) register(command *cobra.Command) {
 	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins, or several, separated by commas, of which \"origin\" stands for those; none needs trust")
 	flags.StringVar(&s.Bundle, "bundle", "", "file of pipeops-agent bundle to take everything from; nothing is downloaded then")
 	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
-	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
+	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install, such as v1.33.2+k3s1; without +k3s that of the Kubernetes of kind or minikube (default "+distro.K3sVersion+")")
 	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
 	flags.IntVar(&s.Nodes, "nodes", 0, "of k3d, kind and minikube: how many nodes serve the API, an odd number (default 1)")
 	flags.IntVar(&s.Workers, "workers", 0, "of k3d, kind and minikube: how many further nodes")
 	flags.IntVar(&s.APIPort, "api-port", 0, "of k3d, kind and minikube: port of the API on this machine (default one that is free, and then stays)")
+	flags.BoolVar(&s.MinikubeForce, "minikube-force", false, "let root run minikube, with --force, in place of a user that is made for it")
 	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted, all of them, or +PART to add one (default "+strings.Join(defaultDisable(), ",")+")")
 	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server, all of them, or +NAME to add one")
 	flags.StringSliceVar(&s.Consent, "consent", nil, "changes that may be made to this machine if it needs them: "+strings.Join(consentNames(), ", "))
@@ -80,6 +81,9 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		if given(name) {
 			*field[1] = *field[0]
 		}
+	}
+	if given("minikube-force") {
+		c.MinikubeForce = s.MinikubeForce
 	}
 	for name, field := range map[string][2]*int{
 		"nodes":    {&s.Nodes, &c.Nodes},
@@ -210,6 +214,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Manifests: manifests,
 		TLSNames: c.TLSSAN, Disable: c.Disable, Proxy: proxy,
 		Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, Program: program,
+		MinikubeForce: c.MinikubeForce,
 	}
 	if in.Version == "" {
 		in.Version = distro.K3sVersion
@@ -226,6 +231,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Request: distro.Request{
 			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
+			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce,
 		},
 		Install: in,
 		Config: func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error) {

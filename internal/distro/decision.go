@@ -24,6 +24,8 @@ type Request struct {
 	DataDir string        // where the cluster shall keep its data; "" is its own place
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
 	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
+
+	MinikubeForce bool // root may run minikube, with --force
 }
 
 // named reports whether the user asked for this distribution.

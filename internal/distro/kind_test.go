@@ -28,6 +28,7 @@ type nodesBench struct {
 	nodes  nodeContainers
 	calls  [][]string // of the tool: its environment and its arguments
 	fail   error      // of the next making
+	left   bool       // what is left at the end is a fault
 }
 
 func newNodesBench(t *testing.T, d nodeContainers, tool func(b *nodesBench, env map[string]string, args []string) ([]byte, error)) *nodesBench {
@@ -296,7 +297,9 @@ kubeadmConfigPatches:
 
 // TestNodesThatCannotBeMade: each failure of the tool has its reason, nothing of somebody else is touched, and the next install goes on.
 func TestNodesThatCannotBeMade(t *testing.T) {
-	says := func(stderr string) error { return &command.Error{Argv: []string{"kind"}, Exit: 1, Stderr: stderr, Err: errors.New("exit status 1")} }
+	says := func(stderr string) error {
+		return &command.Error{Argv: []string{"kind"}, Exit: 1, Stderr: stderr, Err: errors.New("exit status 1")}
+	}
 	for name, c := range map[string]struct {
 		before func(b *nodesBench)
 		want   reason.Code
@@ -312,7 +315,9 @@ func TestNodesThatCannotBeMade(t *testing.T) {
 			b.fail = says(`ERROR: failed to create cluster: failed to pull image "kindest/node:v1.37.0": command "docker pull kindest/node:v1.37.0" failed with error: exit status 1`)
 		}, reason.EngineImageMissing},
 		"disk full": {func(b *nodesBench) { b.fail = says("write /var/lib/docker/x: no space left on device") }, reason.HostDiskLow},
-		"network taken": {func(b *nodesBench) { b.engine.networks[kindNetwork] = &standInNetwork{name: kindNetwork, subnet: "10.9.0.0/16"} }, reason.EngineNameTaken},
+		"network taken": {func(b *nodesBench) {
+			b.engine.networks[kindNetwork] = &standInNetwork{name: kindNetwork, subnet: "10.9.0.0/16"}
+		}, reason.EngineNameTaken},
 		"cluster of somebody else": {func(b *nodesBench) {
 			b.engine.networks["kind"] = &standInNetwork{name: "kind", subnet: "172.18.0.0/16"}
 			if err := b.engine.run(&standInNode{name: "pipeops-control-plane", network: "kind", labels: map[string]string{"io.x-k8s.kind.cluster": ClusterName, "io.x-k8s.kind.role": "control-plane"}}); err != nil {
