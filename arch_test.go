@@ -24,7 +24,7 @@ const module = "github.com/pipeopshq/pipeops-agent/"
 func rooms() map[string]int {
 	layers := []string{
 		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest",
-		1: "host trial unit openrc remains artifact identity session bootstrap/plan cluster gateway/store",
+		1: "host trial unit openrc remains artifact identity session bootstrap/plan cluster nodes gateway/store",
 		2: "distro baseline tunnel apiproxy deploy localapi gateway",
 		3: "bootstrap agent doctor",
 		4: "config",

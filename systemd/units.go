@@ -11,10 +11,12 @@ import (
 
 // Names of the units.
 const (
-	Agent   = "pipeops-agent.service"
-	Resume  = "pipeops-agent-resume.service"
-	Cluster = "pipeops-agent-cluster.service"
-	Gateway = "pipeops-gateway.service"
+	Agent          = "pipeops-agent.service"
+	Resume         = "pipeops-agent-resume.service"
+	Cluster        = "pipeops-agent-cluster.service"
+	Credential     = "pipeops-agent-credential.service"
+	CredentialPath = "pipeops-agent-credential.path"
+	Gateway        = "pipeops-gateway.service"
 )
 
 //go:embed pipeops-agent.service
@@ -26,11 +28,35 @@ var resume string
 //go:embed pipeops-agent-cluster.service
 var cluster string
 
+//go:embed pipeops-agent-credential.service
+var credential string
+
+//go:embed pipeops-agent-credential.path
+var credentialPath string
+
 //go:embed pipeops-gateway.service
 var gateway string
 
-// AgentUnit returns the agent's unit for a binary at the given path; packages have it at /usr/bin/pipeops-agent.
-func AgentUnit(binary string) ([]byte, error) { return unit(agent, "/usr/bin/pipeops-agent", binary) }
+// AgentUnit returns the agent's unit for a binary at the given path; packages have it at /usr/bin/pipeops-agent. Further paths are
+// hidden from the agent: where a k3s that keeps its data elsewhere has its keys.
+func AgentUnit(binary string, hidden ...string) ([]byte, error) {
+	content, err := unit(agent, "/usr/bin/pipeops-agent", binary)
+	for _, path := range hidden {
+		if !plain(path) {
+			return nil, fmt.Errorf("cannot hide %q in a unit: not a plain absolute path", path)
+		}
+		content = bytes.Replace(content, []byte("\nInaccessiblePaths="), []byte("\nInaccessiblePaths=-"+path+"\nInaccessiblePaths="), 1)
+	}
+	return content, err
+}
+
+// CredentialUnit returns the unit that makes a credential for the agent, for a binary at the given path, likewise.
+func CredentialUnit(binary string) ([]byte, error) {
+	return unit(credential, "/usr/bin/pipeops-agent", binary)
+}
+
+// CredentialPathUnit returns the unit that starts it when the agent asks.
+func CredentialPathUnit() []byte { return []byte(credentialPath) }
 
 // ResumeUnit returns the unit that goes on with an interrupted install, for a binary at the given path, likewise.
 func ResumeUnit(binary string) ([]byte, error) { return unit(resume, "/usr/bin/pipeops-agent", binary) }
@@ -49,8 +75,12 @@ func GatewayUnit(binary string) ([]byte, error) {
 
 // unit refuses paths that would need quoting in a unit file.
 func unit(text, packaged, binary string) ([]byte, error) {
-	if !filepath.IsAbs(binary) || strings.ContainsAny(binary, " \t\n\"'\\%$;") {
+	if !plain(binary) {
 		return nil, fmt.Errorf("cannot make a unit for %q: not a plain absolute path", binary)
 	}
 	return bytes.Replace([]byte(text), []byte("ExecStart="+packaged+" "), []byte("ExecStart="+binary+" "), 1), nil
+}
+
+func plain(path string) bool {
+	return filepath.IsAbs(path) && !strings.ContainsAny(path, " \t\n\"'\\%$;")
 }

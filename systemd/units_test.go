@@ -11,7 +11,8 @@ func TestUnits(t *testing.T) {
 		file, packaged, other string
 		make                  func(string) ([]byte, error)
 	}{
-		{Agent, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", AgentUnit},
+		{Agent, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", func(b string) ([]byte, error) { return AgentUnit(b) }},
+		{Credential, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", CredentialUnit},
 		{Resume, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", ResumeUnit},
 		{Cluster, "/usr/bin/pipeops-agent", "/usr/local/bin/pipeops-agent", ClusterUnit},
 		{Gateway, "/usr/bin/pipeops-gateway", "/usr/local/bin/pipeops-gateway", GatewayUnit},
@@ -35,5 +36,20 @@ func TestUnits(t *testing.T) {
 		if strings.Contains(strings.ToLower(string(file)), "token") {
 			t.Errorf("%s speaks of a token", tt.file)
 		}
+	}
+}
+
+// TestHiddenPaths: what makes an administrator of the cluster is hidden where its k3s really has it.
+func TestHiddenPaths(t *testing.T) {
+	got, err := AgentUnit("/usr/bin/pipeops-agent", "/data/k3s/server/tls")
+	if err != nil || !strings.Contains(string(got), "\nInaccessiblePaths=-/data/k3s/server/tls\n") || !strings.Contains(string(got), "-/etc/rancher/k3s/k3s.yaml") {
+		t.Errorf("%v\n%s", err, got)
+	}
+	if _, err := AgentUnit("/usr/bin/pipeops-agent", "/data/my k3s"); err == nil {
+		t.Error("a path that needs quoting is taken")
+	}
+	file, err := os.ReadFile(CredentialPath)
+	if err != nil || string(file) != string(CredentialPathUnit()) {
+		t.Errorf("%s is not what packages ship: %v", CredentialPath, err)
 	}
 }

@@ -79,7 +79,8 @@ func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error)
 	}
 	system.DataDir = c.DataDir
 	p.Facts = host.Collect(command.Context(), system)
-	p.Request.Distro, p.Request.Kubeconfig, p.Request.Kubernetes, p.Request.DataDir = c.Distro, c.Kubeconfig, c.K3sVersion, c.DataDir
+	p.Request.Distro, p.Request.Kubeconfig, p.Request.Context = c.Distro, c.Kubeconfig, c.Context
+	p.Request.Kubernetes, p.Request.DataDir = c.K3sVersion, c.DataDir
 	if l.try {
 		if p.Trials, err = trials(command.Context(), system); err != nil {
 			return p, err

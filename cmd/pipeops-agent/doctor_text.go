@@ -20,6 +20,13 @@ const maxFindings = 6
 // showReport lists what is wrong, the worst first, each with its code and the way out, and ends in the verdict.
 func showReport(p *console.Page, facts host.Facts, r doctor.Report) {
 	p.Line(0, console.Bold, "%s", facts.Summary())
+	if n := r.Node; n != nil {
+		text := n.Name + ", a " + n.Role
+		if len(n.Servers) > 0 {
+			text += "; its servers: " + strings.Join(n.Servers, ", ")
+		}
+		p.Line(0, "", "Node %s", console.Clean(text))
+	}
 	p.Blank()
 	for _, s := range doctor.Severities() {
 		showFindings(p, s, r.Findings)

@@ -35,6 +35,11 @@ func (d *dryRun) run(g *globals, command *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
+	return d.show(g, command, o)
+}
+
+// show makes the plan and prints it.
+func (d *dryRun) show(g *globals, command *cobra.Command, o bootstrap.Options) (err error) {
 	if o.Host, err = d.look.open(g); err != nil {
 		return err
 	}

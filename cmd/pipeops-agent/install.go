@@ -58,7 +58,7 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 				return err
 			}
 			o.Token = func() (wire.Token, error) { return readToken(tokenFile, command.InOrStdin(), os.Getenv) }
-			err = runInstall(command, g, o)
+			err = runPlan(command, g, o, bootstrap.Install)
 			if s.reboot && bootstrap.Repeats(err) {
 				return errors.Join(err, bootstrap.Reboot(command.Context()))
 			}
@@ -66,11 +66,9 @@ the install goes on by itself after it. --reboot has the machine rebooted as soo
 		},
 	}
 	s.register(command)
+	s.registerRun(command)
 	flags := command.Flags()
-	flags.StringVar(&s.Gateway, "gateway", "", "address of the gateway, HOST:PORT")
 	flags.StringVar(&s.Cluster, "cluster", "", "name of the cluster at the gateway (default the name of this machine)")
-	flags.BoolVar(&s.reboot, "reboot", false, "reboot as soon as the install needs it, and go on after it; needs --consent reboot")
-	flags.DurationVar(&s.wait, "wait", bootstrap.DefaultWait, "how long package managers, cloud-init and, if it is given, another pipeops-agent are waited for")
 	dry.register(command)
 	flags.StringVar(&tokenFile, "token-file", "", "file with the join token; - is standard input")
 	return command
@@ -101,15 +99,11 @@ func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Option
 	if os.Geteuid() != 0 {
 		return bootstrap.Options{}, reason.Newf(reason.HostNotRoot, "install was run as user %d", os.Geteuid())
 	}
-	if c.Gateway == "" {
-		return bootstrap.Options{}, reason.Newf(reason.Usage, "no gateway was given").
-			WithFix("give its address by --gateway HOST:PORT or PIPEOPS_GATEWAY")
+	if err := s.ready(c); err != nil {
+		return bootstrap.Options{}, err
 	}
 	if err := nameCluster(&c); err != nil {
 		return bootstrap.Options{}, err
-	}
-	if s.wait < 0 {
-		return bootstrap.Options{}, reason.Newf(reason.Usage, "--wait %s: a time before now", s.wait)
 	}
 	if err := g.served(); err != nil {
 		return bootstrap.Options{}, err
@@ -121,6 +115,18 @@ func (s *settings) install(g *globals, command *cobra.Command) (bootstrap.Option
 		o.WaitLock = s.wait
 	}
 	return o, err
+}
+
+// ready checks what every change of a machine needs.
+func (s *settings) ready(c config.Config) error {
+	if c.Gateway == "" {
+		return reason.Newf(reason.Usage, "no gateway was given").
+			WithFix("give its address by --gateway HOST:PORT or PIPEOPS_GATEWAY")
+	}
+	if s.wait < 0 {
+		return reason.Newf(reason.Usage, "--wait %s: a time before now", s.wait)
+	}
+	return nil
 }
 
 // nameCluster names the cluster if nobody has, and checks its name.
@@ -151,7 +157,8 @@ func clusterName(hostname string, err error) (string, error) {
 	return hostname, nil
 }
 
-func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
+// runPlan shows a run of install or join.
+func runPlan(command *cobra.Command, g *globals, o bootstrap.Options, run func(context.Context, bootstrap.Options) (int, error)) error {
 	view := g.view(command.OutOrStdout())
 	file, isFile := command.OutOrStdout().(*os.File)
 	defer view.Close()
@@ -163,7 +170,7 @@ func runInstall(command *cobra.Command, g *globals, o bootstrap.Options) error {
 			return askConsent(ctx, stdin, file, needed)
 		}
 	}
-	_, err := bootstrap.Install(command.Context(), o)
+	_, err := run(command.Context(), o)
 	return interrupted(command.Context(), err)
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // maxOfKind is how many changes of one kind are shown unless all are asked for.
-const maxOfKind = 8
+const maxOfKind = 7
 
 // showPlan shows a plan so that it is read in ten seconds: what the machine is, what fits and why not the others, what will
 // be changed and what that costs, what others have to do, what is not as it should be.

@@ -23,7 +23,7 @@ func newResume(g *globals) *cobra.Command {
 	var onConsole bool
 	command := &cobra.Command{
 		Use:   "resume",
-		Short: "Go on with an install or uninstall that was interrupted, as its unit does at boot",
+		Short: "Go on with an install, join or uninstall that was interrupted, as its unit does at boot",
 		Long: `Wait until nobody else changes this machine, then go on with what was interrupted: by SIGKILL, a power cut, a reboot.
 pipeops-agent-resume.service does so at every boot, and as soon as an install has ended; where OpenRC starts the services,
 /etc/init.d/pipeops-agent-resume does. It has nothing to do where all came to its end, or a user stopped it. An install that
@@ -78,7 +78,17 @@ func runResume(command *cobra.Command, g *globals, out io.Writer, onConsole bool
 		err = g.uninstalled(&o)
 		return o, err
 	})
-	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install, "uninstall": uninstall}}
+	join := bootstrap.JoinOperation(func(text json.RawMessage) (bootstrap.Options, error) {
+		kept, err := parseKeptJoin(text)
+		if err != nil {
+			return bootstrap.Options{}, err
+		}
+		again = kept.Reboot
+		o, err := kept.options(g)
+		o.Events, o.Log = view.Show, log
+		return o, err
+	})
+	r := bootstrap.Resumer{Dir: g.state, Log: log, Operations: map[string]bootstrap.Operation{"install": install, "join": join, "uninstall": uninstall}}
 	if !onConsole { // the service would say so at every boot
 		r.Idle = func(why string) { view.Show(wire.Event{Kind: "done", Message: why, Time: time.Now()}) }
 	}
@@ -109,15 +119,19 @@ func (s *settings) kept(g *globals, c config.Config, consent []reason.Cost) ([]b
 // parseKept reads them strictly: what a newer version has written is not guessed at.
 func parseKept(text []byte) (kept, error) {
 	var k kept
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&k); err != nil {
+	if err := decodeStrictly(text, &k); err != nil {
 		return k, err
 	}
 	if k.Config.Gateway == "" || !wire.ValidName(k.Config.Cluster) {
 		return k, errors.New("it names no gateway, or no cluster")
 	}
 	return k, nil
+}
+
+func decodeStrictly(text []byte, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(v)
 }
 
 // options makes the options of the install again.

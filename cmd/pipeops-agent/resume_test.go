@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -49,11 +50,11 @@ func TestKeptSettings(t *testing.T) {
 		if diff := cmp.Diff([]any{before.Install.Disable, before.Install.Proxy}, []any{after.Install.Disable, after.Install.Proxy}); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		first, err := before.Config("k3s", "/k", before.Request.Consent)
+		first, err := before.Config(distro.Decision{Chosen: distro.K3s, Kubeconfig: "/k"}, before.Request.Consent)
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := after.Config("k3s", "/k", after.Request.Consent)
+		second, err := after.Config(distro.Decision{Chosen: distro.K3s, Kubeconfig: "/k"}, after.Request.Consent)
 		if err != nil || string(first) != string(second) {
 			t.Errorf("%s: the configuration was\n%sand is\n%s", name, first, second)
 		}

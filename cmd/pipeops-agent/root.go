@@ -30,6 +30,7 @@ that survives crashes, joins a gateway with a one-use token and keeps a tunnel t
 
   pipeops-agent plan                                        what would be done here, and why
   pipeops-agent install --gateway HOST:PORT --token-file F  do it
+  pipeops-agent join --gateway HOST:PORT --token-file F     make it a node of a cluster that is there
   pipeops-agent doctor                                      what is wrong, and the way out
   pipeops-agent status                                      what the running agent says
   pipeops-agent uninstall                                   make this machine what it was before`, &g.Output, cli.Detail{Name: "trust", Tell: g.tellTrust})
@@ -38,7 +39,7 @@ that survives crashes, joins a gateway with a one-use token and keeps a tunnel t
 	flags.StringVar(&g.state, "state-dir", config.StateDir, "where the agent keeps its journal and identity")
 	flags.StringVar(&g.socket, "socket", config.Socket, "the running agent's local socket")
 	flags.BoolVar(&g.debug, "debug", false, "log more")
-	root.AddCommand(newProbe(g), newPlan(g), newDoctor(g), newInstall(g), newUninstall(g), newBundle(g), newResume(g), newRun(g), newStatus(g), newCluster(g))
+	root.AddCommand(newProbe(g), newPlan(g), newDoctor(g), newInstall(g), newJoin(g), newUninstall(g), newBundle(g), newResume(g), newRun(g), newStatus(g), newCluster(g), newAccess(g))
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/agent"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
+	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/version"
@@ -34,13 +35,20 @@ alive while the gateway or the cluster is down. systemd runs it by pipeops-agent
 			if err != nil {
 				return forRoot(err)
 			}
+			life, err := tokenLife(c)
+			if err != nil {
+				return err
+			}
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryLimit)
 			}
 			return agent.Run(command.Context(), agent.Options{
 				Identity:   id,
-				Kubeconfig: c.Kubeconfig,
+				Kubeconfig: filepath.Join(g.state, cluster.CredentialFile),
+				TokenLife:  life,
 				Distro:     c.Distro,
+				DataDir:    c.DataDir,
+				NoJoin:     c.Join != nil && !*c.Join,
 				StateDir:   g.state,
 				Socket:     g.socket,
 				Version:    version.String(),

@@ -26,9 +26,10 @@ import (
 // settings are the flags of install and plan. Those that were given lie over the environment and the file.
 type settings struct {
 	config.Config
-	adopt  bool
-	reboot bool // by install itself, where it is needed
-	wait   time.Duration
+	adopt       bool
+	clusterInit bool
+	reboot      bool // by install itself, where it is needed
+	wait        time.Duration
 
 	bundleGiven bool     // by flag or environment: then it is used or refused, nothing else
 	resumes     bool     // they are those of an install that goes on by itself
@@ -39,23 +40,44 @@ type settings struct {
 
 func (s *settings) register(command *cobra.Command) {
 	flags := command.Flags()
+	s.registerSources(command)
+	s.registerConsent(command)
 	flags.StringVar(&s.Distro, "distro", "", "auto, or one of "+strings.Join(distro.Names(), ", ")+" (default auto)")
 	flags.StringVar(&s.Kubeconfig, "kubeconfig", "", "of the cluster to adopt; default: found by the probes")
-	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins, or several, separated by commas, of which \"origin\" stands for those; none needs trust")
-	flags.StringVar(&s.Bundle, "bundle", "", "file of pipeops-agent bundle to take everything from; nothing is downloaded then")
-	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
+	flags.StringVar(&s.Context, "context", "", "of the kubeconfig; default: its current one")
 	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install, such as v1.33.2+k3s1; without +k3s that of the Kubernetes of kind or minikube (default "+distro.K3sVersion+")")
-	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
+	flags.BoolVar(&s.clusterInit, "cluster-init", false, "keep the state of k3s in etcd, so that further servers can join; one that is in SQLite is moved, and there is no way back")
+	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted, all of them, or +PART to add one (default "+strings.Join(defaultDisable(), ",")+")")
+	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server, all of them, or +NAME to add one")
 	flags.IntVar(&s.Nodes, "nodes", 0, "of k3d, kind and minikube: how many nodes serve the API, an odd number (default 1)")
 	flags.IntVar(&s.Workers, "workers", 0, "of k3d, kind and minikube: how many further nodes")
 	flags.IntVar(&s.APIPort, "api-port", 0, "of k3d, kind and minikube: port of the API on this machine (default one that is free, and then stays)")
 	flags.BoolVar(&s.MinikubeForce, "minikube-force", false, "let root run minikube, with --force, in place of a user that is made for it")
-	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted, all of them, or +PART to add one (default "+strings.Join(defaultDisable(), ",")+")")
-	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server, all of them, or +NAME to add one")
-	flags.StringSliceVar(&s.Consent, "consent", nil, "changes that may be made to this machine if it needs them: "+strings.Join(consentNames(), ", "))
 	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
 	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// registerSources adds the flags of where files come from and go to.
+func (s *settings) registerSources(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&s.Mirror, "mirror", "", "base URL to download from in place of https://github.com and other origins, or several, separated by commas, of which \"origin\" stands for those; none needs trust")
+	flags.StringVar(&s.Bundle, "bundle", "", "file of pipeops-agent bundle to take everything from; nothing is downloaded then")
+	flags.StringVar(&s.Trust, "trust", "", "file of root's with the keys of who signs what may be installed (default the keys that are built in)")
+	flags.StringVar(&s.DataDir, "data-dir", "", "where a new k3s keeps its images and data, such as /data/k3s (default /var/lib/rancher/k3s, or the only other disk if that one does not do)")
+}
+
+// registerConsent adds the flag of what may be done to the machine.
+func (s *settings) registerConsent(command *cobra.Command) {
+	command.Flags().StringSliceVar(&s.Consent, "consent", nil, "changes that may be made to this machine if it needs them: "+strings.Join(consentNames(), ", "))
 	_ = command.RegisterFlagCompletionFunc("consent", cobra.FixedCompletions(consentNames(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// registerRun adds the flags of what changes a machine.
+func (s *settings) registerRun(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&s.Gateway, "gateway", "", "address of the gateway, HOST:PORT")
+	flags.BoolVar(&s.reboot, "reboot", false, "reboot as soon as it is needed, and go on after it; needs --consent reboot")
+	flags.DurationVar(&s.wait, "wait", bootstrap.DefaultWait, "how long package managers, cloud-init and, if it is given, another pipeops-agent are waited for")
 }
 
 // resolve lays the flags that were given over the environment, and that over what is stored. A flag with an empty value takes
@@ -72,6 +94,7 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		"cluster":     {&s.Cluster, &c.Cluster},
 		"distro":      {&s.Distro, &c.Distro},
 		"kubeconfig":  {&s.Kubeconfig, &c.Kubeconfig},
+		"context":     {&s.Context, &c.Context},
 		"mirror":      {&s.Mirror, &c.Mirror},
 		"k3s-version": {&s.K3sVersion, &c.K3sVersion},
 		"bundle":      {&s.Bundle, &c.Bundle},
@@ -95,7 +118,17 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		}
 	}
 	if was := s.stored.wish; c.Distro != was.Distro && was.Distro != "" && was.Distro != distro.Existing && c.Kubeconfig == was.Kubeconfig && !given("kubeconfig") {
-		c.Kubeconfig = "" // it was that of the cluster that the other distribution makes
+		c.Kubeconfig, c.Context = "", "" // it was that of the cluster that the other distribution makes
+	}
+	if given("kubeconfig") {
+		if !given("context") {
+			c.Context = "" // it was one of the other file
+		}
+		if c.Kubeconfig != "" {
+			if c.Kubeconfig, err = filepath.Abs(c.Kubeconfig); err != nil {
+				return c, fmt.Errorf("cannot find the kubeconfig: %w", err)
+			}
+		}
 	}
 	if s.bundleGiven = given("bundle") || os.Getenv("PIPEOPS_BUNDLE") != ""; s.bundleGiven && c.Bundle != "" {
 		if c.Bundle, err = filepath.Abs(c.Bundle); err != nil {
@@ -122,7 +155,26 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 	if given("adopt") {
 		c.Adopt = &s.adopt
 	}
+	if given("cluster-init") {
+		c.ClusterInit = &s.clusterInit
+	}
 	return c, nil
+}
+
+// leastTokenLife keeps a machine from asking for tokens all the time.
+const leastTokenLife = 10 * time.Second
+
+// tokenLife is how long a token of the agent's account is used; 0 where the settings do not say.
+func tokenLife(c config.Config) (time.Duration, error) {
+	if c.TokenLife == "" {
+		return 0, nil
+	}
+	life, err := time.ParseDuration(c.TokenLife)
+	if err != nil || life < leastTokenLife || life > 365*24*time.Hour {
+		return 0, reason.Newf(reason.Usage, "token_life %q is no time from %s to a year, such as 24h", c.TokenLife, leastTokenLife).
+			WithFix("mend or remove token_life in " + config.Path)
+	}
+	return life, nil
 }
 
 // maxToken bounds what is read as a token; a real one has 127 bytes.
@@ -202,6 +254,10 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err := distro.CheckDataDir(c.DataDir); err != nil {
 		return bootstrap.Options{}, err
 	}
+	life, err := tokenLife(c)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	manifests, err := g.manifests(c)
 	if err != nil {
 		return bootstrap.Options{}, err
@@ -215,6 +271,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		TLSNames: c.TLSSAN, Disable: c.Disable, Proxy: proxy,
 		Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, Program: program,
 		MinikubeForce: c.MinikubeForce,
+		ClusterInit:   c.ClusterInit != nil && *c.ClusterInit,
 	}
 	if in.Version == "" {
 		in.Version = distro.K3sVersion
@@ -229,16 +286,16 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Gateway: c.Gateway,
 		Cluster: c.Cluster,
 		Request: distro.Request{
-			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Kubernetes: in.Version,
+			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Context: c.Context, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
-			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce,
+			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce, ClusterInit: c.ClusterInit,
 		},
 		Install: in,
-		Config: func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error) {
-			return s.stored.encode(keptConfig(c, distribution, kubeconfig, consent))
+		Config: func(d distro.Decision, consent []reason.Cost) ([]byte, error) {
+			return s.stored.encode(keptConfig(c, d, consent))
 		},
-		Settings: func(distribution, kubeconfig string, consent []reason.Cost) (before, after []bootstrap.Setting) {
-			return s.stored.before(), listSettings(keptConfig(c, distribution, kubeconfig, consent))
+		Settings: func(d distro.Decision, consent []reason.Cost) (before, after []bootstrap.Setting) {
+			return s.stored.before(), listSettings(keptConfig(c, d, consent))
 		},
 		Remember:       func(consent []reason.Cost) (json.RawMessage, error) { return s.kept(g, c, consent) },
 		SettingsHidden: s.stored.hidden,
@@ -246,6 +303,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		ConfigPath:     g.config,
 		StateDir:       g.state,
 		Socket:         g.socket,
+		TokenLife:      life,
 		Program:        program,
 		Version:        version.String(),
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -67,7 +68,13 @@ func judge(status localapi.Status) error {
 func printStatus(w io.Writer, s localapi.Status, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(table, "cluster\t%s (%s)\n", console.Clean(s.Cluster), console.Clean(s.ClusterID))
-	_, _ = fmt.Fprintf(table, "distribution\t%s %s\n", s.Distro, console.Clean(s.Kubernetes))
+	_, _ = fmt.Fprintf(table, "distribution\t%s %s%s\n", s.Distro, console.Clean(s.Kubernetes), runBy(s))
+	if s.Node != "" {
+		_, _ = fmt.Fprintf(table, "node\t%s, a %s\n", console.Clean(s.Node), console.Clean(s.Role))
+	}
+	if len(s.Servers) > 0 {
+		_, _ = fmt.Fprintf(table, "servers\t%s\n", console.Clean(strings.Join(s.Servers, ", ")))
+	}
 	_, _ = fmt.Fprintf(table, "gateway\t%s\n", s.Gateway)
 	_, _ = fmt.Fprintf(table, "agent\t%s, up %s, %.1f MiB\n", s.Agent, age(now.Sub(s.Started)), float64(s.RSS)/(1<<20))
 	_, _ = fmt.Fprintln(table)
@@ -85,6 +92,14 @@ func printStatus(w io.Writer, s localapi.Status, now time.Time) error {
 		_, _ = fmt.Fprintf(table, "%s %s %s\t%s\n", mark(last.Status), d.Kind, d.Name, describe(last, now))
 	}
 	return table.Flush()
+}
+
+// runBy says who runs a cluster that was adopted.
+func runBy(s localapi.Status) string {
+	if s.Provider == "" || s.Provider == s.Distro {
+		return ""
+	}
+	return " (" + console.Clean(s.Provider) + ")"
 }
 
 func mark(status string) string {

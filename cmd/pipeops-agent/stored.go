@@ -86,8 +86,8 @@ func (s stored) encode(c config.Config) ([]byte, error) {
 
 // keptConfig is what an install writes into the file: what was chosen, too, so that the next one with no flag wants the same, and a
 // newer agent with other defaults does not change a cluster by the way.
-func keptConfig(c config.Config, distribution, kubeconfig string, consent []reason.Cost) config.Config {
-	c.Distro, c.Kubeconfig, c.Consent = distribution, kubeconfig, costNames(consent)
+func keptConfig(c config.Config, d distro.Decision, consent []reason.Cost) config.Config {
+	c.Distro, c.Kubeconfig, c.Context, c.Consent = d.Chosen, d.Kubeconfig, d.Context, costNames(consent)
 	if consent != nil && c.Consent == nil {
 		c.Consent = []string{}
 	}
@@ -122,10 +122,13 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("gateway", c.Gateway, agentName),
 		one("cluster", c.Cluster, agentName),
 		one("distro", c.Distro, agentName),
-		one("kubeconfig", c.Kubeconfig, agentName),
+		one("kubeconfig", c.Kubeconfig, ""),
+		one("context", c.Context, ""),
+		one("token_life", c.TokenLife, agentName),
 		one("mirror", c.Mirror, ""),
 		one("trust", c.Trust, ""),
 		one("k3s-version", c.K3sVersion, distro.K3s),
+		one("cluster-init", strconv.FormatBool(c.ClusterInit != nil && *c.ClusterInit), distro.K3s),
 		one("data-dir", c.DataDir, ""), // a cluster that is there stays where it is
 		{Name: "disable", Values: c.Disable, List: true, Restarts: distro.K3s},
 		{Name: "tls-san", Values: c.TLSSAN, List: true, Restarts: distro.K3s},
@@ -136,6 +139,7 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("workers", number(c.Workers), ""),
 		one("api-port", number(c.APIPort), ""),
 		one("minikube-force", shownBool(c.MinikubeForce), ""),
+		one("join", strconv.FormatBool(c.Join == nil || *c.Join), agentName),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}
 }

@@ -50,11 +50,11 @@ func installed(t *testing.T, dir string, flags ...string) (file string, differen
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := o.Config(distro.K3s, "/etc/rancher/k3s/k3s.yaml", consent)
+	content, err := o.Config(distro.Decision{Chosen: distro.K3s, Kubeconfig: "/etc/rancher/k3s/k3s.yaml"}, consent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before, after := o.Settings(distro.K3s, "/etc/rancher/k3s/k3s.yaml", consent); before != nil {
+	if before, after := o.Settings(distro.Decision{Chosen: distro.K3s, Kubeconfig: "/etc/rancher/k3s/k3s.yaml"}, consent); before != nil {
 		for _, change := range bootstrap.SettingChanges(before, after) {
 			difference = append(difference, change.String())
 		}

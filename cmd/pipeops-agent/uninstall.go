@@ -71,7 +71,7 @@ func (g *globals) uninstalled(o *bootstrap.UninstallOptions) error {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}
 	if c, err := g.load(os.Getenv); err == nil { // of a damaged file nothing is needed that the ledger does not know
-		o.Kubeconfig = c.Kubeconfig
+		o.Kubeconfig, o.Context = c.Kubeconfig, c.Context
 	}
 	o.StateDir, o.Program, o.Host = g.state, program, host.Live()
 	return nil

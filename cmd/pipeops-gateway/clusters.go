@@ -17,7 +17,7 @@ import (
 func newClusters(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "clusters",
-		Short: "List the clusters, or remove one",
+		Short: "List the clusters and their machines, or remove one",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Clusters(command.Context())
@@ -26,27 +26,38 @@ func newClusters(g *globals) *cobra.Command {
 			}
 			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tKUBERNETES\tNODES\tINSTALL\tSEEN")
+				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tMACHINES\tKUBERNETES\tNODES\tINSTALL\tSEEN")
 				for _, c := range list {
-					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-						c.Name, c.ID, yes(c), ago(c.Since), orDash(c.Kubernetes), nodes(c), install(c.Install), ago(c.LastSeen))
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+						c.Name, c.ID, yes(c.Connected), ago(c.Since), machines(c), orDash(c.Kubernetes), nodeCount(c), install(c.Install), ago(c.LastSeen))
 				}
 				return table.Flush()
 			})
 		},
 	}
-	command.AddCommand(newClustersRemove(g))
+	command.AddCommand(newClustersMachines(g), newClustersRemove(g))
 	return command
 }
 
-func yes(c gateway.ClusterInfo) string {
-	if c.Connected {
+func yes(is bool) string {
+	if is {
 		return "yes"
 	}
 	return "no"
 }
 
-func nodes(c gateway.ClusterInfo) string {
+// machines counts the machines of a cluster and those of them that are connected.
+func machines(c gateway.ClusterInfo) string {
+	connected := 0
+	for _, m := range c.Machines {
+		if m.Connected {
+			connected++
+		}
+	}
+	return fmt.Sprintf("%d of %d", connected, len(c.Machines))
+}
+
+func nodeCount(c gateway.ClusterInfo) string {
 	if c.Nodes == 0 {
 		return "-"
 	}

@@ -23,10 +23,11 @@ this machine, through a socket in its data folder that only root and its own use
   pipeops-gateway serve --advertise HOST             run the gateway
   pipeops-gateway token create                       make a join token for a machine
   pipeops-gateway clusters                           which clusters there are
+  pipeops-gateway join CLUSTER                       make a machine a node of a cluster
   pipeops-gateway kubeconfig CLUSTER                 reach a cluster with kubectl
   pipeops-gateway project apply -f FILE --cluster C  run a project`, &g.Output)
 	root.PersistentFlags().StringVar(&g.data, "data", gateway.DefaultData, "folder of the gateway's state")
-	root.AddCommand(newServe(g), newToken(g), newClusters(g), newKubeconfig(g), newProject(g), newUser(g))
+	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newNodes(g), newProject(g), newUser(g))
 	return root
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 func newToken(g *globals) *cobra.Command {
-	command := &cobra.Command{Use: "token", Short: "Make and list join tokens", Args: cli.Arguments(), RunE: cli.Help}
-	command.AddCommand(newTokenCreate(g), newTokenList(g))
+	command := &cobra.Command{Use: "token", Short: "Make, list and revoke join tokens", Args: cli.Arguments(), RunE: cli.Help}
+	command.AddCommand(newTokenCreate(g), newTokenList(g), newTokenRevoke(g))
 	return command
 }
 
@@ -46,7 +46,7 @@ is one already, the new machine takes its place.`,
 func newTokenList(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the join tokens, without their secrets",
+		Short: "List the join tokens, also those for nodes, without their secrets",
 		Args:  cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			list, err := g.admin().Tokens(command.Context())
@@ -55,7 +55,7 @@ func newTokenList(g *globals) *cobra.Command {
 			}
 			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				_, _ = fmt.Fprintln(table, "ID\tFOR\tCREATED\tSTATE")
+				_, _ = fmt.Fprintln(table, "ID\tFOR\tROLE\tCREATED\tSTATE")
 				for _, t := range list {
 					state := "unused, for " + time.Until(t.Expires).Round(time.Second).String()
 					switch {
@@ -64,9 +64,27 @@ func newTokenList(g *globals) *cobra.Command {
 					case time.Now().After(t.Expires):
 						state = "expired"
 					}
-					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", t.ID, orDash(t.Cluster), t.Created.Local().Format(time.DateTime), state)
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", t.ID, orDash(t.Cluster), orDash(string(t.Role)), t.Created.Local().Format(time.DateTime), state)
 				}
 				return table.Flush()
+			})
+		},
+	}
+}
+
+func newTokenRevoke(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke ID",
+		Short: "Make a join token useless",
+		Long:  `revoke forgets a token, so that nobody can use it. A machine that has used it keeps its identity.`,
+		Args:  cli.Arguments("ID"),
+		RunE: func(command *cobra.Command, args []string) error {
+			if err := g.admin().RevokeToken(command.Context(), args[0]); err != nil {
+				return err
+			}
+			return g.Print(command.OutOrStdout(), map[string]string{"id": args[0]}, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%s is revoked\n", args[0])
+				return err
 			})
 		},
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -31,8 +33,11 @@ import (
 // Options say what the agent works with.
 type Options struct {
 	Identity   *identity.Identity
-	Kubeconfig string // of the cluster; need not exist yet
+	Kubeconfig string        // of its own account in the cluster; need not exist yet, and is renewed here
+	TokenLife  time.Duration // how long a token of that account is used; 0: [cluster.TokenLife]
 	Distro     string
+	DataDir    string // of the cluster; "" is its own place
+	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
 	StateDir   string
 	Socket     string // of the local API
 	Version    string
@@ -41,7 +46,7 @@ type Options struct {
 }
 
 // What package distro calls a cluster that was there before, and the distribution whose node is the machine itself. The nodes of
-// all others are elsewhere: containers, or other machines.
+// all others are elsewhere: containers, or other machines, and no machine can join them.
 const (
 	adopted = "existing"
 	onHost  = "k3s"
@@ -55,6 +60,7 @@ type agent struct {
 	cluster  *watcher
 	projects *deploy.Reconciler
 	layers   *prover
+	keeper   *keeper
 }
 
 // Run runs the agent until ctx ends. Neither a gateway nor a cluster that is down ends it: they are states.
@@ -67,22 +73,38 @@ func Run(ctx context.Context, o Options) error {
 		dial = cluster.Far{Source: source}.DialContext
 		probe.Far, probe.Dial = true, dial
 	}
-	a.cluster = &watcher{source: source, health: a.health, onNode: !probe.Far}
+	a.keeper = newKeeper(o, a.health)
+	a.cluster = &watcher{source: source, health: a.health, onNode: !probe.Far, saw: a.keeper.saw}
 	a.layers = newProver(source, a.health, filepath.Join(o.StateDir, health.RecordFile), probe, o.Log.With("service", "layers"))
+	door := &porter{
+		door:   nodes.Door{Distro: o.Distro, Closed: o.NoJoin, DataDir: o.DataDir},
+		source: source, log: o.Log.With("service", "join"), wake: make(chan struct{}, 1),
+	}
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
+	a.projects.Follows = o.Identity.Machine() != ""
+	a.layers.mine = func() bool { _, leads := a.projects.Term(); return leads }
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.layers.now})
+		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove})
 	})
-	group.Go(func() error { return a.layers.run(ctx) })
-	group.Go(func() error { return a.cluster.run(ctx) })
-	group.Go(func() error { return a.projects.Run(ctx) })
-	group.Go(func() error { return a.sumUp(ctx) })
+	if o.Identity.Role() == wire.RoleWorker {
+		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet, node: a.node()}
+		group.Go(func() error { return watch.run(ctx) })
+	} else {
+		group.Go(func() error { return a.layers.run(ctx) })
+		group.Go(func() error { return a.cluster.run(ctx) })
+		group.Go(func() error { return a.keeper.run(ctx) })
+		group.Go(func() error { return a.projects.Run(ctx) })
+		group.Go(func() error { return a.sumUp(ctx) })
+		if o.Distro == onHost {
+			group.Go(func() error { return door.run(ctx) })
+		}
+	}
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, dial, o.Log),
+			Handler:   handler(source, dial, door, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -96,8 +118,16 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
+// prove proves the layers of the cluster, where this machine can.
+func (a *agent) prove(ctx context.Context) error {
+	if a.Identity.Role() == wire.RoleWorker {
+		return reason.Newf(reason.Usage, "this machine is a worker of its cluster").WithFix("run it on one of the cluster's servers")
+	}
+	return a.layers.now(ctx)
+}
+
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), log *slog.Logger) http.Handler {
+func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), door http.Handler, log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
@@ -112,6 +142,8 @@ func handler(source *cluster.Source, dial func(ctx context.Context, network, add
 			kube.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/"):
 			pages.ServeHTTP(w, r)
+		case r.URL.Path == wire.PathAgentJoin:
+			door.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -122,7 +154,11 @@ func handler(source *cluster.Source, dial func(ctx context.Context, network, add
 func (a *agent) sumUp(ctx context.Context) error {
 	for {
 		list, changed := a.projects.Statuses()
-		a.health.Set(desiredState(list, a.projects.Unread()))
+		if _, leads := a.projects.Term(); leads {
+			a.health.Set(desiredState(list, a.projects.Unread()))
+		} else {
+			a.health.Set(health.DesiredState, health.True, "Follows", "another server makes the documents true")
+		}
 		if err := pause(ctx, time.Hour, changed); err != nil {
 			return err
 		}
@@ -179,11 +215,11 @@ func (a *agent) status() localapi.Status {
 	conditions, _ := a.health.Conditions()
 	documents, _ := a.projects.Statuses()
 	beat := a.cluster.heartbeat()
-	return localapi.Status{
+	return a.asNode(localapi.Status{
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
-		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes,
+		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes, Provider: beat.Provider,
 		Conditions: conditions, Documents: documents, RSS: residentMemory(),
-	}
+	})
 }
 
 // residentMemory returns the resident memory of this process in bytes, 0 if it cannot be read.

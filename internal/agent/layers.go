@@ -32,6 +32,9 @@ type prover struct {
 	adopted bool
 	probe   cluster.Probe
 	log     *slog.Logger
+	// mine reports whether it is this machine that proves by itself: the servers of a cluster would use the same names. nil
+	// means that it always is.
+	mine func() bool
 
 	asked chan chan error // each gets the end of the round that was asked for
 
@@ -102,7 +105,7 @@ func (p *prover) wait(ctx context.Context, d time.Duration) (chan error, error) 
 
 // due reports whether it is time for a round. What an install proves counts as ours.
 func (p *prover) due(came time.Time, failed int) bool {
-	if p.adopted {
+	if p.adopted || p.mine != nil && !p.mine() {
 		return false
 	}
 	last := p.last()

@@ -24,8 +24,10 @@ const (
 func (a *agent) link(ctx context.Context, gateway *tunnel.Client) {
 	var work sync.WaitGroup
 	work.Go(func() { a.heartbeats(ctx, gateway) })
-	work.Go(func() { a.documents(ctx, gateway) })
-	work.Go(func() { a.statuses(ctx, gateway) })
+	if a.Identity.Role() == wire.RoleServer {
+		work.Go(func() { a.documents(ctx, gateway) })
+		work.Go(func() { a.statuses(ctx, gateway) })
+	}
 	work.Wait()
 }
 
@@ -40,6 +42,9 @@ func (a *agent) heartbeats(ctx context.Context, gateway *tunnel.Client) {
 		beat := a.cluster.heartbeat()
 		beat.Version, beat.Agent, beat.Time = wire.Version, a.Version, time.Now().UTC()
 		beat.Conditions, beat.Facts, beat.Distro = conditions, facts, a.Distro
+		if joined := a.Identity.Node(); joined != "" {
+			beat.Node = joined
+		}
 		wait := heartbeatEvery
 		if err := gateway.Heartbeat(ctx, beat); err == nil {
 			facts = nil
@@ -58,7 +63,8 @@ func (a *agent) documents(ctx context.Context, gateway *tunnel.Client) {
 	for {
 		after, err := a.projects.Generation()
 		if err == nil {
-			err = gateway.Desired(ctx, after, a.accept)
+			term, _ := a.projects.Term()
+			err = gateway.Follow(ctx, after, term, a.accept, a.projects.Lead)
 		}
 		if ctx.Err() != nil {
 			return
@@ -84,6 +90,9 @@ func (a *agent) statuses(ctx context.Context, gateway *tunnel.Client) {
 	for {
 		list, changed := a.projects.Statuses()
 		wait := time.Hour // nothing to do until something changes
+		if _, leads := a.projects.Term(); !leads {
+			clear(sent) // what is said by another one meanwhile is to be said again
+		}
 		for _, status := range list {
 			key := status.Kind + "/" + status.Name
 			if reflect.DeepEqual(sent[key], status) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -23,12 +24,15 @@ const (
 type watcher struct {
 	source *cluster.Source
 	health *health.Tracker
-	onNode bool // this machine is a node, and reaches service addresses
-	deaf   int  // look-ups of the cluster's DNS that failed in a row
+	saw    func(err error) // is told after every look whether the API server answers; nil: nobody is
+	onNode bool            // this machine is a node, and reaches service addresses
+	deaf   int             // look-ups of the cluster's DNS that failed in a row
 
 	mu         sync.Mutex
 	kubernetes string
+	provider   string
 	nodes      int
+	node       string // the Node that this machine is, once it is known
 }
 
 // run looks until ctx ends.
@@ -63,6 +67,9 @@ func (w *watcher) look(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
+	if w.saw != nil {
+		w.saw(err)
+	}
 	if err != nil {
 		w.health.Set(health.ClusterReachable, health.False, "Unreachable", err.Error())
 		w.health.Set(health.NodesReady, health.Unknown, "Unreachable", "")
@@ -72,7 +79,8 @@ func (w *watcher) look(ctx context.Context) bool {
 	w.health.Set(health.ClusterReachable, health.True, "Reachable", "")
 	version, unknown := client.Version(ctx)
 	resolves := w.lookUp(ctx, client)
-	all, ready, err := client.Nodes(ctx)
+	all, ready, own, err := w.count(ctx, client)
+	provider := w.providerOf(ctx, client, version)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -81,9 +89,12 @@ func (w *watcher) look(ctx context.Context) bool {
 		return false
 	}
 	w.mu.Lock()
-	w.nodes = all
+	w.nodes, w.node = all, own
 	if unknown == nil {
 		w.kubernetes = version
+	}
+	if provider != "" {
+		w.provider = provider
 	}
 	w.mu.Unlock()
 	seen := fmt.Sprintf("%d of %d nodes are ready", ready, all)
@@ -93,6 +104,22 @@ func (w *watcher) look(ctx context.Context) bool {
 	}
 	w.health.Set(health.NodesReady, health.True, "Ready", seen)
 	return resolves && unknown == nil
+}
+
+// count returns how many nodes there are, how many of them are ready, and the name of the one that this machine is, "" if that is
+// not known.
+func (w *watcher) count(ctx context.Context, client *cluster.Client) (all, ready int, own string, err error) {
+	if !w.onNode {
+		all, ready, err = client.Nodes(ctx)
+		return all, ready, "", err
+	}
+	list, err := nodes.List(ctx, client.Dynamic)
+	for _, n := range list {
+		if n.Ready == health.True {
+			ready++
+		}
+	}
+	return len(list), ready, nodes.Own(list), err
 }
 
 // lookUp asks the DNS of the cluster and reports whether it answers. One answer that is lost says nothing: the second in a
@@ -116,5 +143,20 @@ func (w *watcher) lookUp(ctx context.Context, client *cluster.Client) bool {
 func (w *watcher) heartbeat() wire.Heartbeat {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return wire.Heartbeat{Kubernetes: w.kubernetes, Nodes: w.nodes}
+	return wire.Heartbeat{Kubernetes: w.kubernetes, Nodes: w.nodes, Node: w.node, Provider: w.provider}
+}
+
+// providerOf asks who runs the cluster, which does not change: until it is known, and again after an upgrade.
+func (w *watcher) providerOf(ctx context.Context, client *cluster.Client, version string) string {
+	w.mu.Lock()
+	known := w.provider != "" && version == w.kubernetes
+	w.mu.Unlock()
+	if known || version == "" {
+		return ""
+	}
+	provider, err := client.Provider(ctx, version)
+	if err != nil {
+		return ""
+	}
+	return provider
 }

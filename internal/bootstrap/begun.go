@@ -90,7 +90,7 @@ func LookBegun(dir, root string) (*Begun, error) {
 
 // Err tells of it as an entry of the catalogue.
 func (b Begun) Err() error {
-	evidence := "an " + b.Command
+	evidence := article(b.Command)
 	if !b.Since.IsZero() {
 		evidence += " that began " + b.Since.UTC().Format(time.RFC3339)
 	}
@@ -120,4 +120,12 @@ func (b Begun) at() string {
 		return ""
 	}
 	return fmt.Sprintf(" (step %s: %s)", b.Step, b.Reached)
+}
+
+// article is a command with its article.
+func article(command string) string {
+	if command == joinCommand {
+		return "a " + command
+	}
+	return "an " + command
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
-	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
@@ -29,20 +28,22 @@ type Options struct {
 
 	Request distro.Request
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
+	Node    *NodeOptions   // the machine joins a cluster that is there; nil: it gets one of its own
 	// Config encodes the agent's configuration with what was chosen and agreed to.
-	Config func(distribution, kubeconfig string, consent []reason.Cost) ([]byte, error)
+	Config func(d distro.Decision, consent []reason.Cost) ([]byte, error)
 	// Remember encodes what a later run needs to go on by itself, with what was agreed to; nil: nothing goes on by itself.
 	Remember func(consent []reason.Cost) (json.RawMessage, error)
 	// Settings returns the settings of the last install and those of this one, so that the difference can be shown; no
 	// settings before mean that there was no install. nil: nothing is compared.
-	Settings func(distribution, kubeconfig string, consent []reason.Cost) (before, after []Setting)
+	Settings func(d distro.Decision, consent []reason.Cost) (before, after []Setting)
 	// Agree asks the user for consent to what these remedies cost; nil means that nobody can be asked.
 	Agree func(context.Context, []distro.Remedy) (bool, error)
 
 	ConfigPath string
 	StateDir   string
-	Socket     string // of the running agent
-	Program    string // path of this binary
+	Socket     string        // of the running agent
+	TokenLife  time.Duration // how long a token of the agent's account is used; 0: [cluster.TokenLife]
+	Program    string        // path of this binary
 	Version    string
 
 	SettingsHidden bool     // those of the last install could not be read, and are not among these
@@ -57,6 +58,7 @@ type Options struct {
 
 	alone  bool // it was started by the unit that resumes
 	asRoot bool // the plan is made as if root asked for it
+	tried  trial.Results
 }
 
 // Plan is what an install would do.
@@ -100,6 +102,14 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	if o.asRoot {
 		p.Facts = asRoot(p.Facts)
 	}
+	if o.Host.Live() {
+		o.askClusters(ctx, p.Facts.Clusters)
+	}
+	if o.Node != nil {
+		if err := o.planNode(); err != nil {
+			return p, nil, err
+		}
+	}
 	p.Decision = distro.Decide(p.Facts, trials, o.Request)
 	if p.Decision.Chosen == "" {
 		return p, nil, nil
@@ -112,11 +122,18 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	o.Install.OpenRC = distro.OpenRC(p.Facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
 	o.Install.Shown = true
+	if o.Node != nil {
+		o.prepareNode(p.Facts, p.Decision)
+	}
 	steps, err := o.changes(p.Decision, units(p.Facts))
 	if err != nil {
 		return p, nil, err
 	}
-	steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...)
+	if o.Node != nil {
+		steps = append(steps, o.nodeProofs(p.Decision, p.Facts)...)
+	} else {
+		steps = append(steps, o.proofs(nil, layersOf(p.Decision), p.Decision, p.Facts)...)
+	}
 	for _, s := range steps {
 		p.Steps = append(p.Steps, PlannedStep{ID: s.ID, Title: s.Title, Changes: append([]string{}, s.Changes...), Bytes: s.Bytes, About: s.About, Proof: s.Prepare == nil && s.Do == nil && s.Done == nil})
 	}
@@ -171,11 +188,12 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	o.Install.Units = units
 	o.Install.FreePackages = func(ctx context.Context) error { return o.freePackages(ctx) }
 	guard.Store.Undo = o.Install.Undo()
+	guard.Store.Undo[inCluster] = takeBack(decision.Kubeconfig, decision.Context, decision.Chosen != distro.Existing)
 	changes, err := o.changes(decision, units)
 	if err != nil {
 		return 0, err
 	}
-	config, err := o.Config(decision.Chosen, decision.Kubeconfig, o.Request.Consent)
+	config, err := o.Config(decision, o.Request.Consent)
 	if err != nil {
 		return 0, err
 	}
@@ -246,6 +264,9 @@ func (o Options) enroll(ctx context.Context) (*identity.Identity, error) {
 
 // sameIdentity refuses to be enrolled twice: at another gateway, or under another name.
 func (o Options) sameIdentity(id *identity.Identity) error {
+	if id.Node() != "" {
+		return reason.Newf(reason.ClusterMember, "this machine is %s %s of cluster %s of %s", id.Role(), id.Node(), id.Cluster(), id.Gateway())
+	}
 	address, err := identity.Address(o.Gateway)
 	if err != nil {
 		return err
@@ -280,7 +301,7 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, err
 	}
 	steps = append([]plan.Step{resume}, steps...)
-	config, err := o.Config(d.Chosen, d.Kubeconfig, o.Request.Consent)
+	config, err := o.Config(d, o.Request.Consent)
 	if err != nil {
 		return nil, err
 	}
@@ -288,8 +309,19 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 	if err != nil {
 		return nil, err
 	}
-	source := &cluster.Source{Path: d.Kubeconfig}
-	return append(append(steps, agent...), o.apiStep(source, d), accessStep(source)), nil
+	if o.Request.Node == wire.RoleWorker { // it has nothing to do with the API
+		return append(steps, agent...), nil
+	}
+	source := sourceOf(d)
+	steps = append(append(steps, agent...), o.apiStep(source, d), o.accountStep(source, d))
+	if o.Node == nil { // else the cluster is there, with all that the gateway needs
+		steps = append(steps, accessStep(source))
+	}
+	credential, ok, err := distro.CredentialService(in, o.Program)
+	if ok {
+		steps = append(steps, credential)
+	}
+	return steps, err
 }
 
 // event makes an event that is not a step. Detail is for programs.

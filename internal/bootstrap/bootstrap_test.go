@@ -33,8 +33,8 @@ func options(t *testing.T, machine string) Options {
 		Cluster: "one",
 		Request: distro.Request{Distro: distro.Auto, Adopt: true, Kubernetes: distro.K3sVersion},
 		Install: distro.Install{Arch: "amd64", Dir: t.TempDir(), Version: distro.K3sVersion},
-		Config: func(distribution, kubeconfig string, _ []reason.Cost) ([]byte, error) {
-			return fmt.Appendf(nil, "distro: %s\nkubeconfig: %s\n", distribution, kubeconfig), nil
+		Config: func(d distro.Decision, _ []reason.Cost) ([]byte, error) {
+			return fmt.Appendf(nil, "distro: %s\nkubeconfig: %s\n", d.Chosen, d.Kubeconfig), nil
 		},
 		ConfigPath: "/etc/pipeops-agent/config.yaml",
 		StateDir:   t.TempDir(),
@@ -48,7 +48,7 @@ func options(t *testing.T, machine string) Options {
 func TestPlans(t *testing.T) {
 	adopted := []string{"connected", "layer-node", "layer-dns", "layer-pod"}
 	proofs := concat(adopted, []string{"layer-pod-network", "layer-service", "layer-large-packet", "layer-storage"})
-	agent := []string{"agent-config", "agent-unit", "layer-api", "access"}
+	agent := []string{"agent-config", "agent-unit", "layer-api", "account", "access", "credential-unit"}
 	resume := []string{"resume-unit"}
 	k3s := []string{"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit"}
 	tests := []struct {

@@ -85,7 +85,7 @@ func TestDiskFullAtEveryStep(t *testing.T) {
 	}
 	want := contents(t, clean.root)
 	for disk, steps := range map[string][]string{
-		"machine": {"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit", "agent-config", "agent-unit"},
+		"machine": {"k3s-download", "k3s-binary", "k3s-images", "sysctl", "k3s-config", "k3s-unit", "agent-config", "agent-unit", "credential-unit"},
 		"state":   {"", "k3s-download"}, // "" is before the first one
 	} {
 		t.Run(disk, func(t *testing.T) {

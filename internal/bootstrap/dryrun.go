@@ -59,7 +59,16 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	if err := available(p.Decision); err != nil {
 		return p, err
 	}
-	unfinished, err := plan.Unfinished(o.StateDir, installCommand)
+	if root && o.Host.Live() {
+		if err := o.adoptable(ctx, p.Decision); err != nil {
+			return p, err
+		}
+	}
+	command := installCommand
+	if o.Node != nil {
+		command = joinCommand
+	}
+	unfinished, err := plan.Unfinished(o.StateDir, command)
 	if err != nil && root {
 		return p, err
 	}

@@ -175,7 +175,7 @@ func (g *Guard) wait(ctx context.Context, what plan.State, err error) error {
 	}
 	text := "waits for a reboot: " + u.Why + ". It goes on by itself after it."
 	if what == plan.WaitingUser {
-		text = "waits for your consent: " + u.Why + ". Give it with: pipeops-agent install --consent ..."
+		text = "waits for your consent: " + u.Why + ". Give it with: pipeops-agent " + g.Command + " --consent ..."
 	} else if repeated {
 		text = "waits for a reboot: " + u.Why + "."
 	}

@@ -37,17 +37,22 @@ func (o *Options) lookAndDecide(ctx context.Context) (host.Facts, distro.Decisio
 	if err := seenEnough(facts); err != nil {
 		return facts, distro.Decision{}, err
 	}
+	o.askClusters(ctx, facts.Clusters)
 	o.Events(event("facts", facts.Summary(), facts.Report()))
 	trials, err := trial.Run(ctx, trial.Env{})
 	if err != nil {
 		return facts, distro.Decision{}, reason.New(reason.HostUnseen, "a trial was not undone in time", err)
 	}
+	o.tried = trials
 	decision, err := o.decide(ctx, facts, trials)
 	if err != nil {
 		return facts, decision, err
 	}
 	o.Events(event("decision", decision.Text(), decision))
 	if err := Refusal(decision); err != nil {
+		return facts, decision, err
+	}
+	if err := o.adoptable(ctx, decision); err != nil {
 		return facts, decision, err
 	}
 	return facts, decision, available(decision)
@@ -58,7 +63,7 @@ func (o *Options) difference(d distro.Decision) []SettingChange {
 	if o.Settings == nil {
 		return nil
 	}
-	before, after := o.Settings(d.Chosen, d.Kubeconfig, o.Request.Consent)
+	before, after := o.Settings(d, o.Request.Consent)
 	if before == nil {
 		return nil
 	}

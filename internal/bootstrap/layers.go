@@ -111,7 +111,7 @@ func accessStep(source *cluster.Source) plan.Step {
 	return plan.Step{
 		ID:      "access",
 		Title:   "Give the gateway's administrators their rights",
-		Changes: []string{"ClusterRoleBinding " + cluster.AdminsBinding + ": " + adminsRights},
+		Changes: []string{"ClusterRoleBinding " + cluster.AdminsBinding + " to cluster-admin"},
 		Timeout: time.Minute,
 		Done: func(ctx context.Context) (bool, error) {
 			client, err := source.Client()
@@ -125,7 +125,7 @@ func accessStep(source *cluster.Source) plan.Step {
 			if err != nil {
 				return err
 			}
-			return r.Note("kubernetes", "ClusterRoleBinding/"+cluster.AdminsBinding, "absent", adminsRights,
+			return r.Note(inCluster, adminsTarget, "absent", adminsRights,
 				func() error { return client.GrantAdmins(ctx) })
 		},
 	}

@@ -26,7 +26,7 @@ func probeOf(d distro.Decision, source *cluster.Source) cluster.Probe {
 }
 
 func layersOf(d distro.Decision) []cluster.Layer {
-	return cluster.Layers(probeOf(d, &cluster.Source{Path: d.Kubeconfig}))
+	return cluster.Layers(probeOf(d, sourceOf(d)))
 }
 
 // proofs lists the steps that change nothing on the machine: the tunnel, and the layers of the cluster above its API.
@@ -46,7 +46,7 @@ func (o Options) prove(ctx context.Context, runner *plan.Runner, d distro.Decisi
 	if err != nil { // it holds nothing that cannot be proved again
 		o.Log.Warn("the record of health is made anew", "err", err)
 	}
-	source := &cluster.Source{Path: d.Kubeconfig}
+	source := sourceOf(d)
 	probe := probeOf(d, source)
 	layers := cluster.Layers(probe)
 	if !changed && !unproved(record, layers) {

@@ -28,7 +28,7 @@ func (o Options) agentSteps(in distro.Install, content []byte, d distro.Decision
 		},
 		Do: func(_ context.Context, r *plan.Recorder) error { return r.WriteFile(o.ConfigPath, 0o600, content) },
 	}
-	service, err := distro.AgentService(in, o.Program, d.Chosen, d.Kubeconfig)
+	service, err := distro.AgentService(in, o.Program, d.Chosen, o.TokenLife.String())
 	if err != nil {
 		return nil, err
 	}

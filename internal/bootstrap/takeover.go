@@ -63,13 +63,18 @@ func startResume(ctx context.Context) error {
 
 // InstallOperation returns how an install is gone on with. options makes its options of the settings that Remember has encoded.
 func InstallOperation(options func(settings json.RawMessage) (Options, error)) Operation {
+	return operation(installCommand, options, Options.install)
+}
+
+// operation is how a command is gone on with by itself.
+func operation(command string, options func(json.RawMessage) (Options, error), run func(Options, context.Context, *Guard) (int, error)) Operation {
 	return func(ctx context.Context, g *Guard, settings json.RawMessage) error {
 		o, err := options(settings)
 		if err != nil {
-			return g.End(ctx, reason.New(reason.NotResumed, "the settings of the install", err))
+			return g.End(ctx, reason.New(reason.NotResumed, "the settings of the "+command, err))
 		}
 		o.alone, o.Agree = true, nil
-		_, err = o.install(ctx, g)
+		_, err = run(o, ctx, g)
 		return err
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/baseline"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
-	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
@@ -27,6 +27,7 @@ import (
 type UninstallOptions struct {
 	StateDir   string
 	Kubeconfig string // of a cluster that was adopted
+	Context    string // of that kubeconfig
 	Program    string // path of this binary; "" leaves it alone
 	KeepData   bool   // the volumes of the cluster stay
 	KeepAgent  bool   // the program stays
@@ -70,7 +71,7 @@ func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 
 // giveBack lets an install go on by itself that is unfinished still: the uninstall that it yielded to has not begun.
 func (o UninstallOptions) giveBack(ctx context.Context) {
-	if u, err := ReadUnfinished(o.StateDir); err != nil || u == nil || u.Command != installCommand {
+	if u, err := ReadUnfinished(o.StateDir); err != nil || u == nil || !slices.Contains([]string{installCommand, joinCommand}, u.Command) {
 		return
 	}
 	start := startResume
@@ -112,8 +113,9 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 		what.Volumes = wish.Volumes
 	}
 	id, unknown := identity.Load(filepath.Join(o.StateDir, "identity"))
+	facts := host.Collect(ctx, o.Host)
 	if !begun && what.Volumes != "" {
-		if err := sharedNode(host.Collect(ctx, o.Host)); err != nil {
+		if err := sharedNode(facts); err != nil {
 			return err
 		}
 	}
@@ -131,17 +133,25 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err := guard.Begin(ctx); err != nil {
 		return err
 	}
+	quiet := func() {}
 	if id != nil {
 		report := tunnel.NewReporter(id, o.Log)
 		show := o.Events
 		o.Events = func(e wire.Event) { show(e); report.Send(e) }
-		defer func() { // after Leave the gateway has nobody to note it for
+		quiet = sync.OnceFunc(func() { // after Leave the gateway has nobody to note it for
+			o.Events = show
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 			defer cancel()
 			_ = report.Close(ctx)
-		}()
+		})
+		defer quiet()
 	}
 	o.Events(event("uninstall", "Removing what pipeops-agent has installed", what))
+	first := id != nil && leavesFirst(id, facts)
+	if first {
+		quiet()
+		o.leaveFirst(ctx, id, facts)
+	}
 	left, err := o.undo(ctx, store, what)
 	if err != nil {
 		return err
@@ -153,7 +163,9 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err != nil {
 		return err
 	}
-	o.leave(ctx, id, unknown)
+	if !first {
+		o.leave(ctx, id, unknown)
+	}
 	err = plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile)
 	if err == nil {
 		err = o.removeProgram(ctx)
@@ -182,7 +194,7 @@ func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undo
 		defer closeUnits()
 		in.Units = units
 		store.Undo = in.Undo()
-		store.Undo["kubernetes"] = o.revoke(what.Volumes != "")
+		store.Undo[inCluster] = takeBack(o.Kubeconfig, o.Context, what.Volumes != "")
 	}
 	var left []string
 	for _, c := range store.Ledger.Left() { // of an earlier call, which has told why
@@ -212,28 +224,6 @@ func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undo
 	}
 	return left, nil
 }
-
-// revoke takes the rights of the gateway's administrators away from a cluster that stays; with one of ours they go anyway.
-func (o UninstallOptions) revoke(ours bool) func(context.Context, plan.Record) ([]string, error) {
-	return func(ctx context.Context, c plan.Record) ([]string, error) {
-		if ours {
-			return nil, nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
-		defer cancel()
-		client, err := cluster.Connect(o.Kubeconfig)
-		if err == nil {
-			err = client.RevokeAdmins(ctx)
-		}
-		if err != nil {
-			return []string{fmt.Sprintf("%s: %v; to remove it: kubectl delete clusterrolebinding %s", c.Target, err, cluster.AdminsBinding)}, nil
-		}
-		return nil, nil
-	}
-}
-
-// revokeTimeout bounds how long a cluster that stays may take to answer.
-const revokeTimeout = 20 * time.Second
 
 // prove compares the machine with how it was, tells the difference, and returns what of it is ours and not left on purpose.
 func (o UninstallOptions) prove(ctx context.Context, left []string) ([]string, error) {
@@ -295,7 +285,16 @@ func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unkn
 		}
 		return
 	}
-	if err := id.Leave(ctx); err != nil {
+	err := id.Leave(ctx)
+	switch {
+	case err != nil && id.Node() != "":
+		o.Events(event("left", fmt.Sprintf("Left: the gateway %s still knows the node %s of cluster %s (%v); to remove it there: pipeops-gateway nodes remove %s %s",
+			id.Gateway(), id.Node(), id.Cluster(), err, id.Cluster(), id.Node()), nil))
+		return
+	case id.Node() != "":
+		o.Events(event("gateway", fmt.Sprintf("The gateway %s has taken the node %s out of cluster %s", id.Gateway(), id.Node(), id.Cluster()), nil))
+		return
+	case err != nil:
 		o.Events(event("left", fmt.Sprintf("Left: the gateway %s still knows cluster %s (%v); to remove it there: pipeops-gateway clusters remove %s",
 			id.Gateway(), id.Cluster(), err, id.Cluster()), nil))
 		return

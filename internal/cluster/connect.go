@@ -4,17 +4,25 @@
 package cluster
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -25,26 +33,78 @@ type Client struct {
 	Upgrade http.RoundTripper // authenticated; HTTP/1.1 only, which exec, attach and port-forward need
 	Dynamic dynamic.Interface
 
-	config *rest.Config // nil: no port can be forwarded
+	cluster clientcmdapi.Cluster // where it leads, as the kubeconfig has it
+	config  *rest.Config         // nil: no port can be forwarded
 }
 
 // requestTimeout bounds the requests that the agent makes for itself. Watches and proxied requests do not use it.
 const requestTimeout = 15 * time.Second
 
-// Connect builds a client from the current context of a kubeconfig. It does not contact the server.
-func Connect(kubeconfig string) (*Client, error) {
-	raw, err := os.ReadFile(kubeconfig)
+// maxKubeconfig bounds the file, in bytes: some 50 clusters with their certificates.
+const maxKubeconfig = 256 << 10
+
+// maxNamed is how many contexts an error names.
+const maxNamed = 10
+
+// Connect builds a client from the current context of a kubeconfig. It does not contact the server. KUBECONFIG_INVALID and
+// KUBECONFIG_EXEC tell why it cannot be used.
+func Connect(kubeconfig string) (*Client, error) { return ConnectContext(kubeconfig, "") }
+
+// ConnectContext is Connect with a context of that name; "" is the current one.
+func ConnectContext(kubeconfig, context string) (*Client, error) {
+	raw, err := atomicfile.Read(kubeconfig, maxKubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the kubeconfig: %w", err)
 	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(raw)
+	bad := func(err error) (*Client, error) {
+		return nil, reason.New(reason.KubeconfigInvalid, kubeconfig, err)
+	}
+	file, err := clientcmd.Load(raw)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use the kubeconfig %s: %w", kubeconfig, err)
+		return bad(errors.New("it is no kubeconfig")) // the text of the error may hold a part of it
 	}
-	if config.ExecProvider != nil || config.AuthProvider != nil {
-		return nil, fmt.Errorf("cannot use the kubeconfig %s: it runs a program to authenticate, which a root service must not", kubeconfig)
+	for _, c := range file.Clusters { // relative paths are relative to the file
+		c.LocationOfOrigin = kubeconfig
 	}
-	return connect(config)
+	for _, u := range file.AuthInfos {
+		u.LocationOfOrigin = kubeconfig
+	}
+	if err := clientcmd.ResolveLocalPaths(file); err != nil {
+		return bad(err)
+	}
+	context = cmp.Or(context, file.CurrentContext)
+	leads, err := contextOf(file, context)
+	if err != nil {
+		return bad(err)
+	}
+	config, err := clientcmd.NewNonInteractiveClientConfig(*file, context, &clientcmd.ConfigOverrides{}, nil).ClientConfig()
+	if err != nil {
+		return bad(err)
+	}
+	if config.ExecProvider != nil {
+		return nil, reason.Newf(reason.KubeconfigExec, "%s runs %s to authenticate", kubeconfig, config.ExecProvider.Command)
+	}
+	if config.AuthProvider != nil {
+		return nil, reason.Newf(reason.KubeconfigExec, "%s needs the plugin %s to authenticate", kubeconfig, config.AuthProvider.Name)
+	}
+	client, err := connect(config)
+	if err != nil {
+		return bad(err)
+	}
+	client.cluster = leads
+	return client, nil
+}
+
+// names lists names for people, at most maxNamed.
+func names(all iter.Seq[string]) string {
+	sorted := slices.Sorted(all)
+	switch {
+	case len(sorted) == 0:
+		return "none"
+	case len(sorted) > maxNamed:
+		return fmt.Sprintf("%s and %d more", strings.Join(sorted[:maxNamed], ", "), len(sorted)-maxNamed)
+	}
+	return strings.Join(sorted, ", ")
 }
 
 func connect(config *rest.Config) (*Client, error) {
@@ -77,8 +137,9 @@ func connect(config *rest.Config) (*Client, error) {
 // Source gives the client of a kubeconfig that may appear, change or vanish while the agent runs. The zero value with a
 // Path is ready for use; it may be used concurrently.
 type Source struct {
-	Path  string
-	Fixed *Client // if not nil, used instead of Path
+	Path    string
+	Context string  // of the kubeconfig; "" is its current one
+	Fixed   *Client // if not nil, used instead of Path
 
 	mu      sync.Mutex
 	client  *Client
@@ -100,7 +161,7 @@ func (s *Source) Client() (*Client, error) {
 	if s.client != nil && info.ModTime().Equal(s.modTime) && info.Size() == s.size {
 		return s.client, nil
 	}
-	client, err := Connect(s.Path)
+	client, err := ConnectContext(s.Path, s.Context)
 	if err != nil {
 		return nil, err
 	}

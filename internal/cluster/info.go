@@ -32,7 +32,7 @@ func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read the answer to %s: %w", path, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", path, response.Status)
+		return nil, &statusError{path, response.StatusCode, response.Status}
 	}
 	return body, nil
 }

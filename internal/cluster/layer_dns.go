@@ -43,19 +43,25 @@ func (c *Client) DNS(ctx context.Context, onNode bool) (string, error) {
 		return fmt.Sprintf("%d of %d DNS pods are ready", len(pods), all), err
 	}
 	address, _, _ := unstructured.NestedString(dns.Object, "spec", "clusterIP")
+	if err := resolves(ctx, address); err != nil {
+		return "", fmt.Errorf("the DNS service at %s does not resolve %s: %w", address, clusterName, err)
+	}
+	return "the DNS service at " + address + " resolves", nil
+}
+
+// resolves asks the DNS at an address.
+func resolves(ctx context.Context, address string) error {
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, net.JoinHostPort(address, "53"))
 	}}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	if _, err := resolver.LookupHost(ctx, clusterName); err != nil {
-		if dns := (*net.DNSError)(nil); errors.As(err, &dns) { // its own text names the server of /etc/resolv.conf
-			err = errors.New(dns.Err)
-		}
-		return "", fmt.Errorf("the DNS service at %s does not resolve %s: %w", address, clusterName, err)
+	_, err := resolver.LookupHost(ctx, clusterName)
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) { // its own text names the server of /etc/resolv.conf
+		err = errors.New(dns.Err)
 	}
-	return "the DNS service at " + address + " resolves", nil
+	return err
 }
 
 // dnsPods returns the addresses of the DNS pods that are ready, and how many there are.

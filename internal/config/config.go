@@ -24,22 +24,26 @@ const (
 
 // Config is the content of the file. The join token is never kept; the password of a proxy may be.
 type Config struct {
-	Gateway    string   `json:"gateway,omitempty"`     // host:port
-	Cluster    string   `json:"cluster,omitempty"`     // name at the gateway; a DNS label
-	Distro     string   `json:"distro,omitempty"`      // auto, k3s, existing, ...
-	Kubeconfig string   `json:"kubeconfig,omitempty"`  // of the cluster; set by install
-	Mirror     string   `json:"mirror,omitempty"`      // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
-	Bundle     string   `json:"bundle,omitempty"`      // file that an install without internet takes everything from
-	Trust      string   `json:"trust,omitempty"`       // file with the keys of who signs what is installed; "" means the built-in ones
-	K3sVersion string   `json:"k3s_version,omitempty"` // such as v1.33.2+k3s1
-	DataDir    string   `json:"data_dir,omitempty"`    // where a new cluster keeps its data; "" is its own place
-	Disable    []string `json:"disable,omitzero"`      // parts of k3s that are not wanted; an empty list is kept: nil means the default
-	TLSSAN     []string `json:"tls_san,omitempty"`     // further names of the Kubernetes API server
-	Consent    []string `json:"consent,omitzero"`      // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
-	Adopt      *bool    `json:"adopt,omitempty"`       // whether a cluster that is already here may be taken over; nil means yes
-	Nodes      int      `json:"nodes,omitempty"`       // of a cluster in containers: how many serve the API; 0 is one
-	Workers    int      `json:"workers,omitempty"`     // likewise: how many further ones
-	APIPort    int      `json:"api_port,omitempty"`    // likewise: of the API on this machine; 0 is one that is free, and stays
+	Gateway     string   `json:"gateway,omitempty"`      // host:port
+	Cluster     string   `json:"cluster,omitempty"`      // name at the gateway; a DNS label
+	Distro      string   `json:"distro,omitempty"`       // auto, k3s, existing, ...
+	Kubeconfig  string   `json:"kubeconfig,omitempty"`   // of the cluster; set by install
+	Context     string   `json:"context,omitempty"`      // of that kubeconfig; "" is its current one
+	TokenLife   string   `json:"token_life,omitempty"`   // how long a token of the agent's account is used, such as 24h
+	Mirror      string   `json:"mirror,omitempty"`       // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
+	Bundle      string   `json:"bundle,omitempty"`       // file that an install without internet takes everything from
+	Trust       string   `json:"trust,omitempty"`        // file with the keys of who signs what is installed; "" means the built-in ones
+	K3sVersion  string   `json:"k3s_version,omitempty"`  // such as v1.33.2+k3s1
+	ClusterInit *bool    `json:"cluster_init,omitempty"` // whether k3s keeps its state in etcd; nil: as it does already, at first in SQLite
+	DataDir     string   `json:"data_dir,omitempty"`     // where a new cluster keeps its data; "" is its own place
+	Disable     []string `json:"disable,omitzero"`       // parts of k3s that are not wanted; an empty list is kept: nil means the default
+	TLSSAN      []string `json:"tls_san,omitempty"`      // further names of the Kubernetes API server
+	Consent     []string `json:"consent,omitzero"`       // costs of changes that the user agrees to: package, reboot; empty: to none, do not ask
+	Adopt       *bool    `json:"adopt,omitempty"`        // whether a cluster that is already here may be taken over; nil means yes
+	Nodes       int      `json:"nodes,omitempty"`        // of a cluster in containers: how many serve the API; 0 is one
+	Workers     int      `json:"workers,omitempty"`      // likewise: how many further ones
+	APIPort     int      `json:"api_port,omitempty"`     // likewise: of the API on this machine; 0 is one that is free, and stays
+	Join        *bool    `json:"join,omitempty"`         // whether machines may join the cluster by the gateway; nil means yes
 
 	// MinikubeForce lets root run minikube, with --force, in place of a user that is made for it.
 	MinikubeForce bool `json:"minikube_force,omitempty"`
@@ -93,9 +97,9 @@ func Decode(content []byte) (Config, error) {
 }
 
 // Environ lays the environment over c: PIPEOPS_GATEWAY, PIPEOPS_CLUSTER, PIPEOPS_DISTRO, PIPEOPS_MIRROR,
-// PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, and separated by commas
+// PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, PIPEOPS_CONTEXT, and separated by commas
 // PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT; and the numbers PIPEOPS_NODES, PIPEOPS_WORKERS and PIPEOPS_API_PORT,
-// of which one that is no number is -1, which no cluster can have. An empty variable is as none.
+// of which one that is no number is -1, which no cluster can have. PIPEOPS_CLUSTER_INIT is true or false. An empty variable is as none.
 // Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
 // NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
@@ -109,6 +113,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 		"PIPEOPS_TRUST":       &c.Trust,
 		"PIPEOPS_DATA_DIR":    &c.DataDir,
 		"PIPEOPS_KUBECONFIG":  &c.Kubeconfig,
+		"PIPEOPS_CONTEXT":     &c.Context,
 	} {
 		if value := getenv(name); value != "" {
 			*field = value
@@ -126,6 +131,9 @@ func (c Config) Environ(getenv func(string) string) Config {
 			}
 			*field = n
 		}
+	}
+	if value, err := strconv.ParseBool(getenv("PIPEOPS_CLUSTER_INIT")); err == nil {
+		c.ClusterInit = &value
 	}
 	c.Proxy = c.Proxy.environ(getenv)
 	for name, field := range map[string]*[]string{

@@ -31,6 +31,10 @@ const (
 // Reconciler makes documents true. It is level-triggered: what counts is the newest generation of each document,
 // however often and in whatever order they arrive.
 type Reconciler struct {
+	// Follows says that another machine makes documents true for as long as nobody says otherwise: this one joined a cluster
+	// that was there. It is set before anything else is called.
+	Follows bool
+
 	source *cluster.Source
 	store  store
 	log    *slog.Logger
@@ -40,7 +44,8 @@ type Reconciler struct {
 	mu       sync.Mutex
 	statuses map[string]wire.Status // by kind/name
 	unread   error                  // why the documents are not known; nil if they are
-	changed  chan struct{}          // closed and replaced at every change of statuses and unread
+	changed  chan struct{}          // closed and replaced at every change of statuses, unread and who leads
+	leads    *leading               // nil until it was asked for
 }
 
 // New returns a reconciler that keeps its documents in dir and reaches the cluster by source.
@@ -57,15 +62,27 @@ func (r *Reconciler) Accept(document wire.Document) error {
 		return fmt.Errorf("cannot accept the document %q %q: unknown kind or bad name", document.Kind, document.Name)
 	}
 	newer, err := r.store.newer(document)
-	if err != nil || !newer {
+	if err != nil {
 		return err
 	}
-	r.log.Info("document accepted", "kind", document.Kind, "name", document.Name, "generation", document.Generation)
+	r.mu.Lock()
+	if l := r.lead(); l.told != nil {
+		l.told[document.Kind+"/"+document.Name] = true
+	}
+	r.mu.Unlock()
+	if newer {
+		r.log.Info("document accepted", "kind", document.Kind, "name", document.Name, "generation", document.Generation)
+		r.wakeUp()
+	}
+	return nil
+}
+
+// wakeUp lets the next pass begin now.
+func (r *Reconciler) wakeUp() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // Generation returns the highest generation that is kept, from which the gateway goes on. It is 0 while a document is damaged:
@@ -151,6 +168,16 @@ func (r *Reconciler) Run(ctx context.Context) error {
 
 // pass brings every document one step further. settled means that nothing is left to wait for.
 func (r *Reconciler) pass(ctx context.Context, applied map[string]application) (settled bool, err error) {
+	may, err := r.may(ctx)
+	if err != nil {
+		r.log.Debug("documents wait", "err", err)
+		return false, err
+	}
+	if !may {
+		clear(applied) // others may change what was applied
+		r.setUnread(nil)
+		return true, nil
+	}
 	documents, err := r.store.all()
 	if err != nil {
 		r.log.Error("documents unreadable", "err", err)

@@ -30,11 +30,26 @@ type kept struct {
 	damaged error
 }
 
+func (s store) makeDir() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the folder of the documents: %w", err)
+	}
+	return nil
+}
+
+// drop removes the document of the same kind and name.
+func (s store) drop(document wire.Document) error {
+	if err := os.Remove(s.path(document)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot forget the document: %w", err)
+	}
+	return nil
+}
+
 // newer keeps the document if it is newer than the one of the same kind and name, and reports whether it was. It takes the
 // place of one that is damaged.
 func (s store) newer(document wire.Document) (bool, error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return false, fmt.Errorf("cannot make the folder of the documents: %w", err)
+	if err := s.makeDir(); err != nil {
+		return false, err
 	}
 	if held, err := s.read(s.path(document)); err == nil && held.Generation >= document.Generation {
 		return false, nil

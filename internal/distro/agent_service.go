@@ -15,7 +15,7 @@ import (
 // OpenRC, and starts it.
 // The service is restarted when the binary or one of the inputs, such as the text of its configuration, has changed.
 func AgentService(in Install, binary string, inputs ...string) (plan.Step, error) {
-	content, err := units.AgentUnit(binary)
+	content, err := units.AgentUnit(binary, in.secrets()...)
 	if err != nil {
 		return plan.Step{}, err
 	}
@@ -43,4 +43,16 @@ func AgentService(in Install, binary string, inputs ...string) (plan.Step, error
 		}
 	}
 	return s.step(), nil
+}
+
+// secrets are the folders of a k3s that keeps its data elsewhere whose content makes an administrator of the cluster. The unit has
+// those of the usual place.
+func (in Install) secrets() []string {
+	var all []string
+	for _, r := range in.Remedies {
+		if dir, err := r.one(); r.ID == RemedyDataDir && err == nil && isDataDir(dir) {
+			all = append(all, dir+"/server/cred", dir+"/server/tls", dir+"/server/db")
+		}
+	}
+	return all
 }

@@ -33,8 +33,9 @@ func (s start) ended() bool { return s.failed || s.stopped }
 // starts returns the last starts, the newest first. What containerd and pods said belongs to the newest.
 func (w Words) starts() []start {
 	all := []start{{}}
+	asServer := strings.NewReplacer(workerUnit, serverUnit, `msg="Starting k3s agent v`, `msg="Starting k3s v`, `msg="k3s agent is up`, `msg="k3s is up`)
 	for line := range strings.Lines(w.Unit) {
-		line = fit(line)
+		line = asServer.Replace(fit(line)) // a worker says the same in other words
 		last := &all[len(all)-1]
 		if last.begins(line) {
 			all = append(all, start{})

@@ -22,17 +22,22 @@ const (
 // ReadWords reads what the k3s of this machine said last: its service, its containerd, and the pods of the cluster itself.
 // What cannot be read is left out.
 func ReadWords(ctx context.Context, f host.Facts) Words {
-	in, log := Install{}, ""
+	in, log, unit := Install{}, "", serverUnit
+	for _, c := range f.Clusters {
+		if c.Name == K3s && c.Unit == workerUnit {
+			unit = workerUnit
+		}
+	}
 	if OpenRC(f) {
-		log = "/var/log/k3s.log"
+		log = "/var/log/" + openrcName(unit) + ".log"
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastWordsTimeout)
 	defer cancel()
-	return in.around(in.words(ctx, "k3s.service", log), k3sData(f))
+	return in.around(in.words(ctx, unit, log), K3sData(f))
 }
 
-// k3sData is the folder where the k3s of this machine keeps its data.
-func k3sData(f host.Facts) string {
+// K3sData is the folder where the k3s of this machine keeps its data.
+func K3sData(f host.Facts) string {
 	for _, c := range f.Clusters {
 		if dir := c.Settings["data-dir"]; c.Name == K3s && dir != "" {
 			return dir

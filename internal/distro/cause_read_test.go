@@ -50,10 +50,10 @@ func TestStartThatFailsElsewhere(t *testing.T) {
 		}
 	}
 	f := host.Facts{Clusters: []host.Cluster{{Name: K3s, Settings: map[string]string{"data-dir": "/data/k3s"}}}}
-	if got := k3sData(f); got != "/data/k3s" {
+	if got := K3sData(f); got != "/data/k3s" {
 		t.Error(got)
 	}
-	if got := k3sData(host.Facts{}); got != k3sDataDir {
+	if got := K3sData(host.Facts{}); got != k3sDataDir {
 		t.Error(got)
 	}
 }

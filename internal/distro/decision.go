@@ -8,6 +8,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Auto asks for the first distribution that fits.
@@ -18,6 +19,7 @@ type Request struct {
 	Distro     string // Auto or a name; "" is Auto
 	Adopt      bool   // a healthy cluster that we did not install may be taken over without being asked for by name
 	Kubeconfig string // of the cluster to adopt; "" lets the facts find it
+	Context    string // of that kubeconfig; "" is its current one
 	Kubernetes string // version that would be installed: "v1.33.2+k3s1"; "" is K3sVersion
 
 	Consent []reason.Cost // costs that the user agrees to: CostPackage, CostReboot
@@ -26,6 +28,22 @@ type Request struct {
 	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
 
 	MinikubeForce bool // root may run minikube, with --force
+
+	ClusterInit *bool     // k3s keeps its state in etcd, not in SQLite; nil: as it does already, for a new one in SQLite
+	Node        wire.Role // the machine becomes a node of a k3s cluster that is there; "" is none: it gets a cluster of its own
+	Networks    []string  // of the cluster that it joins, pods and services; nil is unknown
+	Peers       []string  // addresses of the servers of that cluster
+}
+
+// distributions are those that can be chosen.
+func (r Request) distributions() []Distribution {
+	switch r.Node {
+	case "":
+		return All()
+	case wire.RoleWorker:
+		return []Distribution{k3sWorker()}
+	}
+	return []Distribution{k3s()}
 }
 
 // named reports whether the user asked for this distribution.
@@ -35,6 +53,7 @@ func (r Request) named(name string) bool { return r.Distro == name }
 type Decision struct {
 	Chosen     string      `json:"chosen"` // "" if none
 	Kubeconfig string      `json:"kubeconfig,omitzero"`
+	Context    string      `json:"context,omitzero"` // of the kubeconfig; "" is its current one
 	Candidates []Candidate `json:"candidates"`
 	Remedies   []Remedy    `json:"remedies"`            // that the chosen one needs
 	Consent    []Remedy    `json:"consent,omitzero"`    // that would make the first rejected one fit, if the user agreed to their cost
@@ -83,7 +102,7 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	}
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
-	for _, dist := range All() {
+	for _, dist := range r.distributions() {
 		k := dist.judge(c)
 		if d.Chosen == "" && k.Verdict == Eligible && (r.Distro == Auto || r.named(k.Name)) {
 			d.Chosen = k.Name
@@ -92,7 +111,13 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 				k.Verdict = string(Waived)
 			}
 			d.Kubeconfig = dist.Kubeconfig(c)
+			if dist.Context != nil {
+				d.Context = dist.Context(c)
+			}
 			d.Remedies = append(d.Remedies, k.remedies...)
+			if r.Node == wire.RoleWorker {
+				d.Kubeconfig = WorkerKubeconfig(d)
+			}
 		}
 		d.Candidates = append(d.Candidates, k)
 	}

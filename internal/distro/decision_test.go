@@ -174,7 +174,7 @@ func TestWaiver(t *testing.T) {
 		t.Errorf("%+v", k)
 	}
 	for _, q := range k3s().Requirements {
-		if q.Waivable && q.Name != "memory" && q.Name != "cpus" && q.Name != "docker-desktop" {
+		if q.Waivable && !slices.Contains([]string{"memory", "etcd-memory", "etcd-disk", "cpus", "docker-desktop"}, q.Name) {
 			t.Errorf("%s can be waived", q.Name)
 		}
 	}

@@ -20,6 +20,8 @@ type Distribution struct {
 	Steps func(Install) ([]plan.Step, error)
 	// Kubeconfig returns the path of the administrator's kubeconfig on the machine, once the cluster is there.
 	Kubeconfig func(Case) string
+	// Context returns the context of that kubeconfig, "" for its current one; nil means the current one.
+	Context func(Case) string
 }
 
 // All returns the distributions in the order in which they are considered: what is there comes first, then what runs on

@@ -1,6 +1,8 @@
 package distro
 
 import (
+	"cmp"
+
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -23,6 +25,15 @@ func existing() Distribution {
 			}
 			for _, f := range candidates(c) {
 				return f.Kubeconfig
+			}
+			return ""
+		},
+		Context: func(c Case) string {
+			if c.Request.Kubeconfig != "" {
+				return c.Request.Context
+			}
+			for _, f := range candidates(c) {
+				return cmp.Or(c.Request.Context, f.Context)
 			}
 			return ""
 		},
@@ -53,6 +64,9 @@ func adoptable(c Case) Finding {
 	case len(running) > 1:
 		f := unmet(describe(running), "--kubeconfig for one of them")
 		f.Code = reason.ClusterSeveral
+		if asked(running) {
+			f = f.fixed("name the one to adopt: " + ways(running))
+		}
 		return f
 	case len(running) == 1 && running[0].Kubeconfig == "":
 		return unmet(describe(running)+", and has no administrator's kubeconfig here", "its kubeconfig given by --kubeconfig").

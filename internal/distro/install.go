@@ -26,6 +26,9 @@ type Install struct {
 
 	Proxy Proxies // see [FindProxies]; the zero value is none
 
+	ClusterInit bool      // k3s keeps its state in an etcd of its own, which further servers can join
+	Join        *JoinInfo // the machine becomes a node of a cluster that is there; nil: it gets a cluster of its own
+
 	NodeName    string   // "" means the host's name
 	TLSNames    []string // further names and addresses in the API server's certificate
 	Disable     []string // components of k3s that are left out: traefik, servicelb, ...

@@ -21,7 +21,7 @@ const (
 	k3sBinary  = k3sBinDir + "/k3s"       // unless a remedy says otherwise
 	k3sDataDir = host.ClusterDir + "/k3s" // likewise
 	k3sEtc     = "/etc/rancher/k3s"
-	k3sUnit    = "/etc/systemd/system/k3s.service"
+	k3sUnit    = "/etc/systemd/system/k3s.service" // of a server; see asWorker
 	ownMarker  = "# Written by pipeops-agent"
 	k3sStartUp = 10 * time.Minute // a Raspberry Pi with a slow card takes 3 to 4
 )
@@ -67,6 +67,11 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	if err := in.Proxy.Check(); err != nil {
 		return nil, reason.New(reason.Usage, err.Error(), nil)
 	}
+	if in.Join != nil {
+		if err := k.checkJoin(); err != nil {
+			return nil, err
+		}
+	}
 	early, late, err := k.applyRemedies()
 	if err != nil {
 		return nil, err
@@ -76,7 +81,12 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		return nil, err
 	}
 	steps := append(early, download, k.binary(), k.images(), k.sysctl())
-	steps = append(append(steps, late...), k.config())
+	steps = append(steps, late...)
+	if in.Join != nil {
+		steps = append(steps, k.joinToken())
+		k.started = append(k.started, in.Join.Token)
+	}
+	steps = append(steps, k.config())
 	k.started = append(k.started, k.configText(true))
 	if k.ResolvConf != nil {
 		k.started = append(k.started, string(k.ResolvConf))
@@ -104,7 +114,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 	unit := service{
 		Install: in,
 		id:      "k3s-unit", title: "Start k3s",
-		name: "k3s.service", target: k3sUnit, content: []byte(k.unitFile()),
+		name: k.asWorker(serverUnit), target: k.asWorker(k3sUnit), content: []byte(k.unitFile()),
 		inputs: func() (string, error) {
 			binary, _ := k.known(k.files()[0])
 			return binary.SHA256 + "\x00" + strings.Join(k.started, "\x00"), nil
@@ -113,8 +123,11 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 		makes: k.makes,
 	}
 	if in.OpenRC {
-		unit = unit.underOpenRC(k3sScript(k.binaryPath(), in.Remedies))
+		unit = unit.underOpenRC(k.script())
 		unit.ready = k.answers
+		if k.worker() {
+			unit.ready = k.kubeletAnswers
+		}
 	}
 	return append(steps, unit.step()), nil
 }
@@ -156,7 +169,7 @@ func (k *k3sInstall) imagesDir() string { return k.dataDir + "/agent/images" }
 
 // unitFile makes k3s wait for the disk of its data: without it, it would begin a new cluster in the empty mount point.
 func (k *k3sInstall) unitFile() string {
-	text := strings.ReplaceAll(k3sUnitFile, k3sBinary, k.binaryPath())
+	text := strings.ReplaceAll(k.asWorker(k3sUnitFile), k3sBinary, k.binaryPath())
 	if k.dataDir != k3sDataDir {
 		text = strings.Replace(text, "\n[Service]\n", "RequiresMountsFor="+k.dataDir+"\n\n[Service]\n", 1)
 	}

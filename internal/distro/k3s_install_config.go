@@ -70,6 +70,9 @@ func (k *k3sInstall) configFile() (target, text string, err error) {
 // configText is the configuration; whole is false where it only adds to somebody else's lists.
 func (k *k3sInstall) configText(whole bool) string {
 	settings := map[string]any{"write-kubeconfig-mode": "0600"}
+	if k.ClusterInit {
+		settings["cluster-init"] = true
+	}
 	list := func(key string, values []string) {
 		if len(values) == 0 {
 			return
@@ -89,6 +92,9 @@ func (k *k3sInstall) configText(whole bool) string {
 	}
 	if k.ResolvConf != nil {
 		settings["resolv-conf"] = k3sResolvConf
+	}
+	if k.Join != nil {
+		settings = k.joined(settings, whole)
 	}
 	text, err := yaml.Marshal(settings)
 	if err != nil { // strings and lists of strings

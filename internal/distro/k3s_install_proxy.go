@@ -13,7 +13,7 @@ import (
 
 // The files from which k3s gets its environment, as its own installer has them.
 const (
-	k3sEnv       = "/etc/systemd/system/k3s.service.env"
+	k3sEnv       = k3sUnit + ".env"
 	k3sOpenRCEnv = k3sEtc + "/k3s.env"
 
 	envBegin = "# Written by pipeops-agent: the proxies. Changes up to the next such line are lost; yours go before or after them."
@@ -27,7 +27,7 @@ func (k *k3sInstall) envFile() string {
 	if k.OpenRC {
 		return k3sOpenRCEnv
 	}
-	return k3sEnv
+	return k.asWorker(k3sEnv)
 }
 
 // proxyLines are the proxies as the environment of k3s has them; "" without any. Its parts read them: the kubelet and the

@@ -76,10 +76,10 @@ func rotation(log string) []byte {
 `, ownMarker, log)
 }
 
-// k3sScript returns the script for a k3s at the given path, with what remedies change in it.
-func k3sScript(binary string, remedies []Remedy) string {
-	script := strings.Replace(k3sInitScript, "command=/usr/local/bin/k3s\n", "command="+binary+"\n", 1)
-	if slices.ContainsFunc(remedies, func(r Remedy) bool { return r.ID == RemedySharedRoot }) {
+// script returns the script that starts k3s, with what remedies change in it.
+func (k *k3sInstall) script() string {
+	script := strings.Replace(k.asWorker(k3sInitScript), "command=/usr/local/bin/k3s\n", "command="+k.binaryPath()+"\n", 1)
+	if slices.ContainsFunc(k.Install.Remedies, func(r Remedy) bool { return r.ID == RemedySharedRoot }) {
 		script = strings.Replace(script, "\nshared_root=no\n", "\nshared_root=yes\n", 1)
 	}
 	return script

@@ -97,10 +97,10 @@ func TestK3sInstallUnderOpenRC(t *testing.T) {
 }
 
 func TestK3sScript(t *testing.T) {
-	if got := k3sScript(k3sBinary, nil); got != k3sInitScript {
+	if got := (&k3sInstall{binDir: k3sBinDir}).script(); got != k3sInitScript {
 		t.Error(got)
 	}
-	got := k3sScript("/opt/bin/k3s", []Remedy{{ID: RemedySharedRoot}})
+	got := (&k3sInstall{binDir: "/opt/bin", Install: Install{Remedies: []Remedy{{ID: RemedySharedRoot}}}}).script()
 	for _, line := range []string{"\ncommand=/opt/bin/k3s\n", "\nshared_root=yes\n"} {
 		if strings.Count(got, line) != 1 {
 			t.Errorf("no %q in %s", line, got)

@@ -44,6 +44,14 @@ func FindProxies(given Proxies, f host.Facts, d Decision, nodeName, gateway stri
 	return p
 }
 
+// Past returns the proxies with more that is reached without them; where there are none it changes nothing.
+func (p Proxies) Past(more []string) Proxies {
+	if p.Set() || p.Containerd.Set() {
+		p.Proxy.NoProxy, p.Containerd.NoProxy = joined(p.NoProxy, more), joined(p.Containerd.NoProxy, more)
+	}
+	return p
+}
+
 // Check finds what cannot be a proxy, without telling it.
 func (p Proxies) Check() error {
 	if err := p.Proxy.Check(); err != nil {

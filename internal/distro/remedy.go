@@ -17,6 +17,7 @@ const (
 	RemedySnapshotter    = "snapshotter"                       // "native" or "fuse-overlayfs"
 	RemedyResolvConf     = "resolv-conf"                       // addresses of name servers
 	RemedyNodeName       = "node-name"                         // the name
+	RemedyClusterInit    = "cluster-init"                      // none: k3s keeps its state in etcd
 	RemedyBinaryDir      = "binary-dir"                        // "/opt/bin"
 	RemedyDataDir        = "data-dir"                          // the folder
 	RemedyBundledTools   = "prefer-bundled-bin"                // none: the iptables that k3s brings comes before the machine's

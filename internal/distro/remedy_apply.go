@@ -53,6 +53,7 @@ func applications() []application {
 		{id: RemedySnapshotter, set: (*k3sInstall).setSnapshotter},
 		{id: RemedyResolvConf, set: (*k3sInstall).setResolvConf},
 		{id: RemedyNodeName, set: (*k3sInstall).setNodeName},
+		{id: RemedyClusterInit, set: (*k3sInstall).setClusterInit},
 		{id: RemedyBundledTools, set: (*k3sInstall).setBundledTools},
 		{id: RemedyDisable, set: (*k3sInstall).addDisable},
 	}

@@ -117,6 +117,11 @@ func (k *k3sInstall) setNodeName(r Remedy) error {
 	return nil
 }
 
+func (k *k3sInstall) setClusterInit(Remedy) error {
+	k.ClusterInit = true
+	return nil
+}
+
 func (k *k3sInstall) setBundledTools(Remedy) error {
 	k.settings["prefer-bundled-bin"] = true
 	return nil

@@ -64,11 +64,11 @@ func (k *k3sInstall) serviceOff(ctx context.Context, rec *plan.Recorder, name st
 }
 
 // sharedRoot has "/" made a shared mount each time before k3s starts: nobody else does where the system that starts
-// systemd has mounted it otherwise (WSL), and volumes with mount propagation fail. For OpenRC see k3sScript.
+// systemd has mounted it otherwise (WSL), and volumes with mount propagation fail. For OpenRC see script.
 func (k *k3sInstall) sharedRoot(Remedy) (plan.Step, error) {
 	content := ownMarker + ".\n[Service]\nExecStartPre=/bin/mount --make-rshared /\n"
 	k.started = append(k.started, content)
-	return k.fileStep("shared-root", `Make "/" a shared mount`, sharedRootFile, content), nil
+	return k.fileStep("shared-root", `Make "/" a shared mount`, k.asWorker(sharedRootFile), content), nil
 }
 
 // fileStep writes one file of ours.

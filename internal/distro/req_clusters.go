@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,13 +48,63 @@ func describe(clusters []host.Cluster) string {
 		case host.Gone:
 			state = fmt.Sprintf("leads to port %d of this machine, where nothing listens", c.Port)
 		}
-		parts = append(parts, fmt.Sprintf("%s %s (%s)", calledCluster(c), state, evidence(c)))
+		parts = append(parts, fmt.Sprintf("%s %s (%s)", calledCluster(c), state, cmp.Or(answered(c), evidence(c))))
 	}
 	return strings.Join(parts, "; ")
 }
 
+// answered is what a cluster said of itself: "v1.33.2+k3s1, 1 of 1 nodes ready, https://127.0.0.1:6443"; "" if it was not asked.
+func answered(c host.Cluster) string {
+	switch a := c.Answer; {
+	case a == nil:
+		return ""
+	case a.Code != "":
+		return a.Code + ": " + a.Trouble
+	default:
+		parts := []string{a.Kubernetes, fmt.Sprintf("%d of %d nodes ready", a.Ready, a.Nodes), a.Server}
+		if a.Provider != "" && !strings.Contains(a.Kubernetes, a.Provider) {
+			parts = slices.Insert(parts, 1, a.Provider)
+		}
+		return strings.Join(parts, ", ")
+	}
+}
+
+// asked reports whether the clusters were asked what they are.
+func asked(clusters []host.Cluster) bool {
+	return slices.ContainsFunc(clusters, func(c host.Cluster) bool { return c.Answer != nil })
+}
+
+// ways says for each cluster what is given to adopt it.
+func ways(clusters []host.Cluster) string {
+	var all []string
+	for _, c := range clusters {
+		line := calledCluster(c) + ": "
+		switch {
+		case c.Kubeconfig == "":
+			line += "its kubeconfig is not known here; name it with --kubeconfig"
+		case c.Context != "":
+			line += "--distro existing --kubeconfig " + Word(c.Kubeconfig) + " --context " + Word(c.Context)
+		default:
+			line += "--distro existing --kubeconfig " + Word(c.Kubeconfig)
+		}
+		all = append(all, line)
+	}
+	return strings.Join(all, "; ")
+}
+
 // calledCluster is the kind, and the cluster's own name where it has one.
 func calledCluster(c host.Cluster) string { return strings.TrimSpace(c.Name + " " + c.Cluster) }
+
+// Word writes a word as a shell takes it: contexts are named by whoever made the kubeconfig.
+func Word(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-@:", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
 
 // evidence names the first two paths that were seen.
 func evidence(c host.Cluster) string {
@@ -82,6 +133,9 @@ func foreignCluster() Requirement {
 			return met()
 		}
 		f := unmet(describe(found), "this machine without "+names(found))
+		if c.Request.Node != "" {
+			return f.fixed("remove it first, by its own means, or join another machine")
+		}
 		switch running := foreign(c.Facts, host.Running); len(running) {
 		case 0:
 			return f.fixed("start it and adopt it with --distro existing, or remove it first")

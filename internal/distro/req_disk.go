@@ -123,6 +123,11 @@ func onMachine(c Case) []room {
 	return []room{{c.dataDir(), k3sDisk}, {host.StateDir, agentDisk}, {binaryDir(c), k3sBinaryDisk}}
 }
 
+// onWorker is the room for a worker of k3s.
+func onWorker(c Case) []room {
+	return []room{{c.dataDir(), workerDisk}, {host.StateDir, agentDisk}, {binaryDir(c), k3sBinaryDisk}}
+}
+
 // inEngine is the room for containers in the data directory of the engine, wherever that is.
 func inEngine(bytes uint64) func(Case) []room {
 	return func(c Case) []room {
@@ -178,7 +183,7 @@ func diskSlow() Requirement {
 	return Requirement{Name: "disk-latency", Code: reason.HostDiskSlow, Advice: true, Judge: func(c Case) Finding {
 		p99, ok := c.Trials[trial.Fsync].Value.Get()
 		switch {
-		case !ok, c.moved():
+		case !ok, c.moved(), c.etcd(): // for etcd there is a requirement of its own
 			return unknown()
 		case p99 > fsyncSlow:
 			return unmet(fmt.Sprintf("one write in a hundred takes %.3g ms to be on disk; %d ms are needed, 5 ms for several servers", p99, fsyncSlow), "")

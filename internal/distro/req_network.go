@@ -151,16 +151,19 @@ func loopbacks(servers []string) []string {
 func firewall() Requirement {
 	return Requirement{Name: "firewall", Code: reason.NetFirewall, Judge: func(c Case) Finding {
 		f := c.Facts.Firewall
-		n, _, _ := freeNetworks(c.Facts)
-		let := "packets of pods and services (" + strings.Join(n.values(), ", ") + ") are let in"
+		nets := c.letIn()
+		let := "packets of pods and services (" + strings.Join(nets, ", ") + ") are let in"
+		if len(nets) > 2 {
+			let = "packets of pods, services and servers (" + strings.Join(nets, ", ") + ") are let in"
+		}
 		switch {
 		case f.UFW.Value:
-			return unmet("ufw is active", "ufw lets pods through").cured(remedy(RemedyUFW, "ufw: "+let, n.values()...))
+			return unmet("ufw is active", "ufw lets pods through").cured(remedy(RemedyUFW, "ufw: "+let, nets...))
 		case f.Firewalld.Value:
-			return unmet("firewalld is active", "firewalld trusts pods").cured(remedy(RemedyFirewalld, "firewalld: "+let, n.values()...))
+			return unmet("firewalld is active", "firewalld trusts pods").cured(remedy(RemedyFirewalld, "firewalld: "+let, nets...))
 		case len(f.Rejects) > 0:
 			return unmet("packets are rejected by "+strings.Join(f.Rejects, ", "), "rules that accept the packets of pods").
-				cured(remedy(RemedyAcceptRules, let+", before they are rejected", n.values()...))
+				cured(remedy(RemedyAcceptRules, let+", before they are rejected", nets...))
 		case !f.UFW.OK && !f.Firewalld.OK && f.Rejects == nil:
 			return unknown()
 		}

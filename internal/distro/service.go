@@ -28,6 +28,7 @@ type service struct {
 	target    string                 // where its file is written; "" when a package has brought it
 	mode      fs.FileMode            // of the file; 0 means 0644
 	content   []byte                 // of the file
+	beside    []serviceFile          // further files that belong to it
 	log       string                 // the file that it logs to; "" means the journal
 	rotate    string                 // where it is said that the log is to be kept short; "" means nowhere
 	inputs    func() (string, error) // tells apart what the process is started with: binary, configuration
@@ -99,6 +100,7 @@ func (s service) files() []serviceFile {
 	if s.target != "" {
 		all = append(all, serviceFile{s.target, cmp.Or(s.mode, 0o644), s.content})
 	}
+	all = append(all, s.beside...)
 	if s.rotate != "" {
 		all = append(all, serviceFile{s.rotate, 0o644, rotation(s.log)})
 	}

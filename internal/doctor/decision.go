@@ -8,6 +8,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // decide asks what an install would do: again with what is installed, or with what was asked for. Who asks is not what is
@@ -19,7 +20,22 @@ func decide(p Patient, installed bool) distro.Decision {
 	}
 	f := p.Facts
 	f.UID = host.Is(0)
+	r.Node = joinedAs(f)
 	return distro.Decide(f, p.Trials, r)
+}
+
+// joinedAs is the role in which the machine has joined a cluster, "" if it has not.
+func joinedAs(f host.Facts) wire.Role {
+	for _, c := range f.Clusters {
+		switch _, joined := c.Settings["server"]; {
+		case !joined || !ours(c):
+		case c.Role == "agent":
+			return wire.RoleWorker
+		default:
+			return wire.RoleServer
+		}
+	}
+	return ""
 }
 
 // decisionFindings judges the requirements of what is installed or would be: those that are not met, those that only advise,

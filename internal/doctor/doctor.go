@@ -76,10 +76,19 @@ type Report struct {
 	Findings []Finding `json:"findings"` // worst first
 	// Conditions are those of the running agent, causes first; none if it did not answer.
 	Conditions []wire.Condition `json:"conditions"`
+	// Node is what the machine is in a cluster that it has joined; nil if it has joined none, or the agent does not say.
+	Node *Node `json:"node,omitempty"`
 
 	chosen   string
 	refusal  error
 	underWay bool
+}
+
+// Node is a machine in a cluster that it has joined.
+type Node struct {
+	Name    string   `json:"name"`
+	Role    string   `json:"role"`              // "server" or "worker"
+	Servers []string `json:"servers,omitempty"` // that a worker knows of, host:port
 }
 
 // UnderWay reports whether a process is changing the machine just now: the verdict is that of a moment.
@@ -92,6 +101,9 @@ func Examine(p Patient) Report {
 	r := Report{Verdict: NotInstalled, Findings: []Finding{}, Conditions: []wire.Condition{}, chosen: d.Chosen, underWay: p.UnderWay}
 	if p.Agent != nil {
 		r.Conditions = append(r.Conditions, p.Agent.Conditions...)
+		if p.Agent.Node != "" {
+			r.Node = &Node{Name: p.Agent.Node, Role: p.Agent.Role, Servers: p.Agent.Servers}
+		}
 	}
 	if installed {
 		r.add(p.diagnosis()...) // first, for the rest are its consequences

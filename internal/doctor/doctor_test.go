@@ -54,6 +54,17 @@ func stopped(p *Patient) {
 	}
 }
 
+// joinedWorker makes our k3s one that has joined a cluster, with an agent that tells what it looks at there.
+func joinedWorker(p *Patient) {
+	for i := range p.Facts.Clusters {
+		c := &p.Facts.Clusters[i]
+		c.Role, c.Unit, c.Settings = "agent", "k3s-agent.service", map[string]string{"server": "https://10.0.0.1:6443"}
+	}
+	p.Agent = agent()
+	p.Agent.Role, p.Agent.Node, p.Agent.Servers = "worker", "w1", []string{"10.0.0.1:6443"}
+	p.Agent.Conditions = p.Agent.Conditions[:4]
+}
+
 func TestExamine(t *testing.T) {
 	silent := reason.Newf(reason.AgentNotRunning, "nobody answers")
 	tests := []struct {
@@ -121,6 +132,11 @@ func TestExamine(t *testing.T) {
 		{"an unknown distribution", "debian12-vm", func(p *Patient) { p.Request.Distro = "k9s" }, NotInstalled, 2, ""},
 		{"settings that are not understood", "debian12-vm", func(p *Patient) { p.Settings = reason.Newf(reason.Usage, "gatway") }, NotInstalled, 2, "broken USAGE"},
 		{"an identity that is damaged", "k3s-ours-running", func(p *Patient) { p.Enrolled, p.Identity = true, errors.New("no key") }, Unwell, 40, "broken IDENTITY_MISSING"},
+		{"a worker that is well", "k3s-ours-running", joinedWorker, Healthy, 0, ""},
+		{"a worker whose kubelet is not", "k3s-ours-running", func(p *Patient) {
+			joinedWorker(p)
+			p.Agent.Conditions[3] = wire.Condition{Type: health.NodesReady, Status: health.False, Reason: "NotReady", Message: "the kubelet of this node: refused"}
+		}, Degraded, 40, "attention LAYER_NODE"},
 		{"another error", "k3s-ours-running", func(p *Patient) { p.Silence = errors.New("cannot read") }, Unwell, 40, "broken AGENT_NOT_RUNNING"},
 	}
 	for _, tt := range tests {

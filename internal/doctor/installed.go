@@ -123,6 +123,8 @@ func codeOf(c wire.Condition) reason.Code {
 		return reason.CertificateExpired
 	case health.DesiredState:
 		return reason.ProjectUnreachable
+	case health.ClusterAccess:
+		return reason.ClusterAccess
 	case health.NodesReady:
 		return reason.LayerNode
 	}

@@ -65,10 +65,14 @@ func (g *Gateway) admin() http.Handler {
 		})
 	}
 	handle("POST /tokens", g.createToken)
+	handle("DELETE /tokens/{id}", g.revokeToken)
 	handle("GET /tokens", func(r *http.Request) (any, error) { return g.store.Tokens(r.Context()) })
 	handle("GET /users", func(r *http.Request) (any, error) { return g.store.Users(r.Context()) })
 	handle("GET /clusters", g.listClusters)
 	handle("DELETE /clusters/{cluster}", g.removeCluster)
+	handle("GET /clusters/{cluster}/machines", g.listMachines)
+	handle("DELETE /clusters/{cluster}/machines/{machine}", g.removeMachine)
+	handle("POST /clusters/{cluster}/join", g.createNodeToken)
 	handle("GET /clusters/{cluster}/facts", g.clusterFacts)
 	handle("GET /clusters/{cluster}/events", g.clusterEvents)
 	handle("POST /clusters/{cluster}/access", g.createAccess)
@@ -76,6 +80,11 @@ func (g *Gateway) admin() http.Handler {
 	handle("GET /clusters/{cluster}/projects/{name}", g.getProject)
 	handle("PUT /clusters/{cluster}/projects/{name}", g.putProject)
 	handle("DELETE /clusters/{cluster}/projects/{name}", g.deleteProject)
+	handle("GET /clusters/{cluster}/nodes", g.listNodes)
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/drain", g.drainNode)
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/cordon", g.cordonNode(true))
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/uncordon", g.cordonNode(false))
+	mux.HandleFunc("POST /clusters/{cluster}/nodes/{node}/remove", g.removeNode)
 	mux.HandleFunc("GET /clusters/{cluster}/projects/{name}/page/{path...}", g.openProject)
 	return mux
 }
@@ -88,12 +97,9 @@ func (g *Gateway) createToken(r *http.Request) (any, error) {
 	if request.Cluster != "" && !wire.ValidName(request.Cluster) {
 		return nil, reason.Newf(reason.Usage, "cluster name %q: want lower-case letters, digits and '-', at most 40", request.Cluster)
 	}
-	life := DefaultTokenLife
-	if request.TTLSeconds != 0 {
-		life = time.Duration(request.TTLSeconds) * time.Second
-	}
-	if life < time.Second || life > 7*24*time.Hour {
-		return nil, reason.Newf(reason.Usage, "a join token lives from a second to a week, not %s", life)
+	life, err := tokenLife(request.TTLSeconds)
+	if err != nil {
+		return nil, err
 	}
 	token := wire.NewToken(g.authority.cert.Raw)
 	kept, err := g.store.AddToken(r.Context(), token, request.Cluster, life)
@@ -102,4 +108,29 @@ func (g *Gateway) createToken(r *http.Request) (any, error) {
 	}
 	g.Log.Info("join token made", "token", token.ID, "cluster", request.Cluster, "life", life)
 	return NewToken{Token: kept, Secret: token.Reveal()}, nil
+}
+
+func tokenLife(ttl int64) (time.Duration, error) {
+	const most = 7 * 24 * time.Hour
+	if ttl == 0 {
+		return DefaultTokenLife, nil
+	}
+	if ttl < 1 || ttl > int64(most/time.Second) {
+		return 0, reason.Newf(reason.Usage, "a join token lives from a second to a week, not %d s", ttl)
+	}
+	return time.Duration(ttl) * time.Second, nil
+}
+
+func (g *Gateway) revokeToken(r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	if err := g.store.RevokeToken(r.Context(), id); err != nil {
+		return nil, err
+	}
+	g.Log.Info("token revoked", "token", id)
+	return revoked{id}, nil
+}
+
+// revoked is a token that can be used no more.
+type revoked struct {
+	ID string `json:"id"`
 }

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
@@ -16,6 +18,17 @@ const DefaultUserLife = 30 * 24 * time.Hour
 // ClusterInfo is a cluster as `clusters` shows it.
 type ClusterInfo struct {
 	store.Cluster
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"` // of the present session
+	Remote    string    `json:"remote,omitempty"`
+	// Machines are those of the cluster, the oldest first. Connected, Since and Remote above are of the one that requests go to.
+	Machines []MachineInfo `json:"machines"`
+}
+
+// MachineInfo is a machine as `clusters machines` shows it.
+type MachineInfo struct {
+	store.Machine
+	Leads     bool      `json:"leads"` // it is sent the documents of the cluster
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since,omitzero"` // of the present session
 	Remote    string    `json:"remote,omitempty"`
@@ -48,9 +61,108 @@ func (g *Gateway) listClusters(r *http.Request) (any, error) {
 		if p := g.sessions.get(c.ID); p != nil {
 			info.Connected, info.Since, info.Remote = true, p.since, p.remote
 		}
+		if info.Machines, err = g.machines(r.Context(), c); err != nil {
+			return nil, err
+		}
 		list = append(list, info)
 	}
 	return list, nil
+}
+
+func (g *Gateway) machines(ctx context.Context, c store.Cluster) ([]MachineInfo, error) {
+	machines, err := g.store.Machines(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]MachineInfo, 0, len(machines))
+	for _, m := range machines {
+		info := MachineInfo{Machine: m, Leads: m.ID == c.Lead}
+		if p := g.sessions.machine(c.ID, m.ID); p != nil {
+			info.Connected, info.Since, info.Remote = true, p.since, p.remote
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}
+
+func (g *Gateway) listMachines(r *http.Request) (any, error) {
+	c, err := g.cluster(r)
+	if err != nil {
+		return nil, err
+	}
+	return g.machines(r.Context(), c)
+}
+
+// removeMachine forgets one machine, by its id or the name of its node. One that is connected is removed only by force.
+func (g *Gateway) removeMachine(r *http.Request) (any, error) {
+	c, err := g.cluster(r)
+	if err != nil {
+		return nil, err
+	}
+	m, err := g.machine(r, c, r.PathValue("machine"))
+	if err != nil {
+		return nil, err
+	}
+	if m.Connected && r.URL.Query().Get("force") != "true" {
+		return nil, reason.Newf(reason.Usage, "it is connected, from %s", m.Remote).
+			WithFix("run pipeops-agent uninstall on that machine, or add --force")
+	}
+	return m, g.forget(r.Context(), c, m.Machine, "by an administrator")
+}
+
+// machine finds a machine by its id or the name of its node, or the one that enrolled the cluster by "". The error is
+// MACHINE_UNKNOWN if there is none.
+func (g *Gateway) machine(r *http.Request, c store.Cluster, name string) (MachineInfo, error) {
+	list, err := g.machines(r.Context(), c)
+	if err != nil {
+		return MachineInfo{}, err
+	}
+	for _, m := range list {
+		if name != "" && (m.ID == name || m.Node == name) || name == "" && m.Enrolled {
+			return m, nil
+		}
+	}
+	return MachineInfo{}, reason.Newf(reason.MachineUnknown, "%s has no machine %.70q", c.Name, name)
+}
+
+// nodeTokenRequest is the body of a request for a node token.
+type nodeTokenRequest struct {
+	Role       wire.Role `json:"role,omitempty"`
+	TTLSeconds int64     `json:"ttl_seconds,omitempty"`
+}
+
+// NewNodeToken is a node token in the moment in which it is made.
+type NewNodeToken struct {
+	NewToken
+	Gateway string `json:"gateway"` // host:port
+}
+
+func (g *Gateway) createNodeToken(r *http.Request) (any, error) {
+	c, err := g.cluster(r)
+	if err != nil {
+		return nil, err
+	}
+	var request nodeTokenRequest
+	if err := read(r, &request); err != nil {
+		return nil, err
+	}
+	if request.Role == "" {
+		request.Role = wire.RoleWorker
+	}
+	if !request.Role.Known() {
+		return nil, reason.Newf(reason.Usage, "role %.20q: want %s or %s", request.Role, wire.RoleServer, wire.RoleWorker)
+	}
+	life, err := tokenLife(request.TTLSeconds)
+	if err != nil {
+		return nil, err
+	}
+	token := wire.NewNodeToken(g.authority.cert.Raw)
+	kept, err := g.store.AddNodeToken(r.Context(), token, c, request.Role, life)
+	if err != nil {
+		return nil, err
+	}
+	g.Log.Info("node token made", "token", token.ID, "cluster", c.Name, "role", request.Role, "life", life)
+	return NewNodeToken{NewToken: NewToken{Token: kept, Secret: token.Reveal()}, Gateway: strings.TrimPrefix(g.url(), "https://")}, nil
 }
 
 func (g *Gateway) cluster(r *http.Request) (store.Cluster, error) {
@@ -62,7 +174,11 @@ func (g *Gateway) clusterFacts(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	facts, err := g.store.Facts(r.Context(), c.ID)
+	machine, err := g.query(r, c)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := g.store.Facts(r.Context(), c.ID, machine.ID)
 	if facts == nil {
 		facts = json.RawMessage("null")
 	}
@@ -74,7 +190,21 @@ func (g *Gateway) clusterEvents(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.store.Events(r.Context(), c.ID)
+	machine, err := g.query(r, c)
+	if err != nil {
+		return nil, err
+	}
+	return g.store.Events(r.Context(), c.ID, machine.Named())
+}
+
+// query finds the machine that a request asks for by ?machine=; none means that the cluster is meant.
+func (g *Gateway) query(r *http.Request, c store.Cluster) (store.Machine, error) {
+	name := r.URL.Query().Get("machine")
+	if name == "" {
+		return store.Machine{}, nil
+	}
+	m, err := g.machine(r, c, name)
+	return m.Machine, err
 }
 
 func (g *Gateway) createAccess(r *http.Request) (any, error) {

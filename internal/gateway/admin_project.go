@@ -140,6 +140,5 @@ func (g *Gateway) openProject(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
-	grant := store.Grant{User: "admin", Groups: []string{wire.GroupAdmins}}
-	g.forwardPage(w, r, p, grant, r.PathValue("name"), strings.TrimPrefix((&url.URL{Path: "/" + r.PathValue("path")}).EscapedPath(), "/"))
+	g.forwardPage(w, r, p, administrator(), r.PathValue("name"), strings.TrimPrefix((&url.URL{Path: "/" + r.PathValue("path")}).EscapedPath(), "/"))
 }

@@ -48,7 +48,33 @@ func (a *Admin) CreateToken(ctx context.Context, cluster string, life time.Durat
 	return t, a.call(ctx, http.MethodPost, "/tokens", tokenRequest{Cluster: cluster, TTLSeconds: seconds(life)}, &t)
 }
 
-// Tokens lists the join tokens.
+// CreateNodeToken makes a token by which one machine can join a cluster. An empty role means worker, a zero life
+// DefaultTokenLife.
+func (a *Admin) CreateNodeToken(ctx context.Context, cluster string, role wire.Role, life time.Duration) (t NewNodeToken, err error) {
+	return t, a.call(ctx, http.MethodPost, "/clusters/"+url.PathEscape(cluster)+"/join", nodeTokenRequest{Role: role, TTLSeconds: seconds(life)}, &t)
+}
+
+// RevokeToken makes a join token or a node token useless, by its id.
+func (a *Admin) RevokeToken(ctx context.Context, id string) error {
+	var gone revoked
+	return a.call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(id), nil, &gone)
+}
+
+// Machines lists the machines of a cluster.
+func (a *Admin) Machines(ctx context.Context, cluster string) (list []MachineInfo, err error) {
+	return list, a.call(ctx, http.MethodGet, "/clusters/"+url.PathEscape(cluster)+"/machines", nil, &list)
+}
+
+// RemoveMachine forgets a machine, by its id or the name of its node. One that is connected is removed only by force.
+func (a *Admin) RemoveMachine(ctx context.Context, cluster, machine string, force bool) (removed MachineInfo, err error) {
+	path := "/clusters/" + url.PathEscape(cluster) + "/machines/" + url.PathEscape(machine)
+	if force {
+		path += "?force=true"
+	}
+	return removed, a.call(ctx, http.MethodDelete, path, nil, &removed)
+}
+
+// Tokens lists the join tokens and the node tokens.
 func (a *Admin) Tokens(ctx context.Context) (list []store.Token, err error) {
 	return list, a.call(ctx, http.MethodGet, "/tokens", nil, &list)
 }

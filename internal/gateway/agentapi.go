@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -38,7 +41,10 @@ func (g *Gateway) heartbeat(w http.ResponseWriter, r *http.Request, p *peer) {
 		err = reason.Newf(reason.GatewayRefused, "the agent's documents are of version %d, this gateway knows %d: update the gateway", h.Version, wire.Version)
 	}
 	if err == nil {
-		err = g.store.Heartbeat(r.Context(), p.id, h)
+		if p.heard(h.Conditions) {
+			g.leads.look(p.id)
+		}
+		err = g.store.Heartbeat(r.Context(), p.id, p.machine, g.sessions.get(p.id) == p, h)
 	}
 	if err != nil {
 		g.fail(w, r, err)
@@ -47,37 +53,30 @@ func (g *Gateway) heartbeat(w http.ResponseWriter, r *http.Request, p *peer) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// desired streams the documents of a cluster above a generation, and goes on as they change. A document that changes
-// twice before it is read is sent once: what counts is the newest state.
+// desired streams the documents of a cluster above a generation to the machine that leads it, and goes on as they change.
+// A document that changes twice before it is read is sent once: what counts is the newest state. The others get signs of
+// life, until they lead. A machine that says which term its documents are of (?term=) is told when it begins and ceases to
+// lead; if it has not led without a break, it gets all documents, and is told when it has them.
 func (g *Gateway) desired(w http.ResponseWriter, r *http.Request, p *peer) {
-	after := int64(0)
-	if text := r.URL.Query().Get("after"); text != "" {
-		var err error
-		if after, err = strconv.ParseInt(text, 10, 64); err != nil {
-			g.fail(w, r, reason.Newf(reason.Usage, "after=%.20q is not a generation", text))
-			return
-		}
+	query := r.URL.Query()
+	after, err := number(query, "after")
+	term, termErr := number(query, "term")
+	if err = errors.Join(err, termErr); err != nil {
+		g.fail(w, r, err)
+		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
+	d := following{gateway: g, peer: p, lines: json.NewEncoder(w), after: after, held: term, aware: query.Has("term")}
 	stream := http.NewResponseController(w)
-	lines := json.NewEncoder(w)
 	sign := time.NewTicker(lifeSign)
 	defer sign.Stop()
 	for {
 		changed := g.changes.wait(p.id)
-		documents, err := g.store.DocumentsAfter(r.Context(), p.id, after, batch)
-		if err != nil {
-			g.Log.Error("cannot read documents", "cluster", p.name, "err", err)
-			return
-		}
-		for _, d := range documents {
-			if lines.Encode(d.Document) != nil {
-				return
+		if err := d.send(r.Context()); err != nil {
+			if r.Context().Err() == nil {
+				g.Log.Debug("documents interrupted", "cluster", p.name, "machine", p.machine, "err", err)
 			}
-			after = d.Generation
-		}
-		if len(documents) == batch {
-			continue
+			return
 		}
 		if stream.Flush() != nil {
 			return
@@ -94,10 +93,80 @@ func (g *Gateway) desired(w http.ResponseWriter, r *http.Request, p *peer) {
 	}
 }
 
+// following is one stream of documents to one machine.
+type following struct {
+	gateway *Gateway
+	peer    *peer
+	lines   *json.Encoder
+	aware   bool // the machine knows that there may be others
+	told    bool // it was told whether it leads, as follows
+	lead    wire.Lead
+	after   int64 // the highest generation that it has
+	held    int64 // the term in which it got them
+}
+
+// send brings the machine up to date.
+func (f *following) send(ctx context.Context) error {
+	now := f.gateway.leads.of(f.peer)
+	if !f.told || now.Term != f.lead.Term || now.Primary != f.lead.Primary {
+		f.told, f.lead = true, now
+		if f.aware && now.Primary && f.held != now.Term {
+			f.after = 0 // what it has may be old, or gone
+		}
+		f.lead.Complete = now.Primary && (f.held == now.Term || !f.aware)
+		if err := f.tell(); err != nil {
+			return err
+		}
+	}
+	if !f.lead.Primary {
+		return nil
+	}
+	for {
+		documents, err := f.gateway.store.DocumentsAfter(ctx, f.peer.id, f.after, batch)
+		if err != nil {
+			return err
+		}
+		for _, d := range documents {
+			if err := f.lines.Encode(d.Document); err != nil {
+				return err
+			}
+			f.after = d.Generation
+		}
+		if len(documents) < batch {
+			break
+		}
+	}
+	if f.lead.Complete {
+		return nil
+	}
+	f.lead.Complete, f.held = true, f.lead.Term
+	return f.tell()
+}
+
+func (f *following) tell() error {
+	if !f.aware {
+		return nil
+	}
+	return f.lines.Encode(wire.LeadLine{Lead: &f.lead})
+}
+
+// number reads a number of a query, 0 if it is not there.
+func number(query url.Values, name string) (int64, error) {
+	text := query.Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, reason.Newf(reason.Usage, "%s=%.20q is no number", name, text)
+	}
+	return n, nil
+}
+
 func (g *Gateway) status(w http.ResponseWriter, r *http.Request, p *peer) {
 	var st wire.Status
 	err := read(r, &st)
-	if err == nil {
+	if err == nil && g.leads.of(p).Primary { // what another one thinks of a document is of no interest
 		err = g.store.SetStatus(r.Context(), p.id, st)
 	}
 	if err != nil {
@@ -117,7 +186,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, reason.Newf(reason.IdentityMissing, "a client certificate is needed"))
 		return
 	}
-	cluster, err := g.admit(r.Context(), r.TLS.PeerCertificates[0])
+	cluster, machine, err := g.admit(r.Context(), r.TLS.PeerCertificates[0])
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -140,7 +209,7 @@ func (g *Gateway) events(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		err = reason.New(reason.Usage, "the events cannot be read", err)
 	} else {
-		err = g.store.AddEvents(r.Context(), cluster.ID, list)
+		err = g.store.AddEvents(r.Context(), cluster.ID, machine.Named(), list)
 	}
 	if err != nil {
 		g.fail(w, r, err)

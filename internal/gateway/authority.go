@@ -18,7 +18,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -183,9 +182,10 @@ func (a *authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	return a.server, nil
 }
 
-// certify makes a client certificate for a cluster's key.
-func (a *authority) certify(clusterID string, key any) (string, error) {
-	uri, err := url.Parse(wire.ClusterURI + clusterID)
+// certify makes a client certificate for the key of a machine. One of a machine that enrolled its cluster names no machine:
+// agents that know of one machine per cluster only would not take it.
+func (a *authority) certify(clusterID, machine string, key any) (string, error) {
+	uri, err := url.Parse(wire.MachineURI(clusterID, machine))
 	if err != nil {
 		return "", err
 	}
@@ -233,11 +233,17 @@ func clusterOf(leaf *x509.Certificate) string {
 	if len(leaf.URIs) != 1 {
 		return ""
 	}
-	id, _ := strings.CutPrefix(leaf.URIs[0].String(), wire.ClusterURI)
-	if id == leaf.URIs[0].String() {
+	cluster, _, _ := wire.ParseMachineURI(leaf.URIs[0].String())
+	return cluster
+}
+
+// machineOf returns the id of the machine that a certificate names, "" if it names none: the machine enrolled its cluster.
+func machineOf(leaf *x509.Certificate) string {
+	if len(leaf.URIs) != 1 {
 		return ""
 	}
-	return id
+	_, machine, _ := wire.ParseMachineURI(leaf.URIs[0].String())
+	return machine
 }
 
 // requestKey returns the public key of a certificate request, which its sender has proved to own, and its digest.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"net/http"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -38,10 +37,10 @@ func (g *Gateway) enroll(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
-	if old := g.sessions.get(enrolled.ID); old != nil && enrolled.Replaced {
+	if old := g.sessions.machine(enrolled.ID, enrolled.Machine); old != nil && enrolled.Replaced {
 		g.dismiss(r.Context(), old, reason.Newf(reason.IdentityRevoked, "another machine has enrolled as %s", request.Cluster))
 	}
-	certificate, err := g.authority.certify(enrolled.ID, key)
+	certificate, err := g.authority.certify(enrolled.ID, "", key)
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -63,19 +62,19 @@ func (g *Gateway) renew(w http.ResponseWriter, r *http.Request, p *peer) {
 		g.fail(w, r, reason.New(reason.Usage, "the certificate request cannot be used", err))
 		return
 	}
-	cluster, err := g.store.ClusterByID(r.Context(), p.id)
-	if err == nil && (cluster.Revoked || !bytes.Equal(digest, cluster.Key)) {
-		err = reason.Newf(reason.IdentityRevoked, "the key is not that of %s", cluster.Name)
+	cluster, machine, err := g.known(r.Context(), p.id, digest)
+	if err == nil && machine.ID != p.machine {
+		err = reason.Newf(reason.IdentityRevoked, "the key is that of another machine of %s", cluster.Name)
 	}
 	if err != nil {
 		g.fail(w, r, err)
 		return
 	}
-	certificate, err := g.authority.certify(p.id, key)
+	certificate, err := g.authority.certify(p.id, machine.Named(), key)
 	if err != nil {
 		g.fail(w, r, err)
 		return
 	}
-	g.Log.Info("certificate renewed", "cluster", cluster.Name)
+	g.Log.Info("certificate renewed", "cluster", cluster.Name, "machine", machine.ID)
 	answer(w, wire.RenewResponse{Certificate: certificate})
 }

@@ -36,6 +36,7 @@ type Options struct {
 	Advertise []string // host names and addresses, with or without a port, by which it is reached; the first is written into kubeconfigs
 	Log       *slog.Logger
 	Drain     time.Duration    // how long requests may go on after the gateway was told to stop; 0 means 10 s
+	Handover  time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
 	Now       func() time.Time // nil means time.Now
 }
 
@@ -45,6 +46,7 @@ type Gateway struct {
 	store     *store.Store
 	authority *authority
 	sessions  registry
+	leads     leads
 	changes   bell
 	work      gate // sessions, and goodbyes on their way
 	buffers   session.Buffers
@@ -58,6 +60,9 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	if o.Drain == 0 {
 		o.Drain = 10 * time.Second
+	}
+	if o.Handover == 0 {
+		o.Handover = 10 * time.Second
 	}
 	if o.Data == "" {
 		o.Data = DefaultData
@@ -78,7 +83,9 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &Gateway{Options: o, store: s, authority: a}, nil
+	g := &Gateway{Options: o, store: s, authority: a}
+	g.leads.gateway = g
+	return g, nil
 }
 
 // Close closes the state.
@@ -159,6 +166,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	_ = server.Close()
 	_ = adminServer.Close()
 	serving.Wait()
+	g.leads.stop()
 	g.work.close()
 	if failure != nil {
 		return fmt.Errorf("cannot serve: %w", failure)
@@ -195,6 +203,7 @@ func (g *Gateway) url() string {
 func (g *Gateway) https() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+wire.PathEnroll, g.enroll)
+	mux.HandleFunc("POST "+wire.PathJoin, g.join)
 	mux.HandleFunc("POST "+wire.PathEvents, g.events)
 	mux.HandleFunc("POST "+wire.PathLeave, g.leave)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
@@ -230,13 +239,13 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch known.Code {
 	case reason.Usage, reason.ProjectInvalid:
 		status = http.StatusBadRequest
-	case reason.ClusterUnknown, reason.ProjectUnknown:
+	case reason.ClusterUnknown, reason.ProjectUnknown, reason.NodeUnknown, reason.MachineUnknown:
 		status = http.StatusNotFound
-	case reason.ClusterNameTaken:
+	case reason.ClusterNameTaken, reason.JoinNameTaken:
 		status = http.StatusConflict
 	case reason.UserRefused:
 		status = http.StatusUnauthorized
-	case reason.ClusterNotConnected:
+	case reason.ClusterNotConnected, reason.JoinUnavailable:
 		status = http.StatusServiceUnavailable
 	}
 	g.Log.Info("request refused", "method", r.Method, "path", r.URL.Path, "code", known.Code, "evidence", known.Evidence)

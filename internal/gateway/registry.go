@@ -3,15 +3,19 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/session"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// peer is the session of one agent.
+// peer is the session of one machine.
 type peer struct {
 	id, name string // of its cluster
+	machine  string // its id
+	role     wire.Role
 	remote   string
 	since    time.Time
 	session  *session.Session
@@ -19,6 +23,27 @@ type peer struct {
 	mu       sync.Mutex
 	requests int           // of users, on their way through it
 	idle     chan struct{} // closed when requests falls to 0 while somebody drains; nil otherwise
+	deaf     bool          // its last heartbeat said that the Kubernetes API does not answer it
+}
+
+// hears reports whether the Kubernetes API answers the machine, as far as is known.
+func (p *peer) hears() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.deaf
+}
+
+// heard notes what a heartbeat says of the Kubernetes API, and reports whether that is news.
+func (p *peer) heard(conditions []wire.Condition) bool {
+	deaf := false
+	for _, c := range conditions {
+		deaf = deaf || c.Type == "ClusterReachable" && c.Status == "False"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	news := deaf != p.deaf
+	p.deaf = deaf
+	return news
 }
 
 // carry counts a request of a user for as long as it lasts, so that drain can wait for it.
@@ -60,47 +85,89 @@ func (p *peer) transport() http.RoundTripper { return p.session.Transport() }
 // registry knows who is connected. No I/O happens under its lock. The zero value is empty.
 type registry struct {
 	mu    sync.Mutex
-	peers map[string]*peer // by cluster id
+	peers map[string][]*peer // by cluster id; the machines in the order in which they connected
 }
 
-// put makes p the peer of its cluster and returns the one before it, if any: the newest session wins, since the older one
-// is most likely a connection that died without a word.
+// put adds p and returns the one before it of the same machine, if any: the newest session wins, since the older one is
+// most likely a connection that died without a word.
 func (r *registry) put(p *peer) (old *peer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.peers == nil {
-		r.peers = map[string]*peer{}
+		r.peers = map[string][]*peer{}
 	}
-	old = r.peers[p.id]
-	r.peers[p.id] = p
-	return old
+	list := r.peers[p.id]
+	for i, q := range list {
+		if q.machine == p.machine { // it keeps its turn
+			list = slices.Clone(list)
+			list[i], r.peers[p.id] = p, list
+			return q
+		}
+	}
+	r.peers[p.id] = append(slices.Clone(list), p)
+	return nil
 }
 
 // remove forgets p, unless another one has taken its place.
 func (r *registry) remove(p *peer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.peers[p.id] == p {
+	list := slices.DeleteFunc(slices.Clone(r.peers[p.id]), func(q *peer) bool { return q == p })
+	if r.peers[p.id] = list; len(list) == 0 {
 		delete(r.peers, p.id)
 	}
 }
 
-// get returns the peer of a cluster, nil if it is not connected.
-func (r *registry) get(id string) *peer {
+// of returns the peers of a cluster, the one that is connected longest first. The caller must not change the list.
+func (r *registry) of(id string) []*peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.peers[id]
+}
+
+// machine returns the peer of one machine, nil if it is not connected.
+func (r *registry) machine(id, machine string) *peer {
+	for _, p := range r.of(id) {
+		if p.machine == machine {
+			return p
+		}
+	}
+	return nil
+}
+
+// servers returns the peers of a cluster that can serve its Kubernetes API, those whom it answers first, and among them
+// the one that is connected longest.
+func (r *registry) servers(id string) []*peer {
+	var hear, deaf []*peer
+	for _, p := range r.of(id) {
+		switch {
+		case p.role != wire.RoleServer:
+		case p.hears():
+			hear = append(hear, p)
+		default:
+			deaf = append(deaf, p)
+		}
+	}
+	return append(hear, deaf...)
+}
+
+// get returns the peer that requests to a cluster go to, nil if none is connected that can serve them.
+func (r *registry) get(id string) *peer {
+	if list := r.servers(id); len(list) > 0 {
+		return list[0]
+	}
+	return nil
 }
 
 // all returns the peers in no order.
 func (r *registry) all() []*peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]*peer, 0, len(r.peers))
-	for _, p := range r.peers {
-		list = append(list, p)
+	var all []*peer
+	for _, list := range r.peers {
+		all = append(all, list...)
 	}
-	return list
+	return all
 }
 
 // bell tells those who wait that the documents of a cluster have changed. The zero value is ready.

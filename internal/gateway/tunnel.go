@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -34,7 +33,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 	defer g.work.leave()
 	leaf := conn.ConnectionState().PeerCertificates[0]
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
-	cluster, err := g.admit(ctx, leaf)
+	cluster, machine, err := g.admit(ctx, leaf)
 	var refused *reason.Error
 	if err != nil && !errors.As(err, &refused) {
 		log.Error("cannot admit the agent", "err", err)
@@ -48,7 +47,10 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 		log.Error("cannot start the session", "err", err)
 		return
 	}
-	p := &peer{id: clusterOf(leaf), name: cluster.Name, remote: conn.RemoteAddr().String(), since: g.Now(), session: s}
+	p := &peer{
+		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
+		remote: conn.RemoteAddr().String(), since: g.Now(), session: s,
+	}
 	if refused != nil {
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
 		g.refuse(ctx, p, refused)
@@ -58,35 +60,52 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 		log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
 		g.dismiss(ctx, old, reason.Newf(reason.SessionReplaced, "by a connection from %s", p.remote))
 	}
-	// who removed or revoked the cluster since it was looked at has not found this session
-	if _, err := g.admit(ctx, leaf); errors.As(err, &refused) {
+	// who removed or revoked the machine since it was looked at has not found this session
+	if _, _, err := g.admit(ctx, leaf); errors.As(err, &refused) {
 		g.dismiss(ctx, p, refused)
 	}
-	log.Info("agent connected", "cluster", p.name)
+	log.Info("agent connected", "cluster", p.name, "machine", p.machine, "role", p.role)
+	g.leads.look(p.id)
 	err = s.Serve(ctx, g.agentAPI(p))
 	g.sessions.remove(p)
-	log.Info("agent disconnected", "cluster", p.name, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
+	g.leads.look(p.id)
+	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
 }
 
-// admit decides on an agent. The error is IDENTITY_REVOKED, CERTIFICATE_EXPIRED or one of the database.
-func (g *Gateway) admit(ctx context.Context, leaf *x509.Certificate) (store.Cluster, error) {
-	cluster, err := g.store.ClusterByID(ctx, clusterOf(leaf))
+// admit decides on an agent. The error is IDENTITY_REVOKED, CERTIFICATE_EXPIRED or one of the database. With
+// CERTIFICATE_EXPIRED, cluster and machine are those of the certificate.
+func (g *Gateway) admit(ctx context.Context, leaf *x509.Certificate) (store.Cluster, store.Machine, error) {
+	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	cluster, machine, err := g.known(ctx, clusterOf(leaf), key[:])
+	named := machineOf(leaf)
+	switch {
+	case err != nil:
+		return cluster, machine, err
+	case named != machine.Named() && named != machine.ID:
+		return cluster, machine, reason.Newf(reason.IdentityRevoked, "the key is that of another machine of %s", cluster.Name)
+	case g.Now().After(leaf.NotAfter):
+		return cluster, machine, reason.Newf(reason.CertificateExpired, "at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return cluster, machine, nil
+}
+
+// known finds the machine of a cluster by its key. The error is IDENTITY_REVOKED or one of the database.
+func (g *Gateway) known(ctx context.Context, clusterID string, key []byte) (store.Cluster, store.Machine, error) {
+	cluster, err := g.store.ClusterByID(ctx, clusterID)
 	if reason.Is(err, reason.ClusterUnknown) {
-		return cluster, reason.Newf(reason.IdentityRevoked, "the gateway has no cluster %s", clusterOf(leaf))
+		return cluster, store.Machine{}, reason.Newf(reason.IdentityRevoked, "the gateway has no cluster %s", clusterID)
 	}
 	if err != nil {
-		return cluster, err
+		return cluster, store.Machine{}, err
 	}
-	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	machine, err := g.store.MachineByKey(ctx, clusterID, key)
 	switch {
-	case cluster.Revoked:
-		return cluster, reason.Newf(reason.IdentityRevoked, "%s was revoked", cluster.Name)
-	case subtle.ConstantTimeCompare(key[:], cluster.Key) != 1:
-		return cluster, reason.Newf(reason.IdentityRevoked, "another machine has enrolled as %s", cluster.Name)
-	case g.Now().After(leaf.NotAfter):
-		return cluster, reason.Newf(reason.CertificateExpired, "at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case reason.Is(err, reason.MachineUnknown):
+		err = reason.Newf(reason.IdentityRevoked, "%s has no machine with this key: it was removed, or another machine has enrolled in its place", cluster.Name)
+	case err == nil && cluster.Revoked:
+		err = reason.Newf(reason.IdentityRevoked, "%s was revoked", cluster.Name)
 	}
-	return cluster, nil
+	return cluster, machine, err
 }
 
 // refuse tells an agent why it may not come in. One whose certificate has expired may renew it, and nothing else.

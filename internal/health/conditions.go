@@ -15,6 +15,7 @@ const (
 	Tunnel           = "Tunnel"
 	Certificate      = "Certificate"
 	ClusterReachable = "ClusterReachable"
+	ClusterAccess    = "ClusterAccess"
 	NodesReady       = "NodesReady"
 	DNS              = "DNS"
 	PodsRun          = "PodsRun"
@@ -31,6 +32,7 @@ func All() []Condition {
 		{Tunnel, "connected to the gateway", true},
 		{Certificate, "the certificate of this machine is valid", true},
 		{ClusterReachable, "the Kubernetes API answers", true},
+		{ClusterAccess, "the cluster knows the account of the agent", false},
 		{NodesReady, "every node is ready", false},
 		{DNS, "names resolve inside the cluster", false},
 		{PodsRun, "a new pod runs", false},

@@ -33,12 +33,26 @@ type Cluster struct {
 	Unit       string       `json:"unit,omitzero"`       // what starts it: "k3s.service"
 	Evidence   []string     `json:"evidence"`            // the paths that were seen
 
+	Context string         `json:"context,omitzero"` // of the kubeconfig; "" is its current one
+	Answer  *ClusterAnswer `json:"answer,omitzero"`  // nil: it was not asked, which the probes do not
+
 	Cluster string `json:"cluster,omitzero"` // its own name, of a k3d, kind or minikube cluster
 	Port    int    `json:"port,omitzero"`    // of the machine, on which such a cluster has its API, or a kubeconfig expects it; 0: unknown
 	// Server says where a kubeconfig leads: "local", "private", "eks", "gke", "aks" and other services, "public".
 	Server string `json:"server,omitzero"`
 	// Settings are those that a k3s of ours was made with: networks, backend, snapshotter, name; null: unknown.
 	Settings map[string]string `json:"settings,omitzero"`
+}
+
+// ClusterAnswer is what a cluster has said of itself, or why it said nothing.
+type ClusterAnswer struct {
+	Server     string `json:"server,omitzero"` // address of its API
+	Kubernetes string `json:"kubernetes,omitzero"`
+	Nodes      int    `json:"nodes"`
+	Ready      int    `json:"ready"`             // of the nodes
+	Provider   string `json:"provider,omitzero"` // "eks", "gke", "aks", ...
+	Code       string `json:"code,omitzero"`     // of the catalogue; "": it answers
+	Trouble    string `json:"trouble,omitzero"`  // what was seen
 }
 
 func clustersProbe() Probe {
@@ -85,7 +99,7 @@ func clusterKinds() []clusterKind {
 			name: "k3s", processes: []string{"k3s"}, units: []string{"k3s.service", "k3s-agent.service"}, binary: "/usr/local/bin/k3s",
 			kubeconfig: "/etc/rancher/k3s/k3s.yaml", server: []string{"/var/lib/rancher/k3s/server/"},
 			data: []string{"/var/lib/rancher/k3s/agent/"},
-			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/etc/init.d/k3s", "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
+			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s-agent.service", "/etc/init.d/k3s", "/etc/init.d/k3s-agent", "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
 		},
 		{
 			name: "rke2", processes: []string{"rke2"}, units: []string{"rke2-server.service", "rke2-agent.service"}, binary: "/usr/local/bin/rke2",

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"slices"
+	"strconv"
 
 	"sigs.k8s.io/yaml"
 )
@@ -16,9 +17,10 @@ const (
 // maxK3sConfig bounds such a file.
 const maxK3sConfig = 64 << 10
 
-// lastingSettings are those that a cluster is made with: another value breaks it, or makes it another one.
+// lastingSettings are those that a cluster is made with: another value breaks it, or makes it another one. "server" is the
+// server of a cluster that the machine has joined.
 func lastingSettings() []string {
-	return []string{"cluster-cidr", "service-cidr", "flannel-backend", "snapshotter", "node-name", "data-dir"}
+	return []string{"cluster-cidr", "service-cidr", "flannel-backend", "snapshotter", "node-name", "data-dir", "cluster-init", "server"}
 }
 
 // readK3sSettings returns with what a k3s was configured; nil if that cannot be read.
@@ -61,8 +63,14 @@ func ParseK3sSettings(b []byte) map[string]string {
 	}
 	all := map[string]string{}
 	for key, value := range v {
-		if text, ok := value.(string); ok && slices.Contains(lastingSettings(), key) {
-			all[key] = clean(text)
+		if !slices.Contains(lastingSettings(), key) {
+			continue
+		}
+		switch v := value.(type) {
+		case string:
+			all[key] = clean(v)
+		case bool:
+			all[key] = strconv.FormatBool(v)
 		}
 	}
 	return all

@@ -28,8 +28,21 @@ type target struct {
 	port    int
 }
 
+// maxContexts bounds how many contexts of a file are looked at.
+const maxContexts = 100
+
 // ParseKubeconfig returns where the current context leads; false if there is none.
 func ParseKubeconfig(b []byte) (target, bool) {
+	all, current := parseContexts(b)
+	i := slices.IndexFunc(all, func(t target) bool { return t.context == current })
+	if i < 0 || current == "" {
+		return target{}, false
+	}
+	return all[i], true
+}
+
+// parseContexts returns where the contexts lead, and the name of the current one.
+func parseContexts(b []byte) (all []target, current string) {
 	var v struct {
 		Current  string `json:"current-context"`
 		Contexts []struct {
@@ -45,11 +58,11 @@ func ParseKubeconfig(b []byte) (target, bool) {
 			} `json:"cluster"`
 		} `json:"clusters"`
 	}
-	if len(b) > maxKubeconfig || yaml.Unmarshal(b, &v) != nil || v.Current == "" {
-		return target{}, false
+	if len(b) > maxKubeconfig || yaml.Unmarshal(b, &v) != nil {
+		return nil, ""
 	}
 	for _, c := range v.Contexts {
-		if c.Name != v.Current {
+		if len(all) == maxContexts && c.Name != v.Current {
 			continue
 		}
 		for _, k := range v.Clusters {
@@ -57,14 +70,15 @@ func ParseKubeconfig(b []byte) (target, bool) {
 			if k.Name != c.Context.Cluster || err != nil || u.Scheme != "https" || u.Hostname() == "" {
 				continue
 			}
-			t := target{context: v.Current, host: strings.ToLower(u.Hostname()), port: 443}
+			t := target{context: c.Name, host: strings.ToLower(u.Hostname()), port: 443}
 			if p, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
 				t.port = int(p)
 			}
-			return t, true
+			all = append(all, t)
+			break
 		}
 	}
-	return target{}, false
+	return all, v.Current
 }
 
 // kind says what kind of machine the server is on: "local", "private", the name of a service that runs clusters, or "public".
@@ -155,22 +169,25 @@ func kubeconfigCluster(ctx context.Context, s *System, found []Cluster) (Cluster
 	return c, ctx.Err() == nil
 }
 
-// withKubeconfigs gives the clusters in the engine the kubeconfig whose current context is theirs: kind and minikube put it
-// into the user's own.
+// withKubeconfigs gives the clusters in the engine the kubeconfig that has a context of theirs: kind, k3d and minikube put it
+// into the user's own, beside others.
 func withKubeconfigs(s *System, clusters []Cluster) []Cluster {
 	for _, file := range kubeconfigs(s) {
 		b, err := s.ReadFile(file)
 		if err != nil {
 			continue
 		}
-		t, ok := ParseKubeconfig(b)
-		if !ok {
-			continue
-		}
+		targets, current := parseContexts(b)
 		for i, c := range clusters {
-			if c.Kubeconfig == "" && c.State != Debris && t.names(c) {
-				clusters[i].Kubeconfig = file
+			for _, t := range targets {
+				if c.Kubeconfig != "" || c.State == Debris || !t.names(c) {
+					continue
+				}
+				if c.Kubeconfig = file; t.context != current {
+					c.Context = t.context
+				}
 			}
+			clusters[i] = c
 		}
 	}
 	return clusters

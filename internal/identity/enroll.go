@@ -50,39 +50,52 @@ func Enroll(ctx context.Context, o Options) (*Identity, error) {
 	if !wire.ValidName(o.Cluster) {
 		return nil, reason.Newf(reason.Usage, "cluster name %q: want lower-case letters, digits and '-', at most 40", o.Cluster)
 	}
-	f := folder(o.Dir)
-	key, err := f.ensureKey()
+	id, csr, err := prepare(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the key of this machine: %w", err)
-	}
-	csr, err := request(key)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a certificate request: %w", err)
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
 	defer cancel()
-	answer, err := o.post(ctx, address, wire.EnrollRequest{
+	var answer wire.EnrollResponse
+	err = o.post(ctx, address, wire.PathEnroll, wire.EnrollRequest{
 		Version: wire.Version, Token: o.Token.Reveal(), Cluster: o.Cluster, CSR: csr, Agent: o.Agent,
-	})
+	}, &answer)
 	if err != nil {
 		return nil, err
 	}
-	ca, err := parseCertificate(answer.CA)
-	if err != nil || !o.Token.Pins(ca.Raw) {
-		return nil, reason.Newf(reason.GatewayUntrusted, "%s sent another CA than the one that the token names", address)
-	}
-	doc := document{
+	return id.keep(o.Token, document{
 		Version: wire.Version, ClusterID: answer.ClusterID, Cluster: answer.Cluster,
 		Gateway: address, Certificate: answer.Certificate, CA: answer.CA,
+	})
+}
+
+// prepare returns an identity that has a key only, and a request for its certificate.
+func prepare(dir string) (*Identity, string, error) {
+	id := &Identity{folder: folder(dir)}
+	var err error
+	if id.key, err = id.folder.ensureKey(); err != nil {
+		return nil, "", fmt.Errorf("cannot make the key of this machine: %w", err)
 	}
-	id := &Identity{folder: f, key: key}
-	if err := id.use(doc); err != nil {
-		return nil, reason.New(reason.GatewayRefused, address+" sent an identity that is of no use", err)
+	csr, err := request(id.key)
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot make a certificate request: %w", err)
 	}
-	if err := f.store(doc); err != nil {
+	return id, csr, nil
+}
+
+// keep makes what a gateway answered the identity, on disk too, if it is of the CA that the token names.
+func (i *Identity) keep(token wire.Token, doc document) (*Identity, error) {
+	ca, err := parseCertificate(doc.CA)
+	if err != nil || !token.Pins(ca.Raw) {
+		return nil, reason.Newf(reason.GatewayUntrusted, "%s sent another CA than the one that the token names", doc.Gateway)
+	}
+	if err := i.use(doc); err != nil {
+		return nil, reason.New(reason.GatewayRefused, doc.Gateway+" sent an identity that is of no use", err)
+	}
+	if err := i.folder.store(doc); err != nil {
 		return nil, err
 	}
-	return id, nil
+	return i, nil
 }
 
 func (f folder) store(doc document) error {
@@ -99,29 +112,30 @@ func (f folder) store(doc document) error {
 // maxAnswer bounds the gateway's answer: two chains of certificates.
 const maxAnswer = 64 << 10
 
-func (o Options) post(ctx context.Context, address string, body wire.EnrollRequest) (answer wire.EnrollResponse, err error) {
+// post sends a request that no certificate goes with yet.
+func (o Options) post(ctx context.Context, address, path string, body, answer any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
-		return answer, fmt.Errorf("cannot make the request: %w", err)
+		return fmt.Errorf("cannot make the request: %w", err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+wire.PathEnroll, bytes.NewReader(raw))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+path, bytes.NewReader(raw))
 	if err != nil {
-		return answer, fmt.Errorf("cannot make the request: %w", err)
+		return fmt.Errorf("cannot make the request: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	transport := &http.Transport{DialContext: o.Dial, DisableKeepAlives: true, TLSClientConfig: pinned(o.Token, address, o.Now)}
 	response, err := transport.RoundTrip(r)
 	if err != nil {
-		return answer, Explain(err, address)
+		return Explain(err, address)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return answer, refusal.Read(response)
+		return refusal.Read(response)
 	}
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&answer); err != nil {
-		return answer, reason.New(reason.GatewayUnreachable, "the answer of "+address+" was cut", err)
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(answer); err != nil {
+		return reason.New(reason.GatewayUnreachable, "the answer of "+address+" was cut", err)
 	}
-	return answer, nil
+	return nil
 }
 
 // pinned trusts the CA whose digest is in the token, for the fixed name of gateways, and nothing else.

@@ -1,9 +1,10 @@
 // Package identity is who this machine is to its gateway: a private key that never leaves the machine, the certificate
-// that the gateway gave for it, and the gateway's CA, the only one that is trusted. It lives in one folder (0700) of two
+// that the gateway gave for it, and the gateway's CA, the only one that is trusted. It lives in one folder (0700) of
 // files (0600):
 //
 //	key.pem        the private key, ECDSA P-256 in PKCS #8, made before the first request to the gateway
 //	identity.json  the rest: cluster, gateway, certificate chain, CA
+//	joined.json    of a machine that joined a cluster: its servers, its version, and the token of k3s
 //
 // Each is replaced atomically, so that a crash leaves the old identity or the new one. An identity is never erased
 // because a gateway refused it: a refusal is a state, and may be an error of the gateway.
@@ -35,6 +36,10 @@ type document struct {
 	Gateway     string `json:"gateway"` // host:port
 	Certificate string `json:"certificate"`
 	CA          string `json:"ca"`
+	// Of a machine that joined a cluster that was there; empty for one that enrolled it.
+	Machine string    `json:"machine,omitempty"`
+	Role    wire.Role `json:"role,omitempty"`
+	Node    string    `json:"node,omitempty"`
 }
 
 // Identity is a loaded identity. Its methods may be called concurrently.
@@ -99,8 +104,8 @@ func (i *Identity) use(doc document) error {
 	if err != nil {
 		return fmt.Errorf("cannot verify the certificate: %w", err)
 	}
-	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != wire.ClusterURI+doc.ClusterID {
-		return fmt.Errorf("the certificate does not name the cluster %s", doc.ClusterID)
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != wire.MachineURI(doc.ClusterID, doc.Machine) {
+		return fmt.Errorf("the certificate does not name %s", wire.MachineURI(doc.ClusterID, doc.Machine))
 	}
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	i.mu.Lock()
@@ -116,6 +121,20 @@ func (i *Identity) ClusterID() string { return i.document().ClusterID }
 
 // Cluster returns the name under which users know the cluster.
 func (i *Identity) Cluster() string { return i.document().Cluster }
+
+// Machine returns the id of this machine in its cluster, "" if it enrolled the cluster.
+func (i *Identity) Machine() string { return i.document().Machine }
+
+// Role returns what this machine is in its cluster. One that enrolled the cluster is a server.
+func (i *Identity) Role() wire.Role {
+	if role := i.document().Role; role != "" {
+		return role
+	}
+	return wire.RoleServer
+}
+
+// Node returns the name of the Node that this machine joined as, "" if it enrolled the cluster.
+func (i *Identity) Node() string { return i.document().Node }
 
 // Gateway returns host:port of the gateway.
 func (i *Identity) Gateway() string { return i.document().Gateway }
@@ -168,7 +187,7 @@ func (i *Identity) Client() (client *http.Client, base string) {
 
 // Remove erases the identity in dir; it is no error if there is none.
 func Remove(dir string) error {
-	for _, name := range []string{documentFile, keyFile} {
+	for _, name := range []string{documentFile, keyFile, joinedFile} {
 		if err := os.Remove(folder(dir).path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove the identity: %w", err)
 		}

@@ -47,6 +47,10 @@ type Status struct {
 	ClusterID  string           `json:"cluster_id"`
 	Distro     string           `json:"distro"`
 	Kubernetes string           `json:"kubernetes,omitempty"`
+	Provider   string           `json:"provider,omitempty"` // who runs the cluster: "eks", "gke", "aks", "k3s", ...
+	Role       string           `json:"role,omitempty"`     // of this machine: "server" or "worker"
+	Node       string           `json:"node,omitempty"`     // name of its Node, if it has joined
+	Servers    []string         `json:"servers,omitempty"`  // that a worker knows of, host:port
 	Conditions []wire.Condition `json:"conditions"`
 	Documents  []wire.Status    `json:"documents"`
 	RSS        int64            `json:"rss_bytes"` // resident memory of the agent

@@ -68,28 +68,41 @@ const (
 	EngineImageMissing   Code = "ENGINE_IMAGE_MISSING"
 	DockerUnreachable    Code = "DOCKER_UNREACHABLE"
 
-	ClusterDebris      Code = "CLUSTER_DEBRIS"
-	ClusterForeign     Code = "CLUSTER_FOREIGN"
-	ClusterNone        Code = "CLUSTER_NONE"
-	ClusterSeveral     Code = "CLUSTER_SEVERAL"
-	ClusterUnhealthy   Code = "CLUSTER_UNHEALTHY"
-	ClusterOurs        Code = "CLUSTER_OURS"
-	ClusterUnfinished  Code = "CLUSTER_UNFINISHED"
-	KubeconfigDead     Code = "KUBECONFIG_DEAD"
-	ClusterFixed       Code = "CLUSTER_FIXED"
-	ClusterGone        Code = "CLUSTER_GONE"
-	LayerAPI           Code = "LAYER_API"
-	LayerNode          Code = "LAYER_NODE"
-	LayerDNS           Code = "LAYER_DNS"
-	LayerPod           Code = "LAYER_POD"
-	LayerPodNetwork    Code = "LAYER_POD_NETWORK"
-	LayerService       Code = "LAYER_SERVICE"
-	LayerLargePacket   Code = "LAYER_LARGE_PACKET"
-	LayerStorage       Code = "LAYER_STORAGE"
-	DistroNotAvailable Code = "DISTRO_NOT_AVAILABLE"
-	DistroNoneFits     Code = "DISTRO_NONE_FITS"
-	ConsentNeeded      Code = "CONSENT_NEEDED"
-	RebootNeeded       Code = "REBOOT_NEEDED"
+	ClusterDebris        Code = "CLUSTER_DEBRIS"
+	ClusterForeign       Code = "CLUSTER_FOREIGN"
+	ClusterNone          Code = "CLUSTER_NONE"
+	ClusterSeveral       Code = "CLUSTER_SEVERAL"
+	ClusterUnhealthy     Code = "CLUSTER_UNHEALTHY"
+	ClusterOurs          Code = "CLUSTER_OURS"
+	ClusterUnfinished    Code = "CLUSTER_UNFINISHED"
+	KubeconfigDead       Code = "KUBECONFIG_DEAD"
+	ClusterFixed         Code = "CLUSTER_FIXED"
+	ClusterGone          Code = "CLUSTER_GONE"
+	LayerAPI             Code = "LAYER_API"
+	LayerNode            Code = "LAYER_NODE"
+	LayerDNS             Code = "LAYER_DNS"
+	LayerPod             Code = "LAYER_POD"
+	LayerPodNetwork      Code = "LAYER_POD_NETWORK"
+	LayerService         Code = "LAYER_SERVICE"
+	LayerLargePacket     Code = "LAYER_LARGE_PACKET"
+	LayerStorage         Code = "LAYER_STORAGE"
+	DistroNotAvailable   Code = "DISTRO_NOT_AVAILABLE"
+	DistroNoneFits       Code = "DISTRO_NONE_FITS"
+	ConsentNeeded        Code = "CONSENT_NEEDED"
+	RebootNeeded         Code = "REBOOT_NEEDED"
+	ClusterObjectTaken   Code = "CLUSTER_OBJECT_TAKEN"
+	ClusterAccess        Code = "CLUSTER_ACCESS"
+	ClusterRights        Code = "CLUSTER_RIGHTS"
+	KubeconfigInvalid    Code = "KUBECONFIG_INVALID"
+	KubeconfigExec       Code = "KUBECONFIG_EXEC"
+	KubeconfigRefused    Code = "KUBECONFIG_REFUSED"
+	KubeconfigUntrusted  Code = "KUBECONFIG_UNTRUSTED"
+	NetServerUnreachable Code = "NET_SERVER_UNREACHABLE"
+
+	ClusterOwn       Code = "CLUSTER_OWN"
+	ClusterMember    Code = "CLUSTER_MEMBER"
+	ClusterDatastore Code = "CLUSTER_DATASTORE"
+	ClusterUntrusted Code = "CLUSTER_UNTRUSTED"
 
 	DownloadFailed    Code = "DOWNLOAD_FAILED"
 	DownloadTruncated Code = "DOWNLOAD_TRUNCATED"
@@ -167,6 +180,18 @@ const (
 	ProjectInvalid      Code = "PROJECT_INVALID"
 	UserRefused         Code = "USER_REFUSED"
 	AgentNotRunning     Code = "AGENT_NOT_RUNNING"
+
+	JoinForbidden   Code = "JOIN_FORBIDDEN"
+	JoinNameTaken   Code = "JOIN_NAME_TAKEN"
+	JoinNoEtcd      Code = "JOIN_NO_ETCD"
+	JoinNotK3s      Code = "JOIN_NOT_K3S"
+	JoinRole        Code = "JOIN_ROLE"
+	JoinVersion     Code = "JOIN_VERSION"
+	JoinUnavailable Code = "JOIN_UNAVAILABLE"
+	NodeUnknown     Code = "NODE_UNKNOWN"
+	NodeNeeded      Code = "NODE_NEEDED"
+	NodeNotDrained  Code = "NODE_NOT_DRAINED"
+	MachineUnknown  Code = "MACHINE_UNKNOWN"
 )
 
 // All returns the catalogue in the order of the documentation.
@@ -231,6 +256,7 @@ func All() []Entry {
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},
 		{NetPortTaken, ExitHostRefused, "a port that is needed is taken", "stop the program that is named, or move it to another port", Here, CostNone},
+		{NetServerUnreachable, ExitHostRefused, "this machine does not reach a server of the cluster", "let nodes reach each other: 6443/tcp to servers, 8472/udp and 10250/tcp between all, 2379 and 2380/tcp between servers; then run join again, which needs no new token", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
 		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or ask for --force by minikube_force in config.yaml", Here, CostNone},
@@ -241,12 +267,23 @@ func All() []Entry {
 		{ClusterDebris, ExitHostRefused, "remains of an earlier cluster are in the way", "remove what is listed (for k3s: k3s-uninstall.sh), then run the command again", Here, CostNone},
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},
 		{ClusterNone, ExitHostRefused, "there is no cluster to adopt", "install one with --distro auto", Here, CostNone},
-		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig", Here, CostNone},
 		{ClusterOurs, ExitHostRefused, "pipeops-agent has made a cluster of another kind here", "leave --distro out to keep it, or remove it first: pipeops-agent uninstall", Here, CostNone},
 		{ClusterUnfinished, ExitHostRefused, "a cluster in containers was begun and never finished", "remove what is listed, by the tool that began it, then run the command again", Here, CostNone},
-		{KubeconfigDead, ExitHostRefused, "the kubeconfig leads to a cluster that is gone", "start that cluster, or name another kubeconfig with --kubeconfig; without one, a new cluster can be installed", Here, CostNone},
 		{ClusterFixed, ExitUsage, "a cluster in containers cannot be changed so", "go on with the settings that it was made with, or begin anew: pipeops-agent uninstall, then install", Here, CostNone},
 		{ClusterGone, ExitUnhealthy, "the containers of the cluster are gone", "run pipeops-agent install: it makes the cluster anew, without its data", Here, CostNone},
+		{ClusterSeveral, ExitHostRefused, "several clusters are here", "name the one to adopt with --kubeconfig, and a context of it with --context", Here, CostNone},
+		{ClusterObjectTaken, ExitHostRefused, "somebody else has an object of the agent's name in the cluster", "see what it is for with kubectl get -o yaml; rename or delete it, then run the command again", Here, CostNone},
+		{ClusterAccess, ExitUnhealthy, "the agent's account is not known to the cluster any more", "the agent asks for a new credential by itself; to do so now: systemctl start pipeops-agent-credential, or pipeops-agent access renew where there is no systemd", Here, CostNone},
+		{ClusterRights, ExitHostRefused, "the kubeconfig may not do what an install does in the cluster", "let an administrator of the cluster run: pipeops-agent access manifest --user NAME | kubectl apply -f -", Here, CostNone},
+		{KubeconfigInvalid, ExitHostRefused, "the kubeconfig cannot be used", "name another one with --kubeconfig, and a context of it with --context", Here, CostNone},
+		{KubeconfigExec, ExitHostRefused, "the kubeconfig runs a program to authenticate, which a service of root's does not", "make a kubeconfig of a service account: pipeops-agent access manifest | kubectl apply -f - prints and applies what it takes, and tells in its comments how to get the kubeconfig; give that one by --kubeconfig", Here, CostNone},
+		{KubeconfigDead, ExitHostRefused, "the cluster of the kubeconfig does not answer", "start the cluster, or name another kubeconfig with --kubeconfig, or a context of it with --context; without one, a new cluster can be installed", Here, CostNone},
+		{KubeconfigRefused, ExitHostRefused, "the cluster does not know the user of the kubeconfig", "get a new kubeconfig from where this one came: its certificate or token has ended, or is of another cluster", Here, CostNone},
+		{KubeconfigUntrusted, ExitHostRefused, "the certificate of the cluster is not one that the kubeconfig trusts", "see that the clock of this machine is right; if it is, the kubeconfig is of another cluster, or the certificate of the cluster has ended: get a new one from where it came", Here, CostNone},
+		{ClusterOwn, ExitHostRefused, "this machine has a cluster of its own", "join with another machine, or remove this cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterMember, ExitHostRefused, "this machine is a node of a cluster", "run pipeops-agent join to mend it, or take it out of that cluster first: pipeops-agent uninstall", Here, CostNone},
+		{ClusterDatastore, ExitHostRefused, "the cluster cannot go back from etcd to SQLite", "leave --cluster-init as it is; a new cluster can be made with either", Here, CostNone},
+		{ClusterUntrusted, ExitTunnel, "a server of the cluster is not the one that was meant", "find out who answers at that address: its certificates are not those of the cluster that the gateway named; nothing was changed", Gateway, CostNone},
 		{ClusterUnhealthy, ExitUnhealthy, "the cluster does not become healthy", "see pipeops-agent status and journalctl -u k3s, or /var/log/k3s.log where there is OpenRC", Here, CostNone},
 		{LayerAPI, ExitUnhealthy, "the API server does not answer", "see journalctl -u k3s, or /var/log/k3s.log where there is OpenRC; then run pipeops-agent install again: it goes on", Here, CostNone},
 		{LayerNode, ExitUnhealthy, "no node is ready", "see journalctl -u k3s for what the kubelet waits for; then run pipeops-agent install again: it goes on", Here, CostNone},
@@ -315,10 +352,10 @@ func All() []Entry {
 		{GatewayUnreachable, ExitTunnel, "the gateway does not answer", "check the address, the network and that pipeops-gateway serve is running", Gateway, CostNone},
 		{GatewayUntrusted, ExitTunnel, "the gateway is not the one that made the token", "check --gateway; if the connection is intercepted by a proxy, exempt the gateway from it", Gateway, CostNone},
 		{GatewayRefused, ExitTunnel, "the gateway refused the request", "see the evidence and the gateway's log", Gateway, CostNone},
-		{TokenMalformed, ExitTunnel, "the join token is not complete", "copy the whole token, pat_<id>.<secret>.<digest>, or make another one: pipeops-gateway token create", Gateway, CostNone},
-		{TokenUnknown, ExitTunnel, "the gateway does not know this join token", "make another one: pipeops-gateway token create", Gateway, CostNone},
-		{TokenUsed, ExitTunnel, "the join token has been used", "make another one: pipeops-gateway token create", Gateway, CostNone},
-		{TokenExpired, ExitTunnel, "the join token has expired", "make another one: pipeops-gateway token create", Gateway, CostNone},
+		{TokenMalformed, ExitTunnel, "the join token is not complete", "copy the whole token, pat_<id>.<secret>.<digest>, or make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
+		{TokenUnknown, ExitTunnel, "the gateway does not know this join token", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
+		{TokenUsed, ExitTunnel, "the join token has been used", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
+		{TokenExpired, ExitTunnel, "the join token has expired", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
 		{IdentityMissing, ExitTunnel, "this machine is not enrolled", "run pipeops-agent install with --gateway and --token-file", Here, CostNone},
 		{AlreadyEnrolled, ExitTunnel, "this machine is enrolled already", "run install with the same --gateway and --cluster, or with neither", Here, CostNone},
 		{ClusterNameTaken, ExitTunnel, "the gateway has another cluster of this name", "choose another one with --cluster", Gateway, CostNone},
@@ -336,5 +373,17 @@ func All() []Entry {
 		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
 		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start", Here, CostNone},
+
+		{JoinForbidden, ExitTunnel, "the cluster takes no machine that joins", "allow it in the configuration of the cluster's servers, then restart pipeops-agent there", Here, CostNone},
+		{JoinNameTaken, ExitTunnel, "the cluster has a node of this name", "choose another one with --node-name, or remove the old one: pipeops-gateway nodes remove CLUSTER NODE", Gateway, CostNone},
+		{JoinNoEtcd, ExitTunnel, "the cluster keeps its state where a second server cannot share it", "run pipeops-agent install --cluster-init on its first server, or join as a worker", Here, CostNone},
+		{JoinNotK3s, ExitTunnel, "machines can join clusters of k3s only", "add nodes by the means of that distribution", Here, CostNone},
+		{JoinRole, ExitTunnel, "the token is for another role", "make another one: pipeops-gateway join CLUSTER --role ROLE", Gateway, CostNone},
+		{JoinVersion, ExitTunnel, "this machine can install no k3s that fits the cluster's", "update pipeops-agent on this machine, or the cluster", Here, CostNone},
+		{JoinUnavailable, ExitTunnel, "the cluster cannot take a machine at the moment", "see pipeops-agent status on the cluster's servers, then run the command again", Here, CostNone},
+		{NodeUnknown, ExitTunnel, "the cluster has no such node", "see pipeops-gateway nodes CLUSTER", Gateway, CostNone},
+		{NodeNeeded, ExitTunnel, "the cluster cannot do without this node", "join another server first: pipeops-gateway join CLUSTER --role server", Gateway, CostNone},
+		{NodeNotDrained, ExitTunnel, "the node could not be drained", "see the evidence; then run the command again, with --force or a longer --timeout", Gateway, CostNone},
+		{MachineUnknown, ExitTunnel, "the cluster has no such machine", "see pipeops-gateway clusters machines CLUSTER", Gateway, CostNone},
 	}
 }

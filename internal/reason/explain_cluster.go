@@ -25,8 +25,6 @@ func explainCluster(code Code) string {
 		return "One agent looks after one cluster, and another one of its own is here already, which the ledger tells. What runs in it would not move by itself: keep it, or uninstall it first."
 	case "CLUSTER_UNFINISHED":
 		return "The containers of a k3d, kind or minikube cluster are here, but none that serves its API has ever run: whoever made it was stopped in the middle. One that pipeops-agent began is removed and made anew by the next install; any other is left as it is."
-	case "KUBECONFIG_DEAD":
-		return "The current context of the kubeconfig names an address of this machine, and nothing listens on its port: the cluster was removed, or is not running. The file is read, its server is not asked; it is not changed."
 	case "CLUSTER_DEBRIS":
 		return "Data of an earlier cluster is here, but nothing that would start it. A new cluster would take it up or stumble over it, and we delete nothing that we did not install: remove it yourself, after a look at what it is."
 	case "CLUSTER_FOREIGN":
@@ -34,11 +32,27 @@ func explainCluster(code Code) string {
 	case "CLUSTER_NONE":
 		return "Adoption takes over a running cluster, and none was found: neither its units, data and processes, nor a kubeconfig that was named. A cluster on another machine is adopted by its kubeconfig."
 	case "CLUSTER_SEVERAL":
-		return "More than one running cluster is here, and which of them is meant is not guessed."
+		return "More than one running cluster is here, and which of them is meant is not guessed. Each is asked what it is, and listed with what to give to choose it."
 	case "CLUSTER_FIXED":
 		return "The nodes of k3d, kind and minikube are containers, which are made once: their image, arguments and ports cannot be changed, and a node that is removed takes its data with it. Workers of k3d can be added. The evidence names the lines of the cluster's file that would be others; nothing was changed."
 	case "CLUSTER_GONE":
 		return "The agent has made a cluster in the engine, and the engine has no node of it any more: somebody has removed the containers, or the engine has lost its data. A start cannot bring back what is gone."
+	case "CLUSTER_OBJECT_TAKEN":
+		return "The agent has an account of its own in the cluster: the service account pipeops-agent in pipeops-system, with roles and bindings of the same name. One of these is there already without our label, so that somebody else made it: it is neither changed nor used."
+	case "CLUSTER_ACCESS":
+		return "The resident agent works with a token of its own account, which it renews after two thirds of its life. The token is not taken any more, or is not there: the machine was off for long, somebody deleted the account, or the cluster was restored. The agent asks pipeops-agent-credential.service for a new one, which makes it with the administrator's kubeconfig; where that fails, its journal says why."
+	case "CLUSTER_RIGHTS":
+		return "Before anything is changed the API server is asked, by SelfSubjectAccessReview, for each thing that an install does in a cluster that it adopts. What is not allowed is listed; pipeops-agent access manifest prints all of it as a role."
+	case "KUBECONFIG_INVALID":
+		return "The file is not there, is no kubeconfig, or has no context of that name with a cluster and a user."
+	case "KUBECONFIG_EXEC":
+		return "The kubeconfigs of EKS, GKE and AKS run a program of the user's (aws, gke-gcloud-plugin, kubelogin) with the user's login. A service of root's runs no such program; it takes a kubeconfig with a token or a certificate in it."
+	case "KUBECONFIG_DEAD":
+		return "Nobody answers where the kubeconfig leads: nothing listens on that port of this machine, which can be seen without asking; or the connection is refused, the name does not resolve, or time ran out. The evidence says which. The kubeconfig is not changed."
+	case "KUBECONFIG_REFUSED":
+		return "An API server answers there, and says 401: it does not know who asks. The client certificate or the token in the kubeconfig has ended, or the cluster is another one by now."
+	case "KUBECONFIG_UNTRUSTED":
+		return "An API server answers there with a certificate that has ended, is for other names, or is signed by an authority that the kubeconfig does not have, as after a cluster was made anew at the same address."
 	case "CLUSTER_UNHEALTHY":
 		return "The cluster is installed, but its API does not answer, its node is not ready, or it is not running at all. The agent asks the API every few seconds and says what it saw last."
 	case "LAYER_API":

@@ -14,11 +14,11 @@ func explainGateway(code Code) string {
 	case "GATEWAY_NOT_RUNNING":
 		return "The command speaks to the gateway of this machine by a socket in its data folder, and nobody answers there."
 	case "TOKEN_MALFORMED":
-		return "A join token has three parts, pat_<id>.<secret>.<digest>; what was given lacks some of it, as it does after a copy that missed the end."
+		return "A token has three parts, pat_<id>.<secret>.<digest>, or pjt_ for one by which a machine joins a cluster; what was given lacks some of it, as it does after a copy that missed the end."
 	case "TOKEN_UNKNOWN":
 		return "The gateway has no join token with this id, or the secret does not belong to it."
 	case "TOKEN_USED":
-		return "A join token enrols one machine, once. If you did not use it, somebody else did: look at the gateway's clusters."
+		return "A token enrols one machine or lets one join, once. If you did not use it, somebody else did: look at the gateway's clusters."
 	case "TOKEN_EXPIRED":
 		return "A join token is valid for a limited time, by the clock of the gateway."
 	case "IDENTITY_MISSING":

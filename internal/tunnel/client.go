@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -80,9 +81,19 @@ func (c *Client) call(ctx context.Context, path string, body, answer any) error 
 // the order of their generations. It returns when ctx or the session ends, when accept fails, or with an error when the
 // gateway is silent for DesiredSilence; never with nil.
 func (c *Client) Desired(ctx context.Context, after int64, accept func(wire.Document) error) error {
+	return c.follow(ctx, url.Values{"after": {strconv.FormatInt(after, 10)}}, accept, func(wire.Lead) error { return nil })
+}
+
+// Follow is Desired for a machine that may not be the only one of its cluster: term is that of the documents it holds, and lead
+// is called with what the gateway says of who makes them true, in its place between them.
+func (c *Client) Follow(ctx context.Context, after, term int64, accept func(wire.Document) error, lead func(wire.Lead) error) error {
+	return c.follow(ctx, url.Values{"after": {strconv.FormatInt(after, 10)}, "term": {strconv.FormatInt(term, 10)}}, accept, lead)
+}
+
+func (c *Client) follow(ctx context.Context, query url.Values, accept func(wire.Document) error, lead func(wire.Lead) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway"+wire.PathDesired+"?after="+strconv.FormatInt(after, 10), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway"+wire.PathDesired+"?"+query.Encode(), nil)
 	if err != nil {
 		return fmt.Errorf("cannot make the request: %w", err)
 	}
@@ -111,11 +122,20 @@ func (c *Client) Desired(ctx context.Context, after int64, accept func(wire.Docu
 		if len(lines.Bytes()) == 0 {
 			continue
 		}
-		var d wire.Document
-		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {
+		var line struct {
+			wire.LeadLine
+			wire.Document
+		}
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return fmt.Errorf("cannot read a document: %w", err)
 		}
-		if err := accept(d); err != nil {
+		var err error
+		if line.Lead != nil {
+			err = lead(*line.Lead)
+		} else {
+			err = accept(line.Document)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -60,12 +60,14 @@ type Heartbeat struct {
 	Kubernetes string          `json:"kubernetes,omitempty"`
 	Distro     string          `json:"distro,omitempty"`
 	Nodes      int             `json:"nodes,omitempty"`
+	Node       string          `json:"node,omitempty"`     // name of the Node that the machine is, if it is one and knows it
+	Provider   string          `json:"provider,omitempty"` // who runs the cluster: "eks", "gke", "aks", "k3s", ...
 }
 
 // Event is one line of the progress of an install, as it is shown on the machine.
 type Event struct {
 	Time  time.Time `json:"time"`
-	Kind  string    `json:"kind"` // "facts", "decision", "notice", "settings", "waiting", "enrolled", "step", "suspicion", "layer", "resumed", "yielded", "done", "error"; of an uninstall also "uninstall", "left", "proof", "remains", "changed", "removed"
+	Kind  string    `json:"kind"` // "facts", "decision", "notice", "settings", "waiting", "adopt", "enrolled", "step", "suspicion", "layer", "resumed", "yielded", "done", "error"; of an uninstall also "uninstall", "left", "proof", "remains", "changed", "removed"
 	Step  string    `json:"step,omitempty"`
 	Title string    `json:"title,omitempty"`
 	// State is started, progress, applied, proved, done, unchanged, failed, rolled-back, waiting-reboot, waiting-user.
@@ -86,6 +88,20 @@ type Document struct {
 	Generation int64           `json:"generation"` // unique and rising per cluster, over all documents
 	Deleted    bool            `json:"deleted,omitempty"`
 	Spec       json.RawMessage `json:"spec,omitempty"`
+}
+
+// Lead tells a machine, between the documents, whether it is the one of its cluster that makes them true.
+type Lead struct {
+	Term    int64 `json:"term"` // rises with each change of that machine
+	Primary bool  `json:"primary"`
+	// Complete says that the machine has all documents of this term. Until then it makes none of them true; those that it
+	// held before and was not sent since the term began are no more.
+	Complete bool `json:"complete,omitempty"`
+}
+
+// LeadLine is a line of the stream of documents that is no document.
+type LeadLine struct {
+	Lead *Lead `json:"lead"`
 }
 
 // Status is what the agent reports on a document.

@@ -6,6 +6,8 @@
 // a stream. The same port speaks ordinary HTTPS (ALPN h2 and http/1.1) to people, to kubectl and to machines that enrol.
 package wire
 
+import "strings"
+
 // ALPN is the TLS application protocol of a tunnel.
 const ALPN = "pipeops-tunnel/1"
 
@@ -14,9 +16,12 @@ const Version = 1
 
 // Paths that the gateway serves on its HTTPS port.
 const (
-	PathEnroll   = "/v1/enroll"   // POST EnrollRequest -> EnrollResponse; no certificate needed
-	PathEvents   = "/v1/events"   // POST lines of Event; client certificate
-	PathLeave    = "/v1/leave"    // POST -> 204: the cluster is no more, and its name is free; client certificate
+	PathEnroll = "/v1/enroll" // POST EnrollRequest -> EnrollResponse; no certificate needed
+	PathJoin   = "/v1/join"   // POST JoinRequest -> JoinResponse; no certificate needed
+	PathEvents = "/v1/events" // POST lines of Event; client certificate
+	// PathLeave is POST -> 204: the machine is no more, and with the last one the cluster, whose name is free; client
+	// certificate.
+	PathLeave    = "/v1/leave"
 	PathClusters = "/v1/clusters" // /v1/clusters/NAME/...: the Kubernetes API of a cluster, for kubectl; user token
 	PathProjects = "/v1/projects" // /v1/projects/CLUSTER/NAME/...: a project's own pages; user token
 )
@@ -24,17 +29,18 @@ const (
 // Paths that the gateway serves on streams which the agent opens.
 const (
 	PathHeartbeat = "/v1/heartbeat" // POST Heartbeat -> 204
-	PathDesired   = "/v1/desired"   // GET ?after=GENERATION -> lines of Document, endless; an empty line is a sign of life
+	PathDesired   = "/v1/desired"   // GET ?after=GENERATION&term=TERM -> lines of Document and LeadLine, endless; an empty line is a sign of life
 	PathStatus    = "/v1/status"    // POST Status -> 204
 	PathRenew     = "/v1/renew"     // POST RenewRequest -> RenewResponse
 )
 
 // Paths that the agent serves on streams which the gateway opens.
 const (
-	PathAgentPing    = "/v1/ping"    // GET -> 204: a round trip through the data path
-	PathAgentGoodbye = "/v1/goodbye" // POST Error -> 204: why the gateway is about to end the session
-	PathAgentKube    = "/v1/kube"    // /v1/kube/...: the Kubernetes API, as the user that the headers name
-	PathAgentProject = "/v1/project" // /v1/project/NAME/...: the Service of a project
+	PathAgentPing    = "/v1/ping"       // GET -> 204: a round trip through the data path
+	PathAgentGoodbye = "/v1/goodbye"    // POST Error -> 204: why the gateway is about to end the session
+	PathAgentKube    = "/v1/kube"       // /v1/kube/...: the Kubernetes API, as the user that the headers name
+	PathAgentJoin    = "/v1/agent/join" // POST AgentJoinRequest -> AgentJoinResponse
+	PathAgentProject = "/v1/project"    // /v1/project/NAME/...: the Service of a project
 )
 
 // Headers by which the gateway names the user for whom it asks. They are meaningful on tunnel streams only: the gateway
@@ -56,9 +62,35 @@ const (
 	// GatewayName is the DNS name that the CA certifies for every gateway of its own. Agents ask for it, whatever address
 	// they dial, so that an address can change and a public name proves nothing.
 	GatewayName = "gateway.pipeops.internal"
-	// ClusterURI precedes the id of a cluster in the URI of its certificate.
+	// ClusterURI precedes the id of a cluster in the URI of a certificate; MachineURI reads the whole.
 	ClusterURI = "pipeops://cluster/"
+	// machineURI stands between the ids of cluster and machine.
+	machineURI = "/machine/"
 )
+
+// MachineURI is the URI in the certificate of a machine. Certificates of gateways that knew one machine per cluster name
+// no machine.
+func MachineURI(cluster, machine string) string {
+	if machine == "" {
+		return ClusterURI + cluster
+	}
+	return ClusterURI + cluster + machineURI + machine
+}
+
+// ParseMachineURI returns the ids of cluster and machine in the URI of a certificate; machine is "" if it names none.
+func ParseMachineURI(uri string) (cluster, machine string, ok bool) {
+	rest, ok := strings.CutPrefix(uri, ClusterURI)
+	cluster, machine, named := strings.Cut(rest, machineURI)
+	if !ok || !ValidID(cluster) || named && !ValidID(machine) {
+		return "", "", false
+	}
+	return cluster, machine, true
+}
+
+// ValidID reports whether s is an id of a cluster or a machine: 16 hexadecimal digits in lower case.
+func ValidID(s string) bool {
+	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
+}
 
 // Limits on what either end reads.
 const (

@@ -17,9 +17,13 @@ esac
 if running; then systemctl daemon-reload || true; fi
 if [ "$first" = yes ]; then
 	# only a link for the next boot; an administrator's later "disable" is kept by upgrades
-	if command -v systemctl >/dev/null; then systemctl enable --quiet "$unit" pipeops-agent-resume.service || true; fi
+	if command -v systemctl >/dev/null; then systemctl enable --quiet "$unit" pipeops-agent-resume.service pipeops-agent-credential.path || true; fi
 	echo "pipeops-agent is here. Next: pipeops-agent plan, then pipeops-agent install --gateway HOST:PORT --token-file FILE"
 elif running; then
+	# an older version had no account of its own in the cluster: it asks for one as soon as it runs
+	if [ -e /var/lib/pipeops-agent/identity/identity.json ] && [ ! -e /var/lib/pipeops-agent/agent.kubeconfig ]; then
+		systemctl enable --quiet --now pipeops-agent-credential.path || true
+	fi
 	systemctl try-restart "$unit" || true
 elif [ -d /run/openrc ] && command -v rc-service >/dev/null; then
 	rc-service --ifexists --ifstarted pipeops-agent restart || true

@@ -39,7 +39,7 @@ func (w *world) interruptions(ctx context.Context, cluster string) ([]bootstrap.
 	if err != nil {
 		return nil, err
 	}
-	events, err := db.Events(ctx, c.ID)
+	events, err := db.Events(ctx, c.ID, "")
 	if err != nil {
 		return nil, err
 	}

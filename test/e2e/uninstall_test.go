@@ -72,6 +72,12 @@ func oracle(t *testing.T, m *lab.Machine) []string {
 // asBefore wants the machine to be what it was.
 func asBefore(t *testing.T, m *lab.Machine, before []string) {
 	t.Helper()
+	asBeforeWith(t, m, before, oracle)
+}
+
+// asBeforeWith does so by another oracle, which gives sorted lines.
+func asBeforeWith(t *testing.T, m *lab.Machine, before []string, oracle func(*testing.T, *lab.Machine) []string) {
+	t.Helper()
 	after := oracle(t, m)
 	var lost, came []string
 	for _, line := range before {

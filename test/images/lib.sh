@@ -75,7 +75,7 @@ root_tar() {
 	# shellcheck disable=SC2016 # for the inner shell
 	mmdebstrap --quiet --variant=minbase --include="$2" --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-		--customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/hostname "$1"/etc/resolv.conf' --customize-hook="${3:-:}" \
+		--customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/hostname "$1"/etc/resolv.conf' --customize-hook="${3:-true}" \
 		--format=tar bookworm "$roots/.$1" >&2
 	echo "$sums" >"$roots/$1.packages"
 	mv "$roots/.$1" "$roots/$1"

@@ -21,6 +21,9 @@ type Gateway struct {
 	Log     *slog.Logger
 	Now     func() time.Time // of the gateway from its next Start; nil means time.Now
 
+	// Handover is for how long a machine that leads may be away, from the next Start of the gateway; 50 ms at first.
+	Handover time.Duration
+
 	t       testing.TB
 	stop    context.CancelFunc
 	stopped chan error
@@ -38,7 +41,7 @@ func Start(t testing.TB) *Gateway {
 // StartAt runs a gateway by another clock until the test ends.
 func StartAt(t testing.TB, now func() time.Time) *Gateway {
 	t.Helper()
-	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Now: now}
+	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Now: now, Handover: 50 * time.Millisecond}
 	g.Admin = gateway.NewAdmin(g.Data)
 	g.Start()
 	t.Cleanup(g.Stop)
@@ -49,7 +52,7 @@ func StartAt(t testing.TB, now func() time.Time) *Gateway {
 func (g *Gateway) Start() {
 	g.t.Helper()
 	opened, err := gateway.Open(context.Background(), gateway.Options{
-		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Now: g.Now,
+		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Handover: g.Handover, Now: g.Now,
 	})
 	if err != nil {
 		g.t.Fatal(err)

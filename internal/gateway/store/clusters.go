@@ -24,18 +24,19 @@ type Cluster struct {
 	Nodes      int              `json:"nodes"`
 	Conditions []wire.Condition `json:"conditions"`
 	Install    *wire.Event      `json:"install,omitempty"` // the last event of its install
-	Key        []byte           `json:"-"`                 // SHA-256 of the public key of its agent
 	Revoked    bool             `json:"revoked,omitempty"`
+	Lead       string           `json:"lead,omitempty"` // id of the machine that is sent the documents
+	Term       int64            `json:"term"`           // which one it is, counted from 1
 }
 
-const clusterColumns = `c.id, c.name, c.created, c.last_seen, c.agent, c.kubernetes, c.distro, c.nodes, c.conditions, c.key, c.revoked,
-	COALESCE((SELECT body FROM events e WHERE e.cluster_id = c.id ORDER BY seq DESC LIMIT 1), '')`
+const clusterColumns = `c.id, c.name, c.created, c.last_seen, c.agent, c.kubernetes, c.distro, c.nodes, c.conditions, c.revoked, c.lead, c.term,
+	COALESCE((SELECT body FROM events e WHERE e.cluster_id = c.id AND e.machine_id = '' ORDER BY seq DESC LIMIT 1), '')`
 
 func scanCluster(scan func(...any) error) (Cluster, error) {
 	var c Cluster
 	var created, seen int64
 	var conditions, event string
-	err := scan(&c.ID, &c.Name, &created, &seen, &c.Agent, &c.Kubernetes, &c.Distro, &c.Nodes, &conditions, &c.Key, &c.Revoked, &event)
+	err := scan(&c.ID, &c.Name, &created, &seen, &c.Agent, &c.Kubernetes, &c.Distro, &c.Nodes, &conditions, &c.Revoked, &c.Lead, &c.Term, &event)
 	if err != nil {
 		return c, err
 	}
@@ -89,48 +90,18 @@ func (s *Store) Clusters(ctx context.Context) ([]Cluster, error) {
 	return list, rows.Err()
 }
 
-// Heartbeat stores what an agent says of itself. Facts that it does not send stay as they are.
-func (s *Store) Heartbeat(ctx context.Context, id string, h wire.Heartbeat) error {
-	conditions := h.Conditions
-	if conditions == nil {
-		conditions = []wire.Condition{}
-	}
-	raw, err := json.Marshal(conditions)
-	if err == nil {
-		_, err = s.reports.ExecContext(ctx, `UPDATE clusters SET last_seen = ?, agent = ?, kubernetes = ?, distro = ?, nodes = ?, conditions = ?,
-			facts = CASE WHEN ? = '' THEN facts ELSE ? END WHERE id = ?`,
-			ms(s.now()), h.Agent, h.Kubernetes, h.Distro, h.Nodes, string(raw), string(h.Facts), string(h.Facts), id)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot store the heartbeat: %w", err)
-	}
-	return nil
-}
-
-// Facts returns the facts that the agent last sent, nil if it sent none.
-func (s *Store) Facts(ctx context.Context, id string) (json.RawMessage, error) {
-	var facts string
-	if err := s.db.QueryRowContext(ctx, `SELECT facts FROM clusters WHERE id = ?`, id).Scan(&facts); err != nil {
-		return nil, fmt.Errorf("cannot read the facts: %w", err)
-	}
-	if facts == "" {
-		return nil, nil
-	}
-	return json.RawMessage(facts), nil
-}
-
-// maxEvents is how many events are kept of each cluster.
+// maxEvents is how many events are kept of each cluster, over all its machines.
 const maxEvents = 1000
 
-// AddEvents appends to the progress of a cluster's install.
-func (s *Store) AddEvents(ctx context.Context, id string, events []wire.Event) error {
+// AddEvents appends to the progress of a cluster's install, or, if machine is not "", of the way of a machine into it.
+func (s *Store) AddEvents(ctx context.Context, id, machine string, events []wire.Event) error {
 	err := transact(ctx, s.reports, func(tx *sql.Tx) error {
 		for _, e := range events {
 			raw, err := json.Marshal(e)
 			if err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(ctx, `INSERT INTO events (cluster_id, body) VALUES (?, ?)`, id, string(raw)); err != nil {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO events (cluster_id, machine_id, body) VALUES (?, ?, ?)`, id, machine, string(raw)); err != nil {
 				return err
 			}
 		}
@@ -144,9 +115,10 @@ func (s *Store) AddEvents(ctx context.Context, id string, events []wire.Event) e
 	return nil
 }
 
-// Events returns the progress of a cluster's install, the oldest first.
-func (s *Store) Events(ctx context.Context, id string) ([]wire.Event, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT body FROM events WHERE cluster_id = ? ORDER BY seq`, id)
+// Events returns the progress of a cluster's install, or, if machine is not "", of the way of a machine into it, the oldest
+// first.
+func (s *Store) Events(ctx context.Context, id, machine string) ([]wire.Event, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT body FROM events WHERE cluster_id = ? AND machine_id = ? ORDER BY seq`, id, machine)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the events: %w", err)
 	}

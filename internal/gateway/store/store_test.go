@@ -243,10 +243,10 @@ func TestEventsAreBounded(t *testing.T) {
 	for i := range batch {
 		batch[i] = wire.Event{Kind: "step", Step: fmt.Sprint(i)}
 	}
-	if err := s.AddEvents(t.Context(), e.ID, batch); err != nil {
+	if err := s.AddEvents(t.Context(), e.ID, "", batch); err != nil {
 		t.Fatal(err)
 	}
-	list, err := s.Events(t.Context(), e.ID)
+	list, err := s.Events(t.Context(), e.ID, "")
 	if err != nil || len(list) != maxEvents || list[0].Step != "10" {
 		t.Errorf("%d events, the first %+v, %v", len(list), list[0], err)
 	}

@@ -16,14 +16,15 @@ import (
 
 const purposeJoin = "join"
 
-// Token is what the store knows of a join token; the secret is not part of it.
+// Token is what the store knows of a join token or a node token; the secret is not part of it.
 type Token struct {
 	ID      string    `json:"id"`
-	Cluster string    `json:"cluster,omitempty"` // the only name that may enrol with it, if not empty
+	Cluster string    `json:"cluster,omitempty"` // the only name that may enrol with it, if not empty; of a node token the cluster
+	Role    wire.Role `json:"role,omitempty"`    // of a node token: what its machine becomes
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	Used    time.Time `json:"used,omitzero"`
-	UsedBy  string    `json:"used_by,omitempty"` // name of the cluster
+	UsedBy  string    `json:"used_by,omitempty"` // name of the cluster; of a node token the node
 }
 
 // AddToken remembers a join token.
@@ -41,10 +42,12 @@ func (s *Store) AddToken(ctx context.Context, t wire.Token, cluster string, life
 	return Token{ID: t.ID, Cluster: cluster, Created: now.UTC(), Expires: now.Add(life).UTC()}, nil
 }
 
-// Tokens returns all join tokens, the newest first.
+// Tokens returns all join tokens and node tokens, the newest first.
 func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT t.id, t.cluster, t.created, t.expires, t.used, COALESCE(c.name, '')
-		FROM tokens t LEFT JOIN clusters c ON c.id = t.used_cluster_id ORDER BY t.created DESC`)
+	rows, err := s.db.QueryContext(ctx, `SELECT t.id, t.cluster, '', t.created AS made, t.expires, t.used, COALESCE(c.name, '')
+		FROM tokens t LEFT JOIN clusters c ON c.id = t.used_cluster_id
+		UNION ALL SELECT t.id, c.name, t.role, t.created, t.expires, t.used, COALESCE(m.node, '')
+		FROM node_tokens t JOIN clusters c ON c.id = t.cluster_id LEFT JOIN machines m ON m.id = t.machine_id ORDER BY made DESC`)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the tokens: %w", err)
 	}
@@ -53,7 +56,7 @@ func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
 	for rows.Next() {
 		var t Token
 		var created, expires, used int64
-		if err := rows.Scan(&t.ID, &t.Cluster, &created, &expires, &used, &t.UsedBy); err != nil {
+		if err := rows.Scan(&t.ID, &t.Cluster, &t.Role, &created, &expires, &used, &t.UsedBy); err != nil {
 			return nil, fmt.Errorf("cannot list the tokens: %w", err)
 		}
 		t.Created, t.Expires, t.Used = at(created), at(expires), at(used)
@@ -62,10 +65,38 @@ func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
 	return list, rows.Err()
 }
 
+// RevokeToken forgets a join token or a node token, so that nobody can use it, again or at all; a machine that has used it
+// keeps its certificate. The error is TOKEN_UNKNOWN if there is none.
+func (s *Store) RevokeToken(ctx context.Context, id string) error {
+	err := transact(ctx, s.db, func(tx *sql.Tx) error {
+		var gone int64
+		for _, statement := range []string{`DELETE FROM tokens WHERE id = ?`, `DELETE FROM node_tokens WHERE id = ?`} {
+			result, err := tx.ExecContext(ctx, statement, id)
+			if err != nil {
+				return err
+			}
+			n, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			gone += n
+		}
+		if gone == 0 {
+			return reason.Newf(reason.TokenUnknown, "%.40q", id)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot revoke the token: %w", err)
+	}
+	return nil
+}
+
 // Enrolled is the outcome of an enrolment.
 type Enrolled struct {
 	ID       string // of the cluster
-	Replaced bool   // the cluster was there with another key, whose sessions must end
+	Machine  string // id of the machine
+	Replaced bool   // the machine had another key, whose session must end
 }
 
 // Enroll uses up a token for a cluster, makes the cluster or gives it a new key, all or nothing. The same token with the
@@ -97,11 +128,18 @@ func (s *Store) Enroll(ctx context.Context, t wire.Token, cluster string, key []
 		}
 		var oldKey []byte
 		var revoked bool
-		err = tx.QueryRowContext(ctx, `SELECT id, key, revoked FROM clusters WHERE name = ?`, cluster).Scan(&out.ID, &oldKey, &revoked)
+		var others int
+		err = tx.QueryRowContext(ctx, `SELECT c.id, c.revoked, COALESCE(m.id, ''), COALESCE(m.key, ''),
+			(SELECT COUNT(*) FROM machines o WHERE o.cluster_id = c.id AND NOT o.enrolled)
+			FROM clusters c LEFT JOIN machines m ON m.cluster_id = c.id AND m.enrolled WHERE c.name = ?`, cluster).
+			Scan(&out.ID, &revoked, &out.Machine, &oldKey, &others)
 		switch {
 		case errors.Is(err, sql.ErrNoRows) && !again:
-			out.ID = newID()
-			_, err = tx.ExecContext(ctx, `INSERT INTO clusters (id, name, key, created, agent) VALUES (?, ?, ?, ?, ?)`, out.ID, cluster, key, ms(now), agent)
+			out.ID, out.Machine = newID(), newID()
+			_, err = tx.ExecContext(ctx, `INSERT INTO clusters (id, name, created, agent, lead) VALUES (?, ?, ?, ?, ?)`, out.ID, cluster, ms(now), agent, out.Machine)
+			if err == nil {
+				err = addMachine(ctx, tx, Machine{ID: out.Machine, ClusterID: out.ID, Key: key, Enrolled: true, Role: wire.RoleServer, Created: now, Agent: agent})
+			}
 		case errors.Is(err, sql.ErrNoRows), err == nil && again && out.ID != usedID:
 			return reason.Newf(reason.TokenUsed, "token %s was used for another cluster name", t.ID)
 		case err != nil:
@@ -113,9 +151,14 @@ func (s *Store) Enroll(ctx context.Context, t wire.Token, cluster string, key []
 			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = 0 WHERE id = ?`, out.ID)
 		case bound == "":
 			return reason.Newf(reason.ClusterNameTaken, "%s", cluster)
+		case others > 0: // a new cluster would take the name of one that goes on without this machine
+			return reason.Newf(reason.ClusterNameTaken, "%s goes on with the %d machines that joined it", cluster, others)
 		default:
 			out.Replaced = true
-			_, err = tx.ExecContext(ctx, `UPDATE clusters SET key = ?, revoked = 0, agent = ? WHERE id = ?`, key, agent, out.ID)
+			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = 0, agent = ? WHERE id = ?`, agent, out.ID)
+			if err == nil {
+				_, err = tx.ExecContext(ctx, `UPDATE machines SET key = ?, agent = ?, node = '', facts = '' WHERE id = ?`, key, agent, out.Machine)
+			}
 		}
 		if err != nil || again {
 			return err

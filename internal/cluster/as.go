@@ -1,0 +1,31 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// As returns a client by which the agent acts as one of the gateway's administrators, with the name wire.UserPrefix + name: for
+// what its own rights do not allow, and what the audit log of the cluster should tell apart.
+func (c *Client) As(name string) (*Client, error) {
+	if c.Base == nil { // a stand-in that knows no users
+		return c, nil
+	}
+	who := transport.ImpersonationConfig{UserName: wire.UserPrefix + name, Groups: []string{wire.GroupAdmins}}
+	client := &http.Client{Transport: transport.NewImpersonatingRoundTripper(who, c.HTTP.Transport), Timeout: requestTimeout}
+	objects, err := dynamic.NewForConfigAndClient(&rest.Config{Host: c.Base.String(), UserAgent: wire.FieldManager, QPS: 50, Burst: 100}, client)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client: %w", err)
+	}
+	return &Client{Base: c.Base, HTTP: client, Upgrade: c.Upgrade, Dynamic: objects}, nil
+}
+
+// CACerts returns the CA of a cluster of k3s in PEM, as its servers show it to machines that join.
+func (c *Client) CACerts(ctx context.Context) ([]byte, error) { return c.get(ctx, "/cacerts") }
