@@ -24,6 +24,9 @@ const restartPolicy = "unless-stopped"
 // stopGrace is how long a node has to stop, before it is killed.
 const stopGrace = 30 * time.Second
 
+// repairTimeout is how long the mending may take, with an API server that answers.
+const repairTimeout = 2 * time.Minute
+
 // StartCluster starts the cluster of ours that a distribution has in containers, and waits until its API answers. On one that runs it
 // changes nothing. tell is told what is waited for.
 func StartCluster(ctx context.Context, in Install, name string, tell func(string)) error {
@@ -110,6 +113,8 @@ func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
 		return nil
 	}
 	tell("mending what the start has broken")
+	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
+	defer cancel()
 	return n.nodes.repair(ctx, n)
 }
 

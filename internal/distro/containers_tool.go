@@ -82,6 +82,9 @@ func (n *nodeCluster) download() (plan.Step, error) {
 			return err == nil && len(needed) == 0 && n.obtainable(ctx) == nil, err
 		},
 		Prepare: func(ctx context.Context, progress func(done, total int64)) error {
+			if err := n.changeable(ctx); err != nil { // before anything is fetched for it
+				return err
+			}
 			m, err := n.manifests.Fetch(ctx, n.fetcher)
 			if err != nil {
 				return err
