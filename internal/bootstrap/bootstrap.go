@@ -114,7 +114,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	if p.Decision.Chosen == "" {
 		return p, nil, nil
 	}
-	if available(p.Decision) != nil {
+	if available(p.Facts, p.Decision) != nil {
 		p.Unavailable = true
 		return p, nil, nil
 	}

@@ -56,7 +56,7 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	if err := Refusal(p.Decision); err != nil {
 		return p, err
 	}
-	if err := available(p.Decision); err != nil {
+	if err := available(p.Facts, p.Decision); err != nil {
 		return p, err
 	}
 	if root && o.Host.Live() {

@@ -199,6 +199,15 @@ func (d Decision) Candidate(name string) (Candidate, bool) {
 	return Candidate{}, false
 }
 
+// Podman reports whether kind was chosen since Podman is here, and no Docker that answers.
+func (d Decision) Podman(f host.Facts) bool {
+	_, podman := f.Commands["podman"]
+	for _, r := range d.Remedies {
+		podman = podman || r.ID == RemedyPackage && slices.Contains(r.Values, "podman")
+	}
+	return d.Chosen == Kind && podman && !f.Docker.Reachable.Value
+}
+
 // NeedsRemedy reports whether the chosen distribution needs a remedy, by its id.
 func (d Decision) NeedsRemedy(id string) bool {
 	return slices.ContainsFunc(d.Remedies, func(r Remedy) bool { return r.ID == id })

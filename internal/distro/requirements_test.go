@@ -59,6 +59,7 @@ func TestRequirements(t *testing.T) {
 	docker := func(server string) func(*captured) {
 		return func(m *captured) {
 			m.facts.Docker = host.Docker{Reachable: host.Is(true), Server: server, Root: "/var/lib/docker"}
+			m.facts.Commands["docker"] = "/usr/bin/docker"
 		}
 	}
 	noInit := func(m *captured) { m.facts.Init = host.Init{Name: "bash", Systemd: host.Is(false)} }
