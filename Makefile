@@ -101,6 +101,10 @@ k3s: ## build a k3s release from published Go modules (slow; kept in the cache) 
 k3d: ## build k3d and the image of its nodes from the k3s release in K3S_RELEASE_DIR (kept in the cache) and print their folder
 	@bash test/k3d/build.sh
 
+.PHONY: kind
+kind: ## build kind and the image of its nodes from Go modules (slow; kept in the cache) and print their folder
+	@bash test/kind/build.sh
+
 .PHONY: clean
 clean: ## remove what was built; caches outside the checkout stay
 	rm -rf bin dist .cache

@@ -58,7 +58,7 @@ build_package() {
 	(
 		cd "$module" || exit
 		go mod init module 2>/dev/null
-		GOFLAGS=-mod=mod go get "$1" 2>/dev/null
+		GOFLAGS=-mod=mod go get "$1" >&2
 		GOWORK=off GOFLAGS=-mod=mod CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2" "${1%@*}"
 	)
 }

@@ -5,7 +5,14 @@
 // side is 10.98.0.1, which the machines know as host.lab). Unless it is asked to be a plain container it gets what a
 // virtual machine has (writable cgroups and sysctls, shared mounts, /dev/kmsg, all capabilities of this host), so that
 // k3s, a kubelet and systemd work in it as on a separate host. There is no way from it to the internet: what it
-// downloads comes from a server that the test starts with [Serve].
+// downloads comes from a server that the test starts with [Serve], and Debian's packages, for those who ask for them, through
+// [Lab.ServeDebian]. A machine can have Debian's Docker:
+//
+//	go run ./test/lab/cmd/lab up d --docker
+//	go run ./test/lab/cmd/lab up plain && go run ./test/lab/cmd/lab debian plain   # apt-get install docker.io works in it
+//
+// What k3d and kind need is built by test/k3d/build.sh and test/kind/build.sh, which name the files, and put into the mirror of
+// a test by AddK3d of package rig.
 //
 // It needs root, Linux namespaces and a Debian or Ubuntu host; [Open] says what is missing. This package and the other
 // ones below test/ may start processes; the product itself has one door for that, internal/command.
