@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/version"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // memoryLimit is a soft limit for the garbage collector, in bytes: an idle agent lives on about half of it, and a burst
@@ -59,9 +60,13 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryLimit)
 			}
+			kubeconfig := filepath.Join(g.state, cluster.CredentialFile)
+			if id.Role() == wire.RoleWorker { // it has no account in the cluster: that of its kubelet
+				kubeconfig = c.Kubeconfig
+			}
 			return agent.Run(command.Context(), agent.Options{
 				Identity:   id,
-				Kubeconfig: filepath.Join(g.state, cluster.CredentialFile),
+				Kubeconfig: kubeconfig,
 				TokenLife:  life,
 				Distro:     c.Distro,
 				DataDir:    c.DataDir,
