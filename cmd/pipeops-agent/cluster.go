@@ -121,5 +121,5 @@ func (g *globals) madeCluster() (distro.Install, string, error) {
 	if err != nil {
 		return distro.Install{}, "", err
 	}
-	return distro.Install{Dir: g.state, Version: c.K3sVersion, Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort}, c.Distro, nil
+	return distro.Install{Dir: g.state, Version: c.K3sVersion, Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, MinikubeForce: c.MinikubeForce}, c.Distro, nil
 }

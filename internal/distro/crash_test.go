@@ -66,6 +66,11 @@ func (b *bench) whole(alone bool) []plan.Step {
 // of the ledger. It reports whether it came to its end before that.
 func (b *bench) dieAt(n int, alone bool) (ended bool) {
 	b.t.Helper()
+	return b.dieWith(n, b.whole(alone))
+}
+
+func (b *bench) dieWith(n int, steps []plan.Step) (ended bool) {
+	b.t.Helper()
 	s, err := plan.Open(b.in.Dir, b.in.Root)
 	if err != nil {
 		b.t.Fatal(err)
@@ -82,7 +87,7 @@ func (b *bench) dieAt(n int, alone bool) (ended bool) {
 			panic(crash{})
 		}
 	})
-	if _, err := (&plan.Runner{Store: s}).Run(b.t.Context(), plan.Plan{Name: "install", Steps: b.whole(alone)}); err != nil {
+	if _, err := (&plan.Runner{Store: s}).Run(b.t.Context(), plan.Plan{Name: "install", Steps: steps}); err != nil {
 		b.t.Fatal(err)
 	}
 	return true

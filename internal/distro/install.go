@@ -36,11 +36,13 @@ type Install struct {
 	ResolvConf  []byte   // resolv.conf for pods; nil lets k3s find one
 
 	// Of clusters whose nodes are containers.
-	Nodes        int    // how many of them serve the API; 0 means one
-	Workers      int    // further ones
-	APIPort      int    // of the API on this machine; 0 means one that is free, and then stays
-	Program      string // path of this program, for the unit that starts them; "" means /usr/bin/pipeops-agent
-	EngineSocket string // full path; "" means that of the engine of this machine
+	Nodes   int    // how many of them serve the API; 0 means one
+	Workers int    // further ones
+	APIPort int    // of the API on this machine; 0 means one that is free, and then stays
+	Program string // path of this program, for the unit that starts them; "" means /usr/bin/pipeops-agent
+	// MinikubeForce lets root run minikube, with --force, in place of a user of its own.
+	MinikubeForce bool
+	EngineSocket  string // full path; "" means that of the engine of this machine
 
 	kubeProxyArgs []string // name=value, that remedies ask for
 

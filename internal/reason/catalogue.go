@@ -193,6 +193,7 @@ const (
 	NodeUnknown     Code = "NODE_UNKNOWN"
 	NodeNeeded      Code = "NODE_NEEDED"
 	NodeNotDrained  Code = "NODE_NOT_DRAINED"
+	NodeRuns        Code = "NODE_RUNS"
 	MachineUnknown  Code = "MACHINE_UNKNOWN"
 )
 
@@ -387,6 +388,7 @@ func All() []Entry {
 		{NodeUnknown, ExitTunnel, "the cluster has no such node", "see pipeops-gateway nodes CLUSTER", Gateway, CostNone},
 		{NodeNeeded, ExitTunnel, "the cluster cannot do without this node", "join another server first: pipeops-gateway join CLUSTER --role server", Gateway, CostNone},
 		{NodeNotDrained, ExitTunnel, "the node could not be drained", "see the evidence; then run the command again, with --force or a longer --timeout", Gateway, CostNone},
+		{NodeRuns, ExitTunnel, "k3s still runs on the node, and would join again by itself", "run pipeops-agent uninstall on that machine, which takes it out of the cluster too; or stop k3s there, then run the command again with --force", Here, CostNone},
 		{MachineUnknown, ExitTunnel, "the cluster has no such machine", "see pipeops-gateway clusters machines CLUSTER", Gateway, CostNone},
 	}
 }
