@@ -146,6 +146,7 @@ func (s *Supervisor) notify(name string) string {
 
 // prepare makes the folders, and takes the lock.
 func (s *Supervisor) prepare() (unlock func() error, err error) {
+	syscall.Umask(0o022) // all files get a mode of their own; who has started us in the background gave us a narrower one
 	if err := os.MkdirAll(s.Run, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the supervisor: %w", err)
 	}
