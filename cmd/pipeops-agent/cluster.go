@@ -117,9 +117,13 @@ func printCluster(w io.Writer, s distro.ClusterState) error {
 
 // madeCluster returns which cluster an install has made here.
 func (g *globals) madeCluster() (distro.Install, string, error) {
+	if os.Geteuid() != 0 {
+		return distro.Install{}, "", reason.Newf(reason.HostNotRoot, "cluster was run as user %d", os.Geteuid())
+	}
 	c, err := g.load(os.Getenv)
 	if err != nil {
 		return distro.Install{}, "", err
 	}
-	return distro.Install{Dir: g.state, Version: c.K3sVersion, Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, MinikubeForce: c.MinikubeForce}, c.Distro, nil
+	in := distro.Install{Dir: g.state, Version: c.K3sVersion, Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, MinikubeForce: c.MinikubeForce}
+	return in, distro.MadeCluster(in), nil
 }

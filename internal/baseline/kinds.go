@@ -20,6 +20,7 @@ const (
 	Mounts   = "mount"
 	Links    = "network link"
 	Modules  = "module of the kernel"
+	Objects  = "object of the container engine"
 )
 
 // Kind says what of a kind is compared.
@@ -49,6 +50,7 @@ func Kinds() []Kind {
 		{Name: Ports, What: "ports on which somebody listens", Ours: func(d Difference) bool { return d.Change == "came" && slices.Contains(clusterPorts(), d.Name) }},
 		{Name: Mounts, What: "mount points", Ours: came(regexp.MustCompile(`^(/var)?/run/(k3s|netns/cni-)|^/var/lib/kubelet/`))},
 		{Name: Links, What: "network links", Ours: came(regexp.MustCompile(`^(cni0|flannel.*|kube-ipvs0)$`))},
+		{Name: Objects, What: "containers, networks, volumes and images of a container engine that answers", Ours: came(regexp.MustCompile(`pipeops|^image (rancher/k3s|kindest/node|.*/kicbase)`))},
 		{Name: Modules, What: "modules of the kernel", Ours: never}, // those that stay are in use
 	}
 }

@@ -46,6 +46,7 @@ func Take(ctx context.Context, e Env, facts host.Facts) Baseline {
 		Files: e.files, Units: e.units, Services: e.services, Packages: e.packages,
 		Users:   func(context.Context) ([]string, error) { return e.accounts("/etc/passwd") },
 		Groups:  func(context.Context) ([]string, error) { return e.accounts("/etc/group") },
+		Objects: func(ctx context.Context) ([]string, error) { return objects(ctx, facts.Docker) },
 		Ports:   func(context.Context) ([]string, error) { return ports(facts) },
 		Sysctls: func(ctx context.Context) ([]string, error) { return remains.Sysctls(remains.Env{Root: e.Root}) },
 		Rules:   e.live(remains.Rules), Mounts: e.live(remains.Mounts), Modules: e.live(remains.Modules), Links: e.live(links),

@@ -32,12 +32,12 @@ func (n *nodeCluster) engineChanges() []string {
 	return []string{n.engineUnit + " (enabled, started), where it is not"}
 }
 
-// unitAfter lets a unit that needs Docker depend on what starts the engine here. A unit that requires one that is not there does
-// not start.
+// unitAfter lets the unit that needs Docker go with what starts the engine here, or with nothing where that is no service.
 func unitAfter(content []byte, engine string) []byte {
 	if engine == "" {
-		content = bytes.ReplaceAll(content, []byte("Requires="+dockerUnit+"\n"), nil)
-		return bytes.ReplaceAll(content, []byte("After="+dockerUnit+" "), []byte("After="))
+		content = bytes.ReplaceAll(content, []byte("PartOf="+dockerUnit+"\n"), nil)
+		content = bytes.ReplaceAll(content, []byte("="+dockerUnit+" "), []byte("=")) // After, Wants
+		return bytes.ReplaceAll(content, []byte(" "+dockerUnit+"\n"), []byte("\n"))  // WantedBy
 	}
 	return bytes.ReplaceAll(content, []byte(dockerUnit), []byte(engine))
 }

@@ -59,11 +59,22 @@ func StopCluster(ctx context.Context, in Install, name string) error {
 	return errors.Join(errs...)
 }
 
+// MadeCluster returns the distribution of the cluster in containers that an install has made, or begun to make; "" if there is none.
+// The ledger tells, since the configuration is written only when the cluster is there.
+func MadeCluster(in Install) string {
+	for _, d := range nodeDistributions() {
+		if in.recorded(d.target()) {
+			return d.name
+		}
+	}
+	return ""
+}
+
 func ourNodes(in Install, name string) (*nodeCluster, error) {
 	d, ok := nodesOf(name)
 	if !ok {
-		return nil, reason.Newf(reason.Usage, "the cluster of this machine is %q, whose nodes are no containers", name).
-			WithFix("a k3s is started by its own unit, k3s.service")
+		return nil, reason.Newf(reason.Usage, "no install has made a cluster in containers here").
+			WithFix("a k3s is started by its own unit, k3s.service; for a cluster in containers run pipeops-agent install --distro k3d")
 	}
 	return d.cluster(in)
 }

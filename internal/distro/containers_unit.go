@@ -2,16 +2,22 @@ package distro
 
 import (
 	"cmp"
+	_ "embed"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	units "github.com/pipeopshq/pipeops-agent/systemd"
 )
 
+//go:embed pipeops-agent-cluster.initd
+var clusterInitScript string
+
 // unit starts the cluster at boot. At the end of its start the API answers.
 func (n *nodeCluster) unit() (plan.Step, error) {
-	content, err := units.ClusterUnit(cmp.Or(n.Program, "/usr/bin/pipeops-agent"))
+	program := cmp.Or(n.Program, "/usr/bin/pipeops-agent")
+	content, err := units.ClusterUnit(program)
 	if err != nil {
 		return plan.Step{}, err
 	}
@@ -23,10 +29,16 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 		inputs:  func() (string, error) { return n.nodes.name, nil },
 		timeout: clusterStartUp + engineStartUp,
 	}
-	if n.Supervised {
-		if s, err = s.underSupervisor(supervisedCluster(cmp.Or(n.Program, "/usr/bin/pipeops-agent"))); err != nil {
-			return plan.Step{}, err
+	switch {
+	case n.Supervised:
+		s, err = s.underSupervisor(supervisedCluster(program))
+	case n.OpenRC:
+		if _, err = agentScript(program); err == nil { // else it would need quoting
+			s = s.underOpenRC(strings.Replace(clusterInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+program+"\n", 1))
 		}
+	}
+	if err != nil {
+		return plan.Step{}, err
 	}
 	return s.step(), nil
 }

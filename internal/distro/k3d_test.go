@@ -40,6 +40,9 @@ func TestK3dInstall(t *testing.T) {
 	b := newK3dBench(t)
 	before := b.tree()
 	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	if got := MadeCluster(b.in); got != K3d {
+		t.Errorf("the cluster that was made is %q", got)
+	}
 	want := append(theirs(), "container k3d-pipeops-server-0 running", "image rancher/k3s:v1.33.2-k3s1", "network k3d-pipeops", "volume anonymous of k3d-pipeops-server-0")
 	slices.Sort(want)
 	if got := b.engine.holds(); !slices.Equal(got, want) {
@@ -62,7 +65,7 @@ func TestK3dInstall(t *testing.T) {
 		t.Errorf("a second run calls %v, and changes %s", b.calls[calls:], cmp.Diff(tree, got))
 	}
 	b.uninstalled(before)
-	if got := b.engine.holds(); !slices.Equal(got, theirs()) {
+	if got := b.engine.holds(); !slices.Equal(got, theirs()) || MadeCluster(b.in) != "" {
 		t.Errorf("after the uninstall: %s", cmp.Diff(theirs(), got))
 	}
 }
@@ -158,7 +161,7 @@ func TestK3dOfSomebodyElse(t *testing.T) {
 	t.Run("the name is taken", func(t *testing.T) {
 		b := newK3dBench(t)
 		b.engine.make("pipeops", "server", 0, "")
-		b.refused(reason.ClusterForeign, "container k3d-pipeops-server-0")
+		b.refused(reason.EngineNameTaken, "container k3d-pipeops-server-0")
 		if _, there := b.engine.containers["k3d-pipeops-server-0"]; !there {
 			t.Error("it was taken away")
 		}

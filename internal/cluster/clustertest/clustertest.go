@@ -17,6 +17,7 @@ func New(objects ...*unstructured.Unstructured) *cluster.Client {
 	lists := map[schema.GroupVersionResource]string{
 		{Version: "v1", Resource: "pods"}:                                      "PodList",
 		{Version: "v1", Resource: "nodes"}:                                     "NodeList",
+		{Version: "v1", Resource: "services"}:                                  "ServiceList",
 		{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}: "EndpointSliceList",
 		{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}:   "StorageClassList",
 	}
