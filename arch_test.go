@@ -24,7 +24,7 @@ const module = "github.com/pipeopshq/pipeops-agent/"
 func rooms() map[string]int {
 	layers := []string{
 		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest",
-		1: "host trial unit openrc remains artifact identity session bootstrap/plan cluster nodes gateway/store",
+		1: "host trial unit openrc supervise remains artifact identity session bootstrap/plan cluster nodes gateway/store",
 		2: "distro baseline tunnel apiproxy deploy localapi gateway",
 		3: "bootstrap agent doctor",
 		4: "config",
@@ -68,6 +68,7 @@ func TestImportsGoOneWay(t *testing.T) {
 			case p.dir == "internal/trial" && dir == "internal/host": // a captured machine holds the results of trials
 			case p.dir == "internal/remains" && dir == "internal/unit": // it ends processes in the same way
 			case p.dir == "internal/openrc" && dir == "internal/unit": // it speaks of services in the same words
+			case p.dir == "internal/supervise" && dir == "internal/unit": // likewise
 			default:
 				t.Errorf("%s (layer %d) imports %s (layer %d)", p.dir, layer, dir, below)
 			}

@@ -39,6 +39,7 @@ func producers() []producer {
 		{reason.ExitUsage, refusals, "TestRefusals", `code: "USAGE", exit: 2`},
 		{reason.ExitHostRefused, scripts + "plan.txtar", "", "exits 10 pipeops-agent plan --root $MACHINES/vps-512mb"},
 		{reason.ExitHostRefused, refusals, "TestRefusals", `code: "NET_PORT_TAKEN", exit: 10`},
+		{reason.ExitHostRefused, "test/e2e/adopt_test.go", "TestAdopt", "checkFailure(t, result, code, 10)"},
 		{reason.ExitReboot, scripts + "dryrun.txtar", "", "exits 11 pipeops-agent install --dry-run --config none.yaml --root $MACHINES/pi4-bullseye-no-memory-cgroup --cluster shop --consent reboot"},
 		{reason.ExitOuterHost, scripts + "plan.txtar", "", "exits 12 pipeops-agent plan --root $MACHINES/lxc-privileged"},
 		{reason.ExitOuterHost, "test/e2e/judgement_test.go", "TestJudgement", "result.Code != reason.ExitOuterHost"},

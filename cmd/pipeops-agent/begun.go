@@ -13,12 +13,14 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/console"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/supervise"
 )
 
 // statusReport is what status prints: what the agent says, and what of an install has not come to its end.
 type statusReport struct {
 	localapi.Status
-	Begun *bootstrap.Begun `json:"begun,omitempty"`
+	Begun    *bootstrap.Begun    `json:"begun,omitempty"`
+	Services *supervise.Overview `json:"supervisor,omitempty"` // where we run the services ourselves
 }
 
 // statusWith adds what has begun. Where the agent does not answer yet, that is the evidence.
@@ -26,7 +28,7 @@ func statusWith(g *globals, status localapi.Status, silence error) (statusReport
 	begun, err := bootstrap.LookBegun(g.state, "")
 	switch {
 	case silence == nil && err == nil:
-		return statusReport{status, begun}, nil
+		return statusReport{Status: status, Begun: begun}, nil
 	case silence == nil || err != nil || !reason.Is(silence, reason.AgentNotRunning):
 		return statusReport{Status: status}, errors.Join(silence, err)
 	case begun == nil:

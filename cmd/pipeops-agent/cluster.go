@@ -124,6 +124,6 @@ func (g *globals) madeCluster() (distro.Install, string, error) {
 	if err != nil {
 		return distro.Install{}, "", err
 	}
-	in := distro.Install{Dir: g.state, Version: c.K3sVersion, Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort}
+	in := distro.Install{Dir: g.state, Version: c.K3sVersion, Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, MinikubeForce: c.MinikubeForce}
 	return in, distro.MadeCluster(in), nil
 }

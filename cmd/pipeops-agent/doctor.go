@@ -107,6 +107,13 @@ func examine(command *cobra.Command, g *globals, l look) (doctor.Patient, error)
 	} else {
 		p.Agent = &status
 	}
+	if distro.Supervised(p.Facts) {
+		if o, err := g.supervisor().Overview(command.Context()); err != nil {
+			p.Alone = err
+		} else {
+			p.Services = &o
+		}
+	}
 	if p.Ails() {
 		p.Words = distro.ReadWords(command.Context(), p.Facts)
 	}

@@ -117,7 +117,7 @@ func (s *settings) joinOptions(g *globals, c config.Config, n node) (bootstrap.O
 	if err := n.check(); err != nil {
 		return bootstrap.Options{}, err
 	}
-	c.Distro, c.Kubeconfig, c.Cluster, c.K3sVersion, c.Disable, c.TLSSAN, c.ClusterInit = "", "", "", "", nil, nil, nil // are the cluster's
+	c.Distro, c.Kubeconfig, c.Context, c.Cluster, c.K3sVersion, c.Disable, c.TLSSAN, c.ClusterInit = "", "", "", "", "", nil, nil, nil // are the cluster's
 	o, err := s.options(g, c)
 	if err != nil {
 		return o, err

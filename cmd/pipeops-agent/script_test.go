@@ -16,7 +16,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the scripts in testdata/script. They know $MACHINES, the folder of captured machines, and two things of
-// their own: the command "exits CODE PROGRAM ARGS...", and the condition [root].
+// their own: the command "exits CODE PROGRAM ARGS...", and the conditions [root] and [systemd], of the
+// machine that they run on.
 func TestScripts(t *testing.T) {
 	machines, err := filepath.Abs("../../internal/host/testdata/machines")
 	if err != nil {
@@ -32,6 +33,10 @@ func TestScripts(t *testing.T) {
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
 				return os.Geteuid() == 0, nil
+			}
+			if name == "systemd" {
+				_, err := os.Stat("/run/systemd/system")
+				return err == nil, nil
 			}
 			return false, errors.New("unknown condition " + name)
 		},

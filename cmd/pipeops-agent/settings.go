@@ -45,13 +45,14 @@ func (s *settings) register(command *cobra.Command) {
 	flags.StringVar(&s.Distro, "distro", "", "auto, or one of "+strings.Join(distro.Names(), ", ")+" (default auto)")
 	flags.StringVar(&s.Kubeconfig, "kubeconfig", "", "of the cluster to adopt; default: found by the probes")
 	flags.StringVar(&s.Context, "context", "", "of the kubeconfig; default: its current one")
-	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install (default "+distro.K3sVersion+")")
+	flags.StringVar(&s.K3sVersion, "k3s-version", "", "version of k3s to install, such as v1.33.2+k3s1; without +k3s that of the Kubernetes of kind or minikube (default "+distro.K3sVersion+")")
 	flags.BoolVar(&s.clusterInit, "cluster-init", false, "keep the state of k3s in etcd, so that further servers can join; one that is in SQLite is moved, and there is no way back")
 	flags.StringSliceVar(&s.Disable, "disable", nil, "parts of k3s that are not wanted, all of them, or +PART to add one (default "+strings.Join(defaultDisable(), ",")+")")
 	flags.StringSliceVar(&s.TLSSAN, "tls-san", nil, "further names or addresses of the Kubernetes API server, all of them, or +NAME to add one")
 	flags.IntVar(&s.Nodes, "nodes", 0, "of k3d, kind and minikube: how many nodes serve the API, an odd number (default 1)")
 	flags.IntVar(&s.Workers, "workers", 0, "of k3d, kind and minikube: how many further nodes")
 	flags.IntVar(&s.APIPort, "api-port", 0, "of k3d, kind and minikube: port of the API on this machine (default one that is free, and then stays)")
+	flags.BoolVar(&s.MinikubeForce, "minikube-force", false, "let root run minikube, with --force, in place of a user that is made for it")
 	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
 	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -103,6 +104,9 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		if given(name) {
 			*field[1] = *field[0]
 		}
+	}
+	if given("minikube-force") {
+		c.MinikubeForce = s.MinikubeForce
 	}
 	for name, field := range map[string][2]*int{
 		"nodes":    {&s.Nodes, &c.Nodes},
@@ -266,7 +270,8 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Manifests: manifests,
 		TLSNames: c.TLSSAN, Disable: c.Disable, Proxy: proxy,
 		Nodes: c.Nodes, Workers: c.Workers, APIPort: c.APIPort, Program: program,
-		ClusterInit: c.ClusterInit != nil && *c.ClusterInit,
+		MinikubeForce: c.MinikubeForce,
+		ClusterInit:   c.ClusterInit != nil && *c.ClusterInit,
 	}
 	if in.Version == "" {
 		in.Version = distro.K3sVersion
@@ -283,7 +288,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Request: distro.Request{
 			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Context: c.Context, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
-			ClusterInit: c.ClusterInit,
+			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce, ClusterInit: c.ClusterInit,
 		},
 		Install: in,
 		Config: func(d distro.Decision, consent []reason.Cost) ([]byte, error) {

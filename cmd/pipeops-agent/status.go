@@ -37,11 +37,13 @@ the install, and are proved again when the cluster has come back, and twice a da
 			}
 			status, err := ask(command.Context(), g.socket)
 			report, err := statusWith(g, status, err)
+			services, whose := g.services(command.Context())
 			if err != nil {
-				return interrupted(command.Context(), err)
+				return interrupted(command.Context(), supervised(err, services, whose))
 			}
+			report.Services = services
 			err = g.Print(command.OutOrStdout(), report, func(w io.Writer) error {
-				return errors.Join(report.printBegun(w), printStatus(w, status, time.Now()))
+				return errors.Join(report.printBegun(w), printStatus(w, status, time.Now()), report.printServices(w, time.Now()))
 			})
 			if err != nil {
 				return err

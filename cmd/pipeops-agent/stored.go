@@ -138,9 +138,18 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("nodes", number(c.Nodes), ""), // a cluster in containers stays as it was made
 		one("workers", number(c.Workers), ""),
 		one("api-port", number(c.APIPort), ""),
+		one("minikube-force", shownBool(c.MinikubeForce), ""),
 		one("join", strconv.FormatBool(c.Join == nil || *c.Join), agentName),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}
+}
+
+// shownBool writes what is on.
+func shownBool(on bool) string {
+	if on {
+		return "true"
+	}
+	return ""
 }
 
 // number writes a number that was given.

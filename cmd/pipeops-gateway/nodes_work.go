@@ -56,8 +56,9 @@ func newNodesRemove(g *globals) *cobra.Command {
 		Use:   "remove CLUSTER NODE",
 		Short: "Drain a node and take it out of the cluster",
 		Long: `remove drains a node, deletes it from the cluster, which also takes a server out of etcd, and refuses the certificate of its machine
-from then on. It refuses to take the last server, or one without which etcd could not decide. The machine itself is not touched:
-run pipeops-agent uninstall there.
+from then on. It refuses to take the last server, or one without which etcd could not decide. The machine itself is not touched, and
+its k3s would join again: run pipeops-agent uninstall there, which also takes the node out. For a server that runs, remove waits for
+that after it has drained the node.
 
 A node that is not ready cannot be drained. Make sure that its machine is switched off, then use --force.`,
 		Args:              cli.Arguments("CLUSTER", "NODE"),

@@ -203,5 +203,5 @@ func (k *keeper) ask(why string, now time.Time) {
 // asked for, or a shorter one.
 func due(held cluster.Credential, life time.Duration) time.Time {
 	used := min(life, held.Expires.Sub(held.Issued))
-	return held.Issued.Add(used*2/3 - rand.N(used/renewJitter+1)) //nolint:gosec // to spread, not to hide
+	return held.Issued.Add(used*2/3 - rand.N(used/renewJitter+1))
 }

@@ -30,10 +30,15 @@ func sourceOf(d distro.Decision) *cluster.Source {
 	return &cluster.Source{Path: d.Kubeconfig, Context: d.Context}
 }
 
+// standingTo is how the agent stands to a cluster of a distribution: a node of k3s is the machine itself, those of others are elsewhere.
+func standingTo(distribution string) cluster.Standing {
+	return cluster.Standing{Adopted: distribution == distro.Existing, Far: distribution != distro.K3s}
+}
+
 // accountStep gives the agent an account of its own, with named rights, and the first token of it. From then on the running agent
 // works with that one, and renews it.
 func (o Options) accountStep(source *cluster.Source, d distro.Decision) plan.Step {
-	adopted := d.Chosen == distro.Existing
+	standing := standingTo(d.Chosen)
 	path := filepath.Join(o.StateDir, cluster.CredentialFile)
 	return plan.Step{
 		ID:      "account",
@@ -48,14 +53,14 @@ func (o Options) accountStep(source *cluster.Source, d distro.Decision) plan.Ste
 			if _, good := credentialGood(ctx, path, admin); !good {
 				return false, nil
 			}
-			return admin.AccountMade(ctx, adopted)
+			return admin.AccountMade(ctx, standing)
 		},
 		Do: func(ctx context.Context, r *plan.Recorder) error {
 			admin, err := source.Client()
 			if err != nil {
 				return err
 			}
-			give := func() error { return admin.MakeAccount(ctx, adopted) }
+			give := func() error { return admin.MakeAccount(ctx, standing) }
 			if o.Node == nil {
 				err = r.Note(inCluster, accountTarget, "absent", "its rights", give)
 			} else { // the account is that of all servers: it does not go with one of them
@@ -120,11 +125,11 @@ func takeBack(kubeconfig, contextName string, ours bool) func(context.Context, p
 		case err != nil:
 		case c.Target == accountTarget:
 			byHand = fmt.Sprintf("kubectl delete clusterrolebinding,clusterrole %s; kubectl delete namespace %s", cluster.Account, cluster.Namespace)
-			left, err = client.RemoveAccount(ctx, true)
+			left, err = client.RemoveAccount(ctx, standingTo(distro.Existing))
 		default:
 			err = client.RevokeAdmins(ctx)
 			if err == nil { // the ledger of an older version does not know of the account
-				left, err = client.RemoveAccount(ctx, true)
+				left, err = client.RemoveAccount(ctx, standingTo(distro.Existing))
 			}
 		}
 		if err != nil {
@@ -172,7 +177,7 @@ func RenewCredential(ctx context.Context, o CredentialOptions) (done string, err
 		if why, good = credentialGood(ctx, path, admin); good {
 			return "The agent's credential is good", nil
 		}
-		err = admin.MakeAccount(ctx, o.Distro == distro.Existing)
+		err = admin.MakeAccount(ctx, standingTo(o.Distro))
 	}
 	if err == nil {
 		err = Options{StateDir: o.StateDir, TokenLife: o.TokenLife}.mint(ctx, admin)

@@ -60,7 +60,7 @@ func (o *Options) adoptable(ctx context.Context, d distro.Decision) error {
 	if len(missing) > 0 {
 		return lacking(missing, client.WhoAmI(ctx), d)
 	}
-	if err := client.AccountTaken(ctx, true); err != nil {
+	if err := client.AccountTaken(ctx, standingTo(distro.Existing)); err != nil {
 		return cluster.Trouble(err, d.Kubeconfig, client)
 	}
 	if o.Events != nil {

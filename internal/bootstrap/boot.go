@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/command"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/supervise"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 )
 
@@ -39,6 +40,9 @@ func stopping(ctx context.Context) bool {
 	defer cancel()
 	if _, err := os.Stat("/run/openrc/rc.stopping"); err == nil {
 		return true
+	}
+	if o, err := (&supervise.Client{}).Overview(ctx); err == nil {
+		return o.Stopping
 	}
 	manager, err := unit.Connect(ctx)
 	if err != nil {

@@ -114,12 +114,12 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	if p.Decision.Chosen == "" {
 		return p, nil, nil
 	}
-	if available(p.Decision) != nil {
+	if available(p.Facts, p.Decision) != nil {
 		p.Unavailable = true
 		return p, nil, nil
 	}
 	p.Settings = o.difference(p.Decision)
-	o.Install.OpenRC = distro.OpenRC(p.Facts)
+	o.Install = o.Install.On(p.Facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
 	o.Install.Shown = true
 	if o.Node != nil {
@@ -178,9 +178,9 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	if err != nil {
 		return 0, err
 	}
-	o.Install.OpenRC = distro.OpenRC(facts)
+	o.Install = o.Install.On(facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, facts, decision, o.Install.NodeName, o.Gateway)
-	units, closeUnits, err := connect(ctx, o.Install.OpenRC)
+	units, closeUnits, err := connect(ctx, o.Install)
 	if err != nil {
 		return 0, err
 	}
@@ -221,6 +221,9 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 	runner.Begin = nil
 	if err := o.prove(ctx, runner, decision, facts, changed > 0 || guard.Resumes()); err != nil {
 		return changed, err
+	}
+	if hint := distro.AtBoot(facts); hint != "" && o.Install.Supervised {
+		o.Events(event("notice", "Nothing starts the services of this machine when it starts. To have that: "+hint, nil))
 	}
 	done := event("done", summary(changed, decision, id), nil)
 	done.DurationMS = time.Since(began).Milliseconds()
@@ -301,6 +304,9 @@ func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, er
 		return nil, err
 	}
 	steps = append([]plan.Step{resume}, steps...)
+	if in.Supervised {
+		steps = append([]plan.Step{distro.Supervisor(in, o.supervisorSetup(in))}, steps...)
+	}
 	config, err := o.Config(d, o.Request.Consent)
 	if err != nil {
 		return nil, err

@@ -67,10 +67,19 @@ func Needs(remedies []distro.Remedy) string {
 	return strings.Join(all, "; ")
 }
 
-// available returns nil if this version can install what was chosen, or nothing has to be installed.
-func available(d distro.Decision) error {
+// available returns nil if this version can install what was chosen on such a machine, or nothing has to be installed.
+func available(f host.Facts, d distro.Decision) error {
 	chosen, ok := distro.Get(d.Chosen)
-	if ok && (chosen.Steps != nil || chosen.Name == distro.Existing) {
+	switch {
+	case chosen.Name == distro.Existing:
+		return nil
+	case f.OS.Kind == "darwin":
+		return reason.Newf(reason.DistroNotAvailable, "%s was chosen, and nothing is installed on macOS", d.Chosen).
+			WithFix("make a cluster there by yourself, and adopt it with --distro existing --kubeconfig FILE")
+	case d.Podman(f):
+		return reason.New(reason.DistroNotAvailable, "kind was chosen with Podman, which this version does not ask", nil).
+			WithFix("install Docker and start it")
+	case ok && chosen.Steps != nil:
 		return nil
 	}
 	return reason.Newf(reason.DistroNotAvailable, "%s was chosen", d.Chosen)

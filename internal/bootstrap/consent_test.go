@@ -41,13 +41,26 @@ func TestRefusalAsksForConsent(t *testing.T) {
 func TestWhatCannotBeInstalledIsRefused(t *testing.T) {
 	for _, name := range distro.Names() {
 		dist, _ := distro.Get(name)
-		err := available(distro.Decision{Chosen: name})
+		err := available(host.Facts{Docker: host.Docker{Reachable: host.Is(true)}}, distro.Decision{Chosen: name})
 		if can := dist.Steps != nil || name == distro.Existing; can != (err == nil) || !can && !reason.Is(err, reason.DistroNotAvailable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if available(distro.Decision{Chosen: "k9s"}) == nil {
-		t.Error("k9s can be installed")
+	for name, c := range map[string]struct {
+		facts  host.Facts
+		chosen string
+		can    bool
+	}{
+		"unknown":               {host.Facts{}, "k9s", false},
+		"macOS":                 {host.Facts{OS: host.OS{Kind: "darwin"}, Docker: host.Docker{Reachable: host.Is(true)}}, distro.K3d, false},
+		"macOS, existing":       {host.Facts{OS: host.OS{Kind: "darwin"}}, distro.Existing, true},
+		"Podman":                {host.Facts{Docker: host.Docker{Reachable: host.Is(false)}, Commands: map[string]string{"podman": "/usr/bin/podman"}}, distro.Kind, false},
+		"Podman beside Docker":  {host.Facts{Docker: host.Docker{Reachable: host.Is(true)}, Commands: map[string]string{"podman": "/usr/bin/podman"}}, distro.Kind, true},
+		"Docker, once it is up": {host.Facts{Docker: host.Docker{Reachable: host.Is(false)}}, distro.K3d, true},
+	} {
+		if err := available(c.facts, distro.Decision{Chosen: c.chosen}); c.can != (err == nil) || !c.can && !reason.Is(err, reason.DistroNotAvailable) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

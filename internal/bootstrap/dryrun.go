@@ -38,7 +38,7 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 		if !o.Host.Live() {
 			return nil
 		}
-		units, done, err := connect(ctx, distro.OpenRC(f))
+		units, done, err := connect(ctx, distro.Install{Dir: o.StateDir}.On(f))
 		if err != nil {
 			return unreachable{err: err}
 		}
@@ -56,7 +56,7 @@ func DryRun(ctx context.Context, o Options, trials trial.Results) (Plan, error) 
 	if err := Refusal(p.Decision); err != nil {
 		return p, err
 	}
-	if err := available(p.Decision); err != nil {
+	if err := available(p.Facts, p.Decision); err != nil {
 		return p, err
 	}
 	if root && o.Host.Live() {

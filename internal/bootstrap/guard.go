@@ -146,12 +146,17 @@ func (g *Guard) withdraw(ctx context.Context, r *plan.Runner, err error) error {
 	if ctx.Err() != nil || errors.As(err, &wait) || g.alone && Transient(err) {
 		return nil
 	}
+	own := []string{distro.ResumeStep, distro.SupervisorStep}
 	for _, c := range g.Store.Ledger.Changes() {
-		if c.Step != distro.ResumeStep {
+		if !slices.Contains(own, c.Step) {
 			return nil
 		}
 	}
-	return r.Withdraw(ctx, distro.ResumeStep)
+	var errs []error
+	for _, step := range own {
+		errs = append(errs, r.Withdraw(ctx, step))
+	}
+	return errors.Join(errs...)
 }
 
 // wait leaves the note, with what is waited for.

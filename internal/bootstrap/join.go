@@ -102,7 +102,7 @@ func (o Options) join(ctx context.Context, guard *Guard) (changed int, err error
 
 // becomeNode runs the plan of a join.
 func (o Options) becomeNode(ctx context.Context, guard *Guard, id *identity.Identity, facts host.Facts, d distro.Decision, began time.Time) (changed int, err error) {
-	units, closeUnits, err := connect(ctx, o.Install.OpenRC)
+	units, closeUnits, err := connect(ctx, o.Install)
 	if err != nil {
 		return 0, err
 	}
@@ -224,7 +224,7 @@ func (o *Options) prepareNode(facts host.Facts, d distro.Decision) {
 	if server := heldServer(facts); server != "" {
 		o.Install.Join.Server = server
 	}
-	o.Install.OpenRC = distro.OpenRC(facts)
+	o.Install = o.Install.On(facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, facts, d, o.Install.NodeName, o.Gateway).Past(append(slices.Clone(o.Request.Peers), o.Request.Networks...))
 }
 

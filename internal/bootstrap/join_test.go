@@ -334,7 +334,7 @@ func TestNodePlans(t *testing.T) {
 		want string
 	}{
 		{wire.RoleWorker, "resume-unit modules k3s-download k3s-binary k3s-images sysctl k3s-token k3s-config k3s-unit agent-config agent-unit connected layer-node layer-pod-network"},
-		{wire.RoleServer, "resume-unit modules k3s-download k3s-binary k3s-images sysctl k3s-token k3s-config k3s-unit agent-config agent-unit connected layer-node layer-pod-network"},
+		{wire.RoleServer, "resume-unit modules k3s-download k3s-binary k3s-images sysctl k3s-token k3s-config k3s-unit agent-config agent-unit layer-api account credential-unit connected layer-node layer-pod-network"},
 	} {
 		o := options(t, "debian12-vm")
 		o.Gateway, o.Node = "gateway:8443", &NodeOptions{Role: c.role, Config: func(string, string, []reason.Cost) ([]byte, error) { return nil, nil }}

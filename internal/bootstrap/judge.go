@@ -55,7 +55,7 @@ func (o *Options) lookAndDecide(ctx context.Context) (host.Facts, distro.Decisio
 	if err := o.adoptable(ctx, decision); err != nil {
 		return facts, decision, err
 	}
-	return facts, decision, available(decision)
+	return facts, decision, available(facts, decision)
 }
 
 // difference lists the settings that an install makes others than the last one has left.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"slices"
 	"time"
 
@@ -43,13 +42,12 @@ func (o *Options) protect(g *Guard) {
 		return
 	}
 	g.Settings = func() (json.RawMessage, error) { return o.Remember(slices.Clone(o.Request.Consent)) }
-	g.Start = startResume
+	g.Start = func(ctx context.Context) error { return startResume(ctx, o.StateDir) }
 }
 
 // startResume starts the unit that resumes, if it is there. It waits for the lock.
-func startResume(ctx context.Context) error {
-	_, err := os.Stat("/run/systemd/system")
-	manager, closeManager, err := connect(ctx, err != nil)
+func startResume(ctx context.Context, dir string) error {
+	manager, closeManager, err := connect(ctx, live(ctx, dir))
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (o UninstallOptions) giveBack(ctx context.Context) {
 	if u, err := ReadUnfinished(o.StateDir); err != nil || u == nil || !slices.Contains([]string{installCommand, joinCommand}, u.Command) {
 		return
 	}
-	start := startResume
+	start := func(ctx context.Context) error { return startResume(ctx, o.StateDir) }
 	if o.resume != nil {
 		start = o.resume
 	}
@@ -173,6 +173,9 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	if err != nil {
 		return reason.New(reason.UninstallIncomplete, "", err)
 	}
+	if err := o.dismiss(ctx); err != nil {
+		return err
+	}
 	if len(remaining) > 0 {
 		return reason.Newf(reason.UninstallRemains, "%s", listed(remaining))
 	}
@@ -185,11 +188,16 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 // undo walks the ledger backwards, and returns what stays, each with the reason.
 func (o UninstallOptions) undo(ctx context.Context, store *plan.Store, what Undoing) ([]string, error) {
 	facts := host.Collect(ctx, o.Host)
-	in := distro.Install{Dir: o.StateDir, OpenRC: distro.OpenRC(facts)}
+	in := distro.Install{Dir: o.StateDir}.On(facts)
 	if len(store.Ledger.Changes()) > 0 {
-		units, closeUnits, err := connect(ctx, in.OpenRC)
+		units, closeUnits, err := connect(ctx, in)
 		if err != nil {
 			return nil, err
+		}
+		if in.Supervised { // to stop what runs, somebody must know it
+			if _, err := supervisor(o.StateDir).Ensure(ctx, o.Program, distro.SupervisorLog, true); err != nil {
+				return nil, err
+			}
 		}
 		defer closeUnits()
 		in.Units = units

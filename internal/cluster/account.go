@@ -33,10 +33,10 @@ const (
 )
 
 // AccountObjects returns the objects of the account, in rounds: those of one round need only those of earlier ones.
-func AccountObjects(adopted bool) [][]*unstructured.Unstructured {
+func AccountObjects(s Standing) [][]*unstructured.Unstructured {
 	byNamespace := map[string][]any{}
 	var namespaces []string // in the order of the rights
-	for _, r := range Rights(adopted) {
+	for _, r := range Rights(s) {
 		if _, seen := byNamespace[r.Namespace]; !seen {
 			namespaces = append(namespaces, r.Namespace)
 		}
@@ -93,8 +93,8 @@ func (c *Client) access(o *unstructured.Unstructured) dynamic.ResourceInterface 
 
 // MakeAccount makes the objects of the account as they should be. It may be called again and again. CLUSTER_OBJECT_TAKEN means
 // that somebody else has something of its names; a namespace of somebody else's is used as it is.
-func (c *Client) MakeAccount(ctx context.Context, adopted bool) error {
-	for _, round := range AccountObjects(adopted) {
+func (c *Client) MakeAccount(ctx context.Context, s Standing) error {
+	for _, round := range AccountObjects(s) {
 		group, ctx := errgroup.WithContext(ctx)
 		for _, o := range round {
 			group.Go(func() error { return c.ensure(ctx, o) })
@@ -161,8 +161,8 @@ func same(held, want *unstructured.Unstructured, field string) bool {
 }
 
 // AccountMade reports whether all objects of the account are as MakeAccount makes them.
-func (c *Client) AccountMade(ctx context.Context, adopted bool) (bool, error) {
-	all := slices.Concat(AccountObjects(adopted)...)
+func (c *Client) AccountMade(ctx context.Context, s Standing) (bool, error) {
+	all := slices.Concat(AccountObjects(s)...)
 	made := make([]bool, len(all))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, o := range all {
@@ -183,9 +183,9 @@ func (c *Client) AccountMade(ctx context.Context, adopted bool) (bool, error) {
 }
 
 // AccountTaken returns CLUSTER_OBJECT_TAKEN where somebody else has something of the account's names. A namespace may be anybody's.
-func (c *Client) AccountTaken(ctx context.Context, adopted bool) error {
+func (c *Client) AccountTaken(ctx context.Context, s Standing) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, o := range slices.Concat(AccountObjects(adopted)...) {
+	for _, o := range slices.Concat(AccountObjects(s)...) {
 		group.Go(func() error {
 			held, err := c.access(o).Get(ctx, o.GetName(), metav1.GetOptions{})
 			switch {
@@ -209,8 +209,8 @@ func taken(held *unstructured.Unstructured) error {
 
 // RemoveAccount deletes the objects of the account that are ours, and with the account every token of it. It returns what stays, with
 // the reason. It may be called again and again.
-func (c *Client) RemoveAccount(ctx context.Context, adopted bool) (left []string, err error) {
-	rounds := AccountObjects(adopted)
+func (c *Client) RemoveAccount(ctx context.Context, s Standing) (left []string, err error) {
+	rounds := AccountObjects(s)
 	var errs []error
 	for _, round := range slices.Backward(rounds) {
 		for _, o := range slices.Backward(round) {

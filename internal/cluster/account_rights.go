@@ -15,12 +15,18 @@ type Right struct {
 	Path      string // one that is no resource, such as /readyz, in place of group and resource
 }
 
+// Standing is how the agent stands to its cluster.
+type Standing struct {
+	Adopted bool // it was here before: nothing is made in it for a proof
+	Far     bool // this machine is no node of it, and reaches pods by way of the API server: see [Far]
+}
+
 // Rights lists what the resident agent does with its own rights: of projects, of its health, and of naming the users whom the
 // gateway speaks for. In a cluster that was adopted it makes nothing for a proof. A package that asks for more adds a row.
 //
 // Names of users cannot be bounded by a prefix in RBAC: that the agent names only those with our prefix is its own doing, in
 // package apiproxy. Groups can, and so nobody becomes a member of system:masters by this account.
-func Rights(adopted bool) []Right {
+func Rights(s Standing) []Right {
 	all := []Right{
 		{Why: "users of the gateway", Resource: "users", Verbs: []string{"impersonate"}},
 		{Why: "users of the gateway", Resource: "groups", Names: []string{wire.GroupAdmins}, Verbs: []string{"impersonate"}},
@@ -37,7 +43,14 @@ func Rights(adopted bool) []Right {
 
 		{Why: "its own token", Namespace: Namespace, Resource: "serviceaccounts/token", Names: []string{Account}, Verbs: []string{"create"}},
 	}
-	if adopted {
+	if s.Far {
+		all = append(all, []Right{
+			{Why: "pages of projects", Resource: "services", Verbs: []string{"list"}},
+			{Why: "pages of projects", Group: "discovery.k8s.io", Resource: "endpointslices", Verbs: []string{"list"}},
+			{Why: "pages of projects", Resource: "pods/portforward", Verbs: []string{"create"}},
+		}...)
+	}
+	if s.Adopted {
 		return all
 	}
 	var pods, claims, services []string

@@ -34,11 +34,11 @@ const (
 func TestAccountIsMadeAndTakenBack(t *testing.T) {
 	s := clustertest.Serve(t)
 	c := admin(t, s)
-	if made, err := c.AccountMade(t.Context(), false); err != nil || made {
+	if made, err := c.AccountMade(t.Context(), cluster.Standing{}); err != nil || made {
 		t.Errorf("made before: %v, %v", made, err)
 	}
 	s.Requests()
-	if err := c.MakeAccount(t.Context(), false); err != nil {
+	if err := c.MakeAccount(t.Context(), cluster.Standing{}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -53,27 +53,27 @@ func TestAccountIsMadeAndTakenBack(t *testing.T) {
 	if n := len(s.Requests()); n != len(want) { // an install does not wait for more
 		t.Errorf("%d requests for %d objects", n, len(want))
 	}
-	if made, err := c.AccountMade(t.Context(), false); err != nil || !made {
+	if made, err := c.AccountMade(t.Context(), cluster.Standing{}); err != nil || !made {
 		t.Errorf("made after: %v, %v", made, err)
 	}
 
 	// somebody gives the account more, and binds another role
 	s.Put(rbac+"clusterroles/pipeops-agent", labelled("ClusterRole", map[string]any{"rules": []any{map[string]any{"apiGroups": []any{"*"}, "resources": []any{"*"}, "verbs": []any{"*"}}}}))
 	s.Put(rbac+"clusterrolebindings/pipeops-agent", labelled("ClusterRoleBinding", map[string]any{"roleRef": map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}}))
-	if made, err := c.AccountMade(t.Context(), false); err != nil || made {
+	if made, err := c.AccountMade(t.Context(), cluster.Standing{}); err != nil || made {
 		t.Errorf("with other rights: %v, %v", made, err)
 	}
-	if err := c.MakeAccount(t.Context(), false); err != nil {
+	if err := c.MakeAccount(t.Context(), cluster.Standing{}); err != nil {
 		t.Fatal(err)
 	}
-	if made, err := c.AccountMade(t.Context(), false); err != nil || !made {
+	if made, err := c.AccountMade(t.Context(), cluster.Standing{}); err != nil || !made {
 		t.Errorf("mended: %v, %v", made, err)
 	}
 
 	s.Put("/api/v1/namespaces/kube-system/configmaps/theirs", map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "theirs"}})
 	s.Put(namespace+"/configmaps/kube-root-ca.crt", map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "kube-root-ca.crt"}})
 	for range 2 {
-		left, err := c.RemoveAccount(t.Context(), false)
+		left, err := c.RemoveAccount(t.Context(), cluster.Standing{})
 		if err != nil || len(left) > 0 {
 			t.Fatalf("left %v, %v", left, err)
 		}
@@ -97,19 +97,19 @@ func TestOthersObjectsStay(t *testing.T) {
 	c := admin(t, s)
 	theirs := map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "pipeops-system"}}
 	s.Put(namespace, theirs)
-	if err := c.MakeAccount(t.Context(), true); err != nil { // their namespace is used
+	if err := c.MakeAccount(t.Context(), cluster.Standing{Adopted: true, Far: true}); err != nil { // their namespace is used
 		t.Fatal(err)
 	}
-	if left, err := c.RemoveAccount(t.Context(), true); err != nil || len(left) > 0 || !slices.Equal(s.Paths(), []string{namespace}) {
+	if left, err := c.RemoveAccount(t.Context(), cluster.Standing{Adopted: true, Far: true}); err != nil || len(left) > 0 || !slices.Equal(s.Paths(), []string{namespace}) {
 		t.Errorf("left %v, %v; there is %v", left, err, s.Paths())
 	}
 
 	role := map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": map[string]any{"name": "pipeops-agent"}}
 	s.Put(rbac+"clusterroles/pipeops-agent", role)
-	if err := c.MakeAccount(t.Context(), true); !reason.Is(err, reason.ClusterObjectTaken) || !strings.Contains(err.Error(), "ClusterRole pipeops-agent") {
+	if err := c.MakeAccount(t.Context(), cluster.Standing{Adopted: true, Far: true}); !reason.Is(err, reason.ClusterObjectTaken) || !strings.Contains(err.Error(), "ClusterRole pipeops-agent") {
 		t.Errorf("their role: %v", err)
 	}
-	if left, err := c.RemoveAccount(t.Context(), true); err != nil || len(left) > 0 || len(s.Paths()) != 2 {
+	if left, err := c.RemoveAccount(t.Context(), cluster.Standing{Adopted: true, Far: true}); err != nil || len(left) > 0 || len(s.Paths()) != 2 {
 		t.Errorf("left %v, %v; there is %v", left, err, s.Paths())
 	}
 }
@@ -117,11 +117,11 @@ func TestOthersObjectsStay(t *testing.T) {
 func TestNamespaceWithOthersObjectsStays(t *testing.T) {
 	s := clustertest.Serve(t)
 	c := admin(t, s)
-	if err := c.MakeAccount(t.Context(), true); err != nil {
+	if err := c.MakeAccount(t.Context(), cluster.Standing{Adopted: true, Far: true}); err != nil {
 		t.Fatal(err)
 	}
 	s.Put(namespace+"/secrets/theirs", map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "theirs"}})
-	left, err := c.RemoveAccount(t.Context(), true)
+	left, err := c.RemoveAccount(t.Context(), cluster.Standing{Adopted: true, Far: true})
 	if err != nil || len(left) != 1 || !strings.Contains(left[0], "secret theirs") || !slices.Equal(sorted(s.Paths()), []string{namespace, namespace + "/secrets/theirs"}) {
 		t.Errorf("left %v, %v; there is %v", left, err, s.Paths())
 	}
@@ -134,7 +134,7 @@ func TestCredential(t *testing.T) {
 	if err := c.Mint(t.Context(), path, time.Hour); err == nil || !strings.Contains(err.Error(), "cannot get a token") {
 		t.Errorf("without an account: %v", err)
 	}
-	if err := c.MakeAccount(t.Context(), false); err != nil {
+	if err := c.MakeAccount(t.Context(), cluster.Standing{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Mint(t.Context(), path, time.Minute); err != nil {

@@ -56,7 +56,7 @@ func InstallNeeds() []Need {
 		}
 	}
 	const account, admins, proof, look = "the agent's account", "the rights of the gateway's administrators", "the proof", "looking at the cluster"
-	for _, o := range slices.Concat(AccountObjects(true)...) {
+	for _, o := range slices.Concat(AccountObjects(existing())...) {
 		group := ""
 		if strings.HasPrefix(o.GetAPIVersion(), rbacGroup) {
 			group = rbacGroup
@@ -89,6 +89,9 @@ func InstallNeeds() []Need {
 	return once
 }
 
+// existing is how the agent stands to a cluster that was here before.
+func existing() Standing { return Standing{Adopted: true, Far: true} }
+
 // reviewsAtOnce bounds how many questions are asked at the same time.
 const reviewsAtOnce = 8
 
@@ -100,7 +103,7 @@ func (c *Client) Missing(ctx context.Context, needs []Need) ([]Need, error) {
 		return missing, err
 	}
 	var held []Need
-	for _, r := range Rights(true) {
+	for _, r := range Rights(existing()) {
 		held = append(held, r.needs()...)
 	}
 	lacks, err := c.denied(ctx, held)

@@ -18,6 +18,8 @@ const (
 	maxTail = 1 << 10
 	// killDelay is how long after its time limit a program's pipes are waited for: a child may hold them open.
 	killDelay = 2 * time.Second
+	// searchPath is where programs are looked for.
+	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
 // Error tells of a command that did not end with 0.
@@ -50,7 +52,7 @@ func Run(ctx context.Context, limit time.Duration, argv ...string) ([]byte, erro
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	cmd.Env = []string{"PATH=" + searchPath, "LC_ALL=C"}
 	cmd.WaitDelay = killDelay
 	out, tail := &head{max: maxOutput}, &end{max: maxTail}
 	cmd.Stdout, cmd.Stderr = out, tail

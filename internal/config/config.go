@@ -44,7 +44,11 @@ type Config struct {
 	Workers     int      `json:"workers,omitempty"`      // likewise: how many further ones
 	APIPort     int      `json:"api_port,omitempty"`     // likewise: of the API on this machine; 0 is one that is free, and stays
 	Join        *bool    `json:"join,omitempty"`         // whether machines may join the cluster by the gateway; nil means yes
-	Proxy       Proxy    `json:"proxy,omitzero"`         // through what others are reached
+
+	// MinikubeForce lets root run minikube, with --force, in place of a user that is made for it.
+	MinikubeForce bool `json:"minikube_force,omitempty"`
+
+	Proxy Proxy `json:"proxy,omitzero"` // through what others are reached
 }
 
 // Proxy is through what others are reached. Its addresses may hold passwords.

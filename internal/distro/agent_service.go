@@ -37,6 +37,12 @@ func AgentService(in Install, binary string, inputs ...string) (plan.Step, error
 		s.makes = func(_ context.Context, r *plan.Recorder) error { return r.Own("/run/pipeops-agent") } // of its socket
 		return s.underOpenRC(script).step(), nil
 	}
+	if in.Supervised {
+		if s, err = s.underSupervisor(supervisedAgent(in, binary)); err != nil {
+			return plan.Step{}, err
+		}
+		return s.step(), nil
+	}
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
 		if packaged, err := os.ReadFile(in.path(dir + units.Agent)); err == nil && bytes.Equal(packaged, content) {
 			s.target = ""

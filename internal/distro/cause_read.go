@@ -28,7 +28,7 @@ func ReadWords(ctx context.Context, f host.Facts) Words {
 			unit = workerUnit
 		}
 	}
-	if OpenRC(f) {
+	if OpenRC(f) || Supervised(f) {
 		log = "/var/log/" + openrcName(unit) + ".log"
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastWordsTimeout)

@@ -71,7 +71,11 @@ func (d nodeContainers) steps(in Install) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(steps, n.config(), n.made(), unit), nil
+	steps = append(steps, n.config())
+	if n.nodes.user != "" {
+		steps = append(steps, n.userMade())
+	}
+	return append(steps, n.made(), unit), nil
 }
 
 // cluster fills in what the steps need.
@@ -106,6 +110,8 @@ func (n *nodeCluster) check() error {
 		return reason.Newf(reason.Usage, "--nodes %d: 1, 3, 5 or 7 nodes can serve the API: an even number fails as soon as one less", n.Nodes)
 	case n.Workers < 0 || n.Workers > maxWorkers:
 		return reason.Newf(reason.Usage, "--workers %d: 0 to %d are possible", n.Workers, maxWorkers)
+	case n.nodes.single && (n.Nodes > 1 || n.Workers > 0):
+		return reason.Newf(reason.Usage, "%s makes one node here, not %d and %d", n.nodes.name, n.servers(), n.Workers).WithFix("choose --distro k3d or kind, or leave --nodes and --workers out")
 	case n.APIPort < 0 || n.APIPort > 65535:
 		return reason.Newf(reason.Usage, "--api-port %d is no port", n.APIPort)
 	}

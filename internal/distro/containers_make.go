@@ -79,10 +79,14 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 		return fmt.Errorf("cannot make the network of the cluster: %w", err)
 	}
 	limit := clusterMake + time.Duration(n.servers()+n.Workers)*time.Minute
-	if _, err := n.call(ctx, limit, n.nodes.create(n.path(n.nodes.configFile()))...); err != nil {
+	args, err := n.createArgs()
+	if err != nil {
+		return err
+	}
+	if _, err := n.call(ctx, limit, args...); err != nil {
 		return fmt.Errorf("cannot make the cluster: %w", n.causeOf(err))
 	}
-	text, err := n.call(ctx, time.Minute, n.nodes.kubeconfig()...)
+	text, err := n.printed(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot get the kubeconfig: %w", err)
 	}
@@ -92,7 +96,35 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 	if err := n.keepAddresses(ctx, c, nodes); err != nil {
 		return err
 	}
+	if now, err := n.published(ctx, c, nodes); err != nil {
+		return err
+	} else if now != "" { // as it will be after each start
+		if text, err = readdressed(text, now); err != nil {
+			return err
+		}
+	}
 	return r.WriteFile(n.nodes.kubeconfigFile(), 0o600, text)
+}
+
+// createArgs are the arguments by which the program makes the cluster.
+func (n *nodeCluster) createArgs() ([]string, error) {
+	file := n.path(n.nodes.configFile())
+	if n.nodes.create != nil {
+		return n.nodes.create(file), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read how the cluster is made: %w", err)
+	}
+	return n.nodes.arguments(text)
+}
+
+// printed returns the kubeconfig of the administrator, as the program has it.
+func (n *nodeCluster) printed(ctx context.Context) ([]byte, error) {
+	if n.nodes.kubeconfig != nil {
+		return n.call(ctx, time.Minute, n.nodes.kubeconfig()...)
+	}
+	return n.copied(ctx)
 }
 
 // begin records the cluster before anything of it is made. One of the same name that is there is somebody else's.

@@ -23,9 +23,9 @@ const (
 	maxAddresses = 64 << 10
 )
 
-// policy is when the engine starts a node by itself: never, where each needs its own address first.
+// policy is when the engine starts a node by itself: never, where each needs its own address first, or the program.
 func (d nodeContainers) policy() string {
-	if d.fixed != "" {
+	if d.fixed != "" || d.starts {
 		return "no"
 	}
 	return restartPolicy

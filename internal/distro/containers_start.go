@@ -97,11 +97,21 @@ func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
 	if n.count(nodes, n.nodes.server) == 0 {
 		return reason.Newf(reason.ClusterGone, "the engine has no node of %s %s", n.nodes.name, ClusterName)
 	}
+	if n.nodes.starts {
+		tell("starting " + ClusterName + " by " + n.nodes.name)
+		if err := n.startByProgram(ctx, nodes); err != nil {
+			return err
+		}
+		nodes = nil // they run
+	}
 	for _, node := range nodes {
 		tell("starting " + node.Name())
 		if err := n.startNode(ctx, c, node); err != nil {
 			return err
 		}
+	}
+	if nodes, err = n.containers(ctx); err != nil {
+		return err
 	}
 	tell("waiting for the API")
 	if err := n.awaitAPI(ctx, c, nodes); err != nil {
@@ -117,6 +127,21 @@ func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
 	return n.nodes.repair(ctx, n)
+}
+
+// startByProgram lets the program start its nodes, unless all of them run.
+func (n *nodeCluster) startByProgram(ctx context.Context, nodes []engine.Container) error {
+	if !slices.ContainsFunc(nodes, func(c engine.Container) bool { return c.State != "running" }) {
+		return nil
+	}
+	args, err := n.createArgs()
+	if err != nil {
+		return err
+	}
+	if _, err := n.call(ctx, clusterStartUp, args...); err != nil {
+		return fmt.Errorf("cannot start the cluster: %w", n.causeOf(err))
+	}
+	return nil
 }
 
 func (n *nodeCluster) startNode(ctx context.Context, c *engine.Client, node engine.Container) error {
@@ -201,7 +226,12 @@ func (n *nodeCluster) published(ctx context.Context, c *engine.Client, nodes []e
 		if err != nil {
 			return "", err
 		}
-		for _, b := range d.NetworkSettings.Ports[n.nodes.apiPort] {
+		bindings := d.NetworkSettings.Ports[n.nodes.apiPort]
+		chosen := strconv.Itoa(n.keptPort())
+		if i := slices.IndexFunc(bindings, func(b engine.PortBinding) bool { return b.HostPort == chosen }); i > 0 {
+			bindings = bindings[i:] // the others are for the program
+		}
+		for _, b := range bindings {
 			ip, err := netip.ParseAddr(b.HostIP)
 			if err != nil || ip.IsUnspecified() || !ip.Is4() {
 				ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})

@@ -185,8 +185,16 @@ func (n *nodeCluster) tool() plan.Step {
 
 // call runs the program. Its home is a folder of ours: it shall find no settings of root's, and leave none.
 func (n *nodeCluster) call(ctx context.Context, limit time.Duration, args ...string) ([]byte, error) {
-	path, _ := n.toolPath()
-	argv := append([]string{"env", "HOME=" + filepath.Join(n.Dir, "home")}, n.nodes.env(n.Install)...)
+	path, own := n.toolPath()
+	if own && n.runsAs() != "" {
+		return nil, reason.Newf(reason.StepFailed, "the user %s cannot run %s in the state folder, where it is since somebody else has one", n.nodes.user, n.nodes.name).
+			WithFix("remove the other " + n.nodes.name + ", then run the command again")
+	}
+	home := filepath.Join(n.Dir, "home")
+	if n.nodes.home != "" {
+		home = n.path(n.nodes.home)
+	}
+	argv := append([]string{"env", "HOME=" + home}, n.nodes.env(n.Install)...)
 	argv = append(argv, "DOCKER_HOST=unix://"+n.engineSocket())
-	return n.runFor(ctx, limit, append(append(argv, path), args...)...)
+	return n.runFor(ctx, limit, n.as(append(append(argv, path), args...)...)...)
 }

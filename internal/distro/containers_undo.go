@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/engine"
 )
@@ -29,7 +30,12 @@ func (in Install) removeCluster(ctx context.Context, c plan.Record) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	return n.remove(ctx, c.Before.Names)
+	left, err := n.remove(ctx, c.Before.Names)
+	if err != nil {
+		return left, err
+	}
+	// one whose address was mended at a start is no longer as it was written, and was left as if somebody else had changed it
+	return left, atomicfile.Remove(n.path(n.nodes.kubeconfigFile()))
 }
 
 // removeImage removes an image that we gave to the engine, unless something else is made of it by now.

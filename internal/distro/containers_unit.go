@@ -29,11 +29,16 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 		inputs:  func() (string, error) { return n.nodes.name, nil },
 		timeout: clusterStartUp + engineStartUp,
 	}
-	if n.OpenRC {
-		if _, err := agentScript(program); err != nil { // what would need quoting
-			return plan.Step{}, err
+	switch {
+	case n.Supervised:
+		s, err = s.underSupervisor(supervisedCluster(program))
+	case n.OpenRC:
+		if _, err = agentScript(program); err == nil { // else it would need quoting
+			s = s.underOpenRC(strings.Replace(clusterInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+program+"\n", 1))
 		}
-		s = s.underOpenRC(strings.Replace(clusterInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+program+"\n", 1))
+	}
+	if err != nil {
+		return plan.Step{}, err
 	}
 	return s.step(), nil
 }

@@ -41,6 +41,17 @@ type nodeContainers struct {
 	kubeconfig func() []string
 	addWorker  func(in Install, n int) []string
 
+	// arguments are those by which the program makes the cluster out of the file, where it reads none; then create is nil.
+	arguments func(config []byte) ([]string, error)
+	// kubeconfigCopy is where the program itself writes the kubeconfig, where it prints none; then kubeconfig is nil.
+	kubeconfigCopy func(Install) string
+	// starts says that only the program can start the nodes, by the same arguments.
+	starts bool
+	// user runs the program, with a home of its own; "" is root, whose home is in the state folder.
+	user, home string
+	// single says that there is one node and no other.
+	single bool
+
 	// workerLine matches the lines of the file that only say how many workers there are; nil: such a line is like any other.
 	workerLine *regexp.Regexp
 
@@ -81,7 +92,9 @@ func (d nodeContainers) kubeconfigFile() string { return d.dir() + "/kubeconfig"
 func (d nodeContainers) target() string { return d.name + "/" + ClusterName }
 
 // nodeDistributions lists the distributions whose nodes are containers.
-func nodeDistributions() []nodeContainers { return []nodeContainers{k3dNodes(), kindNodes()} }
+func nodeDistributions() []nodeContainers {
+	return []nodeContainers{k3dNodes(), kindNodes(), minikubeNodes()}
+}
 
 // nodesOf returns how the nodes of a distribution are made.
 func nodesOf(name string) (nodeContainers, bool) {

@@ -16,6 +16,17 @@ func CredentialService(in Install, binary string) (step plan.Step, ok bool, err 
 	if in.OpenRC {
 		return plan.Step{}, false, nil
 	}
+	if in.Supervised {
+		s, err := service{
+			Install: in,
+			id:      "credential-unit", title: "See that the agent keeps its access to the cluster", name: units.Credential,
+			inputs: func() (string, error) { return "", nil }, timeout: time.Minute,
+		}.underSupervisor(supervisedCredential(in, binary))
+		if err != nil {
+			return plan.Step{}, false, err
+		}
+		return s.step(), true, nil
+	}
 	content, err := units.CredentialUnit(binary)
 	if err != nil {
 		return plan.Step{}, false, err

@@ -27,6 +27,8 @@ type Request struct {
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
 	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
 
+	MinikubeForce bool // root may run minikube, with --force
+
 	ClusterInit *bool     // k3s keeps its state in etcd, not in SQLite; nil: as it does already, for a new one in SQLite
 	Node        wire.Role // the machine becomes a node of a k3s cluster that is there; "" is none: it gets a cluster of its own
 	Networks    []string  // of the cluster that it joins, pods and services; nil is unknown
@@ -73,6 +75,7 @@ type Candidate struct {
 	remedies []Remedy // with which it fits
 	consent  []Remedy // that it would need besides, if the user agreed
 	beyond   bool     // no remedy mends some of the reasons
+	last     bool     // others that fit come first
 }
 
 // The verdicts on candidates.
@@ -100,9 +103,16 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	}
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
-	for _, dist := range r.distributions() {
-		k := dist.judge(c)
-		if d.Chosen == "" && k.Verdict == Eligible && (r.Distro == Auto || r.named(k.Name)) {
+	all, makeshift := r.distributions(), false
+	for _, dist := range all {
+		d.Candidates = append(d.Candidates, dist.judge(c))
+	}
+	for _, last := range []bool{false, true} {
+		for i, dist := range all {
+			k := &d.Candidates[i]
+			if d.Chosen != "" || k.last != last || k.Verdict != Eligible || r.Distro != Auto && !r.named(k.Name) {
+				continue
+			}
 			d.Chosen = k.Name
 			k.Verdict = Chosen
 			if len(k.Reasons) > 0 {
@@ -113,15 +123,15 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 				d.Context = dist.Context(c)
 			}
 			d.Remedies = append(d.Remedies, k.remedies...)
+			makeshift = k.last
 			if r.Node == wire.RoleWorker {
 				d.Kubeconfig = WorkerKubeconfig(d)
 			}
 		}
-		d.Candidates = append(d.Candidates, k)
 	}
 	for i, k := range d.Candidates {
 		// it takes more than to fit: another one comes first, or was asked for
-		if k.Verdict == Eligible || k.Verdict == Rejected && (d.Chosen != "" || r.Distro != Auto && !r.named(k.Name)) {
+		if k.Verdict == Eligible || k.Verdict == Rejected && (d.Chosen != "" && (k.last || !makeshift) || r.Distro != Auto && !r.named(k.Name)) {
 			d.Candidates[i].Counterfactual = append(k.Counterfactual, "--distro "+k.Name)
 		}
 	}
@@ -139,6 +149,7 @@ func (d Distribution) judge(c Case) Candidate {
 	k := Candidate{Name: d.Name, Verdict: Eligible, Reasons: []Reason{}, Counterfactual: []string{}}
 	for _, q := range d.Requirements {
 		f := q.Judge(c)
+		k.last = k.last || f.Last
 		for i, r := range f.Remedies {
 			f.Remedies[i] = r.of(q, f)
 		}
@@ -186,6 +197,15 @@ func (d Decision) Candidate(name string) (Candidate, bool) {
 		}
 	}
 	return Candidate{}, false
+}
+
+// Podman reports whether kind was chosen since Podman is here, and no Docker that answers.
+func (d Decision) Podman(f host.Facts) bool {
+	_, podman := f.Commands["podman"]
+	for _, r := range d.Remedies {
+		podman = podman || r.ID == RemedyPackage && slices.Contains(r.Values, "podman")
+	}
+	return d.Chosen == Kind && podman && !f.Docker.Reachable.Value
 }
 
 // NeedsRemedy reports whether the chosen distribution needs a remedy, by its id.

@@ -135,8 +135,8 @@ func TestRequests(t *testing.T) {
 		{"docker-half-cpu", Request{}, "", reason.HostContainerNesting, 12},
 		{"wsl1", Request{}, "", reason.HostWSL1, 10},
 		{"wsl2-systemd", Request{}, K3s, "", 0},
-		{"wsl2-no-systemd", Request{}, K3d, "", 0}, // by Docker Desktop
-		{"wsl2-no-systemd", named(K3s), "", reason.HostNoSystemd, 12},
+		{"wsl2-no-systemd", Request{}, K3d, "", 0},  // by Docker Desktop
+		{"wsl2-no-systemd", named(K3s), K3s, "", 0}, // supervised
 		{"openvz", Request{}, "", reason.HostOpenVZ, 10},
 		{"pi4-no-memory-cgroup", Request{}, "", reason.HostCgroupController, 10},
 		{"pi4-no-memory-cgroup", Request{Consent: []reason.Cost{reason.CostPackage}}, "", reason.HostCgroupController, 10},

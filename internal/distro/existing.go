@@ -17,6 +17,7 @@ func existing() Distribution {
 			{Name: "cluster", Code: reason.ClusterNone, Judge: adoptable},
 			{Name: "consent", Code: reason.ClusterForeign, Judge: consent},
 			root(),
+			atBoot(),
 		},
 		Steps: func(Install) ([]plan.Step, error) { return nil, nil },
 		Kubeconfig: func(c Case) string {

@@ -36,20 +36,23 @@ type Install struct {
 	ResolvConf  []byte   // resolv.conf for pods; nil lets k3s find one
 
 	// Of clusters whose nodes are containers.
-	Nodes        int    // how many of them serve the API; 0 means one
-	Workers      int    // further ones
-	APIPort      int    // of the API on this machine; 0 means one that is free, and then stays
-	Program      string // path of this program, for the unit that starts them; "" means /usr/bin/pipeops-agent
-	EngineSocket string // full path; "" means that of the engine of this machine
+	Nodes   int    // how many of them serve the API; 0 means one
+	Workers int    // further ones
+	APIPort int    // of the API on this machine; 0 means one that is free, and then stays
+	Program string // path of this program, for the unit that starts them; "" means /usr/bin/pipeops-agent
+	// MinikubeForce lets root run minikube, with --force, in place of a user of its own.
+	MinikubeForce bool
+	EngineSocket  string // full path; "" means that of the engine of this machine
 
 	kubeProxyArgs []string // name=value, that remedies ask for
 
 	Remedies []Remedy // that the decision found to be needed, all consented to
 
-	OpenRC bool // services are OpenRC's, not systemd's
+	OpenRC     bool // services are OpenRC's, not systemd's
+	Supervised bool // they are run by pipeops-agent itself
 	// Ready asks k3s under OpenRC, which cannot tell, whether it is of use already; nil means that its API server is asked.
 	Ready func(ctx context.Context) error
-	// Units is systemd, or OpenRC; nil only where the steps are shown and not run.
+	// Units is systemd, OpenRC or the supervisor; nil only where the steps are shown and not run.
 	Units Units
 	// Shown says that the steps are for a plan: the download tells what it would fetch. Without Units it does so anyway.
 	Shown bool
@@ -65,7 +68,7 @@ type Install struct {
 	Run func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error)
 }
 
-// Units is what steps need of systemd: a [unit.Manager], OpenRC in its place, or a machine in a test.
+// Units is what steps need of systemd: a [unit.Manager], OpenRC or a supervisor in its place, or a machine in a test.
 type Units interface {
 	Reload(ctx context.Context) error
 	Enable(ctx context.Context, name string) error

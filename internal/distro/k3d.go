@@ -82,7 +82,6 @@ type k3dFile struct {
 			Wait                bool   `json:"wait"`
 			Timeout             string `json:"timeout"`
 			DisableLoadbalancer bool   `json:"disableLoadbalancer"`
-			DisableImageVolume  bool   `json:"disableImageVolume"`
 		} `json:"k3d"`
 		K3s struct {
 			ExtraArgs []k3dArg `json:"extraArgs,omitempty"`
@@ -112,7 +111,6 @@ func k3dConfig(in Install, port int) ([]byte, error) {
 	f.Options.K3d.Wait = true
 	f.Options.K3d.Timeout = clusterStartUp.String()
 	f.Options.K3d.DisableLoadbalancer = in.servers() == 1
-	f.Options.K3d.DisableImageVolume = false // k3d does not find its tools without it
 	servers := func(arg string) {
 		f.Options.K3s.ExtraArgs = append(f.Options.K3s.ExtraArgs, k3dArg{arg, []string{"server:*"}})
 	}

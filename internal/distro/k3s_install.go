@@ -129,6 +129,11 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 			unit.ready = k.kubeletAnswers
 		}
 	}
+	if in.Supervised {
+		if unit, err = unit.underSupervisor(k.supervisedK3s()); err != nil {
+			return nil, err
+		}
+	}
 	return append(steps, unit.step()), nil
 }
 

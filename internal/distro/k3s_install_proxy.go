@@ -24,7 +24,7 @@ const (
 
 // envFile is where k3s gets its environment from.
 func (k *k3sInstall) envFile() string {
-	if k.OpenRC {
+	if k.OpenRC || k.Supervised {
 		return k3sOpenRCEnv
 	}
 	return k.asWorker(k3sEnv)

@@ -38,7 +38,7 @@ func k3sPrepared() []string {
 // remains is where what k3s leaves is looked for.
 func (in Install) remains(dataDir string) remains.Env {
 	e := remains.Env{Root: in.Root, DataDir: dataDir, Run: in.Run}
-	if !in.OpenRC && in.Units != nil {
+	if !in.OpenRC && !in.Supervised && in.Units != nil {
 		e.Stop = in.Units.Stop
 	}
 	return e

@@ -27,10 +27,10 @@ func kind() Distribution {
 	return Distribution{
 		Name:  Kind,
 		Title: "Kubernetes in containers (kind)",
-		// documentation of kind: Docker 20.10, Podman 3. It tells kube-proxy by itself to leave the table of connections alone.
+		// documentation of kind: Docker 20.10, Podman 3
 		Requirements: containers{
 			name: Kind, memory: kindMemory, memoryWarn: kindMemoryWarn, disk: kindDisk, diskWarn: kindDiskWarn,
-			engine: version{20, 10, 0}, podman: true, command: true, kubernetes: kubernetesOf(KindKubernetes),
+			engine: version{20, 10, 0}, podman: true, proxy: true, command: true, kubernetes: kubernetesOf(KindKubernetes),
 		}.requirements(),
 		Steps:      kindNodes().steps,
 		Kubeconfig: at(kindNodes().kubeconfigFile()),

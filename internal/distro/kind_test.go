@@ -28,6 +28,7 @@ type nodesBench struct {
 	nodes  nodeContainers
 	calls  [][]string // of the tool: its environment and its arguments
 	fail   error      // of the next making
+	left   bool       // what is left at the end is a fault
 }
 
 func newNodesBench(t *testing.T, d nodeContainers, tool func(b *nodesBench, env map[string]string, args []string) ([]byte, error)) *nodesBench {
@@ -192,8 +193,8 @@ func equalButFor(got, want []string, optional ...string) bool {
 	return slices.Equal(without(got), without(want))
 }
 
-// TestKindAfterReboot: nodes have the addresses that they were made with, after a stop in order and after a power cut, whatever
-// order the engine has, and though a container of somebody else has come into their network.
+// TestKindAfterReboot: nodes have the addresses that they were made with, after a stop in order and after a power cut, though they are
+// started in another order than they were made in.
 func TestKindAfterReboot(t *testing.T) {
 	b := newKindBench(t)
 	b.in.Nodes, b.in.Workers = 3, 2
@@ -303,16 +304,22 @@ func TestNodesThatCannotBeMade(t *testing.T) {
 		before func(b *nodesBench)
 		want   reason.Code
 	}{
-		// recorded from kind v0.33.0 and Docker 27
+		// as kind v0.33.0 said it with Docker 20.10.24 in a machine of the lab, but for the full disk
 		"port taken": {func(b *nodesBench) {
-			b.fail = says("docker: Error response from daemon: driver failed programming external connectivity on endpoint pipeops-control-plane (5c): Bind for 127.0.0.1:16443 failed: port is already allocated.")
+			b.fail = says("Command Output: e9e075c34c41\ndocker: Error response from daemon: driver failed programming external connectivity on endpoint pipeops-control-plane (f58c7846281f): Bind for 0.0.0.0:16443 failed: port is already allocated.")
 		}, reason.NetPortTaken},
 		"name taken by a container": {func(b *nodesBench) {
-			b.fail = says(`docker: Error response from daemon: Conflict. The container name "/pipeops-control-plane" is already in use by container "8c". You have to remove (or rename) that container to be able to reuse that name.`)
+			b.fail = says(`Command Output: docker: Error response from daemon: Conflict. The container name "/pipeops-control-plane" is already in use by container "12a7d7e7b0f8". You have to remove (or rename) that container to be able to reuse that name.`)
 		}, reason.EngineNameTaken},
 		"image gone meanwhile": {func(b *nodesBench) {
 			b.fail = says(`ERROR: failed to create cluster: failed to pull image "kindest/node:v1.37.0": command "docker pull kindest/node:v1.37.0" failed with error: exit status 1`)
 		}, reason.EngineImageMissing},
+		"engine stopped meanwhile": {func(b *nodesBench) {
+			b.fail = says("Command Output: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?")
+		}, reason.DockerUnreachable},
+		"kind has left one behind": {func(b *nodesBench) {
+			b.fail = says(`ERROR: failed to create cluster: node(s) already exist for a cluster with the name "pipeops"`)
+		}, reason.EngineNameTaken},
 		"disk full": {func(b *nodesBench) { b.fail = says("write /var/lib/docker/x: no space left on device") }, reason.HostDiskLow},
 		"network taken": {func(b *nodesBench) {
 			b.engine.networks[kindNetwork] = &standInNetwork{name: kindNetwork, subnet: "10.9.0.0/16"}

@@ -44,7 +44,22 @@ func starting(openRC bool, unit string) []string {
 
 // startingLine is the command for people.
 func startingLine(f host.Facts, unit string) string {
+	if Supervised(f) { // of somebody else's: ours are told by Mend
+		return "service " + openrcName(unit) + " start"
+	}
 	return strings.Join(starting(OpenRC(f), unit), " ")
+}
+
+// Mend says how a unit of ours is started on this machine, and where it says why it stopped.
+func Mend(f host.Facts, unit string) string {
+	name := openrcName(unit)
+	switch {
+	case Supervised(f):
+		return "pipeops-agent services start " + name + "; /var/log/" + name + ".log says why it stopped"
+	case OpenRC(f):
+		return "rc-service " + name + " start; /var/log/" + name + ".log says why it stopped"
+	}
+	return "systemctl start " + name + "; journalctl -u " + name + " says why it stopped"
 }
 
 // underOpenRC makes the unit a service of OpenRC, with a script that starts the same program. What systemd's journal does

@@ -16,9 +16,12 @@ func (in Install) traceFiles(name string) remains.Thing {
 	return in.remains("").Matching(string(openrcTraces), "traces of "+name, "/var/log/"+name+".log*", "/run/"+name+".pid")
 }
 
-// traces records what the service will leave, where it is OpenRC's.
+// traces records what the service will leave, where it is not systemd's.
 func (s service) traces(ctx context.Context, r *plan.Recorder) error {
-	if !s.OpenRC {
+	switch {
+	case s.Supervised:
+		return s.expectLogs(ctx, r, openrcName(s.name))
+	case !s.OpenRC:
 		return nil
 	}
 	name := openrcName(s.name)

@@ -30,8 +30,6 @@ func patches(c Case, d Decision) []Patch {
 			n.memory = true
 		case reason.HostNetfilter, reason.HostVxlan:
 			n.modules = true
-		case reason.HostNoSystemd:
-			n.init = true
 		}
 	}
 	v := c.Facts.Virtualization
@@ -52,8 +50,8 @@ func patches(c Case, d Decision) []Patch {
 // needs is what the outer host has to grant.
 type needs struct {
 	lacks
-	name                           string // of the container, as far as we know: its host name
-	shifted, memory, modules, init bool
+	name                     string // of the container, as far as we know: its host name
+	shifted, memory, modules bool
 }
 
 // kernelModules are those that a node uses; a container finds them only if its host has loaded them.
@@ -144,9 +142,6 @@ func windows(n needs, version int) Patch {
 		add(commandLine("wsl --set-version <name> 2", "the conversion takes minutes and needs room for a second copy; <name> is what wsl --list shows"))
 		return p
 	}
-	if n.init {
-		add(commandLine(`wsl -u root -- sh -c "printf '[boot]\nsystemd=true\n' >> /etc/wsl.conf"`, "a file that has a section [boot] already must be edited by hand; WSL before 0.67.6 ignores it: wsl --update"))
-	}
 	if n.memory {
 		add(PatchLine{File: `%UserProfile%\.wslconfig`, Text: "[wsl2]", Risk: "one section for all distributions"},
 			PatchLine{File: `%UserProfile%\.wslconfig`, Text: "memory=4GB", Risk: "Windows has that much less"})
@@ -160,7 +155,7 @@ func windows(n needs, version int) Patch {
 
 // engineHost is for the machine on which Docker or Podman runs.
 func engineHost(n needs, name string) Patch {
-	cli := name + " run -d --name " + n.name + " --privileged --cgroupns=private --device /dev/kmsg -v pipeops-data:" + host.ClusterDir + " <image with systemd>"
+	cli := name + " run -d --name " + n.name + " --privileged --cgroupns=private --device /dev/kmsg -v pipeops-data:" + host.ClusterDir + " <image with pipeops-agent> pipeops-agent run --supervise"
 	return Patch{Host: "the host of " + name, Lines: []PatchLine{
 		commandLine("curl -fsSL https://.../install.sh | sudo sh   # on that machine itself: the better way", "none beyond those of an install"),
 		commandLine(name+" run -v /run/"+name+".sock:/run/docker.sock ...   # then here: pipeops-agent install --distro k3d", "whoever is in the container is root on the host by way of the engine"),

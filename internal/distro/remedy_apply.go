@@ -75,7 +75,7 @@ func (k *k3sInstall) applyRemedies() (early, late []plan.Step, err error) {
 				return nil, nil, err
 			}
 		}
-		if a.step != nil && (!a.scripted || !k.OpenRC) {
+		if a.step != nil && (!a.scripted || !k.OpenRC && !k.Supervised) {
 			step, err := a.step(k, r)
 			if err != nil {
 				return nil, nil, err

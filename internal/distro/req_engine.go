@@ -19,7 +19,7 @@ type containers struct {
 	podman             bool                      // Podman will do
 	command            bool                      // its tool calls the docker command
 	kubernetes         func(asked string) string // the version of Kubernetes that it runs; nil: the one that is asked for
-	proxy              bool                      // kube-proxy sets the table of connections, unless it is told not to
+	proxy              bool                      // kube-proxy sets the table of connections; kind and minikube tell it not to
 }
 
 // requirements lists what such a distribution needs of a machine. What is asked of kernel, disk and rights is asked only
@@ -59,6 +59,7 @@ func (k containers) requirements() []Requirement {
 		lingering(),
 		panel(),
 		portable(),
+		atBoot(),
 	}
 	if k.proxy {
 		all = append(all, here(conntrack()))

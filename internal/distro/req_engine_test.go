@@ -81,6 +81,8 @@ func TestEngineCases(t *testing.T) {
 			*m = captured{facts: host.Facts{OS: host.OS{Kind: "darwin"}, Docker: host.Docker{Reachable: host.Is(false)}}}
 		}, distro: K3d, code: reason.DockerUnreachable, fix: "start Docker Desktop"},
 
+		"no docker command":    {change: func(m *captured) { delete(m.facts.Commands, "docker") }, distro: Kind, code: reason.DockerUnreachable, evidence: "no docker command", fix: "docker-cli"},
+		"k3d needs no command": {change: func(m *captured) { delete(m.facts.Commands, "docker") }, distro: K3d},
 		"too old for k3d":      {change: docker(func(d *host.Docker) { d.Server = "20.10.4" }), distro: K3d, code: reason.DockerTooOld, evidence: "20.10.4; needed is 20.10.5", cost: reason.CostPackage},
 		"old enough for kind":  {change: docker(func(d *host.Docker) { d.Server = "20.10.4" }), distro: Kind},
 		"too old for minikube": {change: docker(func(d *host.Docker) { d.Server = "18.06.1-ce" }), distro: Minikube, code: reason.DockerTooOld},
@@ -166,6 +168,7 @@ func TestOurContainersStay(t *testing.T) {
 	for _, name := range inContainers() {
 		m := machine(t, "debian12-vm")
 		m.facts.Docker = host.Docker{Reachable: host.Is(true), Server: "27.3.1"}
+		m.facts.Commands["docker"] = "/usr/bin/docker"
 		m.facts.Clusters = append(m.facts.Clusters, host.Cluster{Name: name, Cluster: ClusterName, State: host.Stopped, Ours: host.Is(true)})
 		if d := Decide(m.facts, m.trials, Request{}); d.Chosen != name {
 			t.Errorf("%s: %q is chosen (%v)", name, d.Chosen, d.Err())

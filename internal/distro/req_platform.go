@@ -100,7 +100,8 @@ func kernel() Requirement {
 	}}
 }
 
-// initSystem needs somebody who starts services at boot: systemd, or OpenRC.
+// initSystem needs somebody who starts services at boot: systemd, or OpenRC. Where it is known that neither does, pipeops-agent
+// runs them itself, which is worth less: others that fit come first.
 func initSystem() Requirement {
 	return Requirement{Name: "init", Code: reason.HostNoSystemd, Judge: func(c Case) Finding {
 		on, ok := c.Facts.Init.Systemd.Get()
@@ -110,20 +111,36 @@ func initSystem() Requirement {
 		case !ok:
 			return unknown()
 		}
+		hint := AtBoot(c.Facts)
+		if hint == "" { // we are the first process
+			f := met()
+			f.Last = true
+			return f
+		}
 		evidence := "/run/systemd/system is not there"
 		if c.Facts.Init.Name != "" {
 			evidence = "pid 1 is " + c.Facts.Init.Name
 		}
-		f := unmet(evidence, "systemd as the init system")
-		container, inside := c.Facts.Virtualization.Container()
-		switch {
-		case c.Facts.Virtualization.WSL.Value == 2 && !inside:
-			return f.outside("put the lines [boot] and systemd=true into /etc/wsl.conf, then in PowerShell: wsl --shutdown")
-		case inside:
-			return f.outside("start the " + container + " container with systemd as its first process, or use a virtual machine")
-		}
+		f := unmet(evidence+"; pipeops-agent run --supervise runs the services, and to start it with the machine: "+hint,
+			"systemd as the init system").fixed(hint).advice()
+		f.Last = true
 		return f
 	}}
+}
+
+// atBoot only warns: the containers of an engine, or a cluster that is already there, are started by somebody else.
+func atBoot() Requirement {
+	q := initSystem()
+	judge := q.Judge
+	q.Advice, q.Judge = true, func(c Case) Finding {
+		if c.Facts.OS.Kind == "darwin" { // it starts by its own means
+			return met()
+		}
+		f := judge(c)
+		f.Last = false
+		return f
+	}
+	return q
 }
 
 // declared refuses systems whose services and files in /etc are made from one configuration: what we wrote there would be

@@ -55,6 +55,7 @@ type Finding struct {
 	Cost     reason.Cost
 	Remedies []Remedy // all of which together turn unmet into met
 	Warns    bool     // it is advice this time
+	Last     bool     // met or not, other distributions that fit come first
 }
 
 func met() Finding     { return Finding{Verdict: Met} }

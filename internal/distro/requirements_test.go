@@ -59,6 +59,7 @@ func TestRequirements(t *testing.T) {
 	docker := func(server string) func(*captured) {
 		return func(m *captured) {
 			m.facts.Docker = host.Docker{Reachable: host.Is(true), Server: server, Root: "/var/lib/docker"}
+			m.facts.Commands["docker"] = "/usr/bin/docker"
 		}
 	}
 	noInit := func(m *captured) { m.facts.Init = host.Init{Name: "bash", Systemd: host.Is(false)} }
@@ -98,9 +99,15 @@ func TestRequirements(t *testing.T) {
 		"OpenRC": {change: func(m *captured) {
 			m.facts.Init = host.Init{Name: "init", OpenRC: host.Is(true), Systemd: host.Is(false)}
 		}, want: sight{chosen: K3s}},
-		"no init":            {change: noInit, want: sight{"", "HOST_NO_SYSTEMD", "", ""}},
-		"runit, Docker":      {change: all(noInit, docker("28.2.2")), want: sight{K3d, "HOST_NO_SYSTEMD", "", ""}},
-		"container that may": {change: all(container("lxc"), tried(trial.SysctlWrite, yes()), tried(trial.CgroupCreate, yes())), want: sight{chosen: K3s}},
+		"no init":         {change: noInit, want: sight{K3s, "", "HOST_NO_SYSTEMD", ""}},
+		"we are the init": {change: func(m *captured) { m.facts.Init = host.Init{Name: "pipeops-agent", Systemd: host.Is(false)} }, want: sight{chosen: K3s}},
+		"we are the init, Docker": {change: all(docker("28.2.2"), func(m *captured) {
+			m.facts.Init = host.Init{Name: "pipeops-agent", Systemd: host.Is(false)}
+		}), want: sight{chosen: K3d}},
+		"no init, Docker, k3s by name": {change: all(noInit, docker("28.2.2")), request: Request{Distro: K3s}, want: sight{K3s, "", "HOST_NO_SYSTEMD", ""}},
+		"init unknown":                 {change: func(m *captured) { m.facts.Init = host.Init{} }, want: sight{chosen: K3s}},
+		"runit, Docker":                {change: all(noInit, docker("28.2.2")), want: sight{K3d, "", "HOST_NO_SYSTEMD", ""}},
+		"container that may":           {change: all(container("lxc"), tried(trial.SysctlWrite, yes()), tried(trial.CgroupCreate, yes())), want: sight{chosen: K3s}},
 		"container whose host has set the kernel": {change: all(container("lxc"), tried(trial.SysctlWrite, no("read-only")), func(m *captured) {
 			m.facts.Sysctl.Values = map[string]string{"vm.overcommit_memory": "1", "vm.panic_on_oom": "0", "kernel.panic": "10", "kernel.panic_on_oops": "1", "net.ipv4.ip_forward": "1"}
 		}), want: sight{chosen: K3s}},
@@ -114,7 +121,7 @@ func TestRequirements(t *testing.T) {
 		"shifted ids, no mounts": {change: all(container("lxc"), shifted, tried(trial.Overlay, no("permission denied"))), want: sight{"", "HOST_CONTAINER_NESTING", "", ""}},
 		"socket of an engine outside": {change: all(container("docker"), noInit, tried(trial.CgroupCreate, no("read-only")), docker("28.2.2"), func(m *captured) {
 			m.facts.Docker.Outside = host.Is(true)
-		}), want: sight{K3d, "HOST_CONTAINER_NESTING HOST_NO_SYSTEMD", "", ""}},
+		}), want: sight{K3d, "HOST_CONTAINER_NESTING", "HOST_NO_SYSTEMD", ""}},
 		"engine in a container that may not": {change: all(container("lxc"), tried(trial.CgroupCreate, no("read-only")), docker("28.2.2")), want: sight{"", "HOST_CONTAINER_NESTING", "", ""}},
 		"root mount that we have made shared": {change: func(m *captured) {
 			m.facts.Roots.Shared = host.Is(true)
@@ -241,17 +248,17 @@ func TestRequirements(t *testing.T) {
 		"Arch":      {change: func(m *captured) { m.facts.OS = host.OS{Kind: "linux", ID: "arch", Family: "arch"} }, want: sight{K3s, "", "HOST_UNTESTED", ""}},
 
 		// engines
-		"only Podman":                      {change: all(noInit, func(m *captured) { m.facts.Commands["podman"] = "/usr/bin/podman" }), want: sight{Kind, "HOST_NO_SYSTEMD", "", ""}},
-		"old Docker":                       {change: all(noInit, docker("19.03.15")), want: sight{Minikube, "HOST_NO_SYSTEMD", "", ""}},
-		"ancient Docker":                   {change: all(noInit, docker("17.12.1-ce")), want: sight{"", "HOST_NO_SYSTEMD", "", ""}},
-		"engine with a kernel that cannot": {change: all(noInit, docker("28.2.2"), tried(trial.IPTablesComment, no("no"))), want: sight{"", "HOST_NO_SYSTEMD HOST_NETFILTER", "", ""}},
+		"only Podman":                      {change: all(noInit, func(m *captured) { m.facts.Commands["podman"] = "/usr/bin/podman" }), want: sight{Kind, "", "HOST_NO_SYSTEMD", ""}},
+		"old Docker":                       {change: all(noInit, docker("19.03.15")), want: sight{Minikube, "", "HOST_NO_SYSTEMD", ""}},
+		"ancient Docker":                   {change: all(noInit, docker("17.12.1-ce")), want: sight{K3s, "", "HOST_NO_SYSTEMD", ""}},
+		"engine with a kernel that cannot": {change: all(noInit, docker("28.2.2"), tried(trial.IPTablesComment, no("no"))), want: sight{"", "HOST_NETFILTER", "HOST_NO_SYSTEMD", ""}},
 		"a user with Docker":               {change: all(docker("28.2.2"), func(m *captured) { m.facts.UID = host.Is(1000) }), want: sight{K3d, "HOST_NOT_ROOT", "", ""}},
 		"rootless on cgroup v1": {change: all(noInit, docker("28.2.2"), func(m *captured) {
 			m.facts.Docker.Rootless, m.facts.Cgroup.Version = host.Is(true), "v1"
-		}), want: sight{"", "HOST_NO_SYSTEMD", "HOST_CGROUP_V1", ""}},
+		}), want: sight{K3s, "", "HOST_NO_SYSTEMD HOST_CGROUP_V1", ""}},
 		"Docker on a full disk": {change: all(noInit, docker("28.2.2"), func(m *captured) {
 			m.facts.Disk = append(m.facts.Disk, host.Disk{Path: "/var/lib/docker", Statfs: host.Statfs{Free: host.Is(uint64(gib)), Total: host.Is(uint64(9 * gib))}})
-		}), want: sight{"", "HOST_NO_SYSTEMD", "", ""}},
+		}), want: sight{K3s, "", "HOST_NO_SYSTEMD", ""}},
 		"macOS with Docker": {change: all(docker("28.2.2"), func(m *captured) {
 			*m = captured{host.Facts{OS: host.OS{Kind: "darwin"}, UID: host.Is(501), Docker: m.facts.Docker, Arch: host.Arch{Machine: "arm64", Name: "arm64"}}, trial.Results{}}
 		}), want: sight{K3d, "HOST_OS", "", ""}},

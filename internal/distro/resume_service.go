@@ -27,12 +27,17 @@ func ResumeService(in Install, binary string, start bool) (plan.Step, error) {
 		return plan.Step{}, err
 	}
 	s := service{Install: in, name: units.Resume, target: "/etc/systemd/system/" + units.Resume, content: content}
-	if in.OpenRC {
+	switch {
+	case in.Supervised:
+		if s, err = s.underSupervisor(supervisedResume(in, binary)); err != nil {
+			return plan.Step{}, err
+		}
+	case in.OpenRC:
 		if _, err := agentScript(binary); err != nil { // what would need quoting
 			return plan.Step{}, err
 		}
 		s = s.underOpenRC(strings.Replace(resumeInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+binary+"\n", 1))
-	} else {
+	default:
 		for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
 			if packaged, err := os.ReadFile(in.path(dir + units.Resume)); err == nil && bytes.Equal(packaged, content) {
 				s.target = ""

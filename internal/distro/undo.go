@@ -32,6 +32,10 @@ func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]str
 		unitsRead:    undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
 		unitEnabled:  undone(in.Units.Disable),
 		openrcTraces: in.removeTraces,
+		serviceTraces: func(ctx context.Context, c plan.Record) ([]string, error) {
+			return in.logs(c.Target).Remove(ctx, c.Before.Names)
+		},
+		supervisorStarted: in.finish,
 		unitStarted: undone(func(ctx context.Context, name string) error {
 			return errors.Join(in.Units.StopAll(ctx, name), in.Units.ResetFailed(ctx, name), atomicfile.Remove(in.stamp(name)))
 		}),

@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/supervise"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -23,15 +24,17 @@ type Patient struct {
 	Trials  trial.Results
 	Request distro.Request // its Distro is that of the settings
 
-	Begun    error            // what has begun and not come to its end, as an entry of the catalogue; nil: nothing
-	UnderWay bool             // and a process is at it
-	Settings error            // why the settings cannot be used; nil if they can
-	Enrolled bool             // the machine has an identity at a gateway
-	Identity error            // why that identity cannot be used; nil if it can, or there is none
-	Expires  time.Time        // when the certificate of that identity ends; zero is unknown
-	Agent    *localapi.Status // nil: it did not answer, or was not asked
-	Silence  error            // why it did not answer; nil if it was not asked
-	Words    distro.Words     // what a k3s that is not well said last; see [Patient.Ails]
+	Begun    error               // what has begun and not come to its end, as an entry of the catalogue; nil: nothing
+	UnderWay bool                // and a process is at it
+	Settings error               // why the settings cannot be used; nil if they can
+	Enrolled bool                // the machine has an identity at a gateway
+	Identity error               // why that identity cannot be used; nil if it can, or there is none
+	Expires  time.Time           // when the certificate of that identity ends; zero is unknown
+	Agent    *localapi.Status    // nil: it did not answer, or was not asked
+	Silence  error               // why it did not answer; nil if it was not asked
+	Services *supervise.Overview // what runs the services says of them, where that is we; nil: it did not answer, or was not asked
+	Alone    error               // why it did not; nil if it was not asked
+	Words    distro.Words        // what a k3s that is not well said last; see [Patient.Ails]
 	Now      time.Time
 }
 
@@ -107,6 +110,7 @@ func Examine(p Patient) Report {
 	}
 	if installed {
 		r.add(p.diagnosis()...) // first, for the rest are its consequences
+		r.add(p.serviceFindings()...)
 		r.add(p.agentFindings()...)
 		r.add(p.clusterFindings()...)
 	} else {

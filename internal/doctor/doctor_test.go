@@ -241,7 +241,7 @@ func TestACodeIsToldOnce(t *testing.T) {
 			t.Errorf("%q is missing in %q", want, unhealthy.Evidence)
 		}
 	}
-	if !strings.HasPrefix(unhealthy.Fix, "systemctl start k3s.service") {
+	if !strings.HasPrefix(unhealthy.Fix, "systemctl start k3s;") {
 		t.Errorf("the way out is %q", unhealthy.Fix)
 	}
 	if disk := told[reason.HostDiskLow]; disk.Severity != Broken || !strings.Contains(disk.Evidence, "no space left on device") {

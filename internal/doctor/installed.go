@@ -54,7 +54,7 @@ func (p Patient) agentFindings() []Finding {
 	case reason.Is(p.Silence, reason.HostNotRoot):
 		all = append(all, found(Note, reason.HostNotRoot, "the agent answers to root only", ""))
 	case p.Silence != nil && p.Begun == nil: // else it may not have been started yet
-		all = append(all, found(Broken, reason.AgentNotRunning, text(p.Silence), "systemctl start pipeops-agent; journalctl -u pipeops-agent says why it stopped"))
+		all = append(all, found(Broken, reason.AgentNotRunning, text(p.Silence), distro.Mend(p.Facts, "pipeops-agent")))
 	}
 	if !p.Expires.IsZero() && p.Now.After(p.Expires) {
 		all = append(all, found(Attention, reason.CertificateExpired, "at "+p.Expires.UTC().Format(time.RFC3339), ""))
@@ -165,7 +165,7 @@ func (p Patient) clusterFindings() []Finding {
 		case !ours(c):
 		case c.State == host.Stopped:
 			all = append(all, found(Broken, reason.ClusterUnhealthy, c.Name+", which pipeops-agent installed, is not running",
-				fmt.Sprintf("systemctl start %s; journalctl -u %s says why it stopped", c.Unit, c.Unit)))
+				distro.Mend(p.Facts, c.Unit)))
 		case c.State == host.Unfinished:
 			all = append(all, found(Broken, reason.ClusterUnfinished, c.Name+" "+c.Cluster+", which pipeops-agent began to make, has never run",
 				"run pipeops-agent install again: it removes what is half made and makes it anew"))

@@ -99,7 +99,7 @@ func clusterKinds() []clusterKind {
 			name: "k3s", processes: []string{"k3s"}, units: []string{"k3s.service", "k3s-agent.service"}, binary: "/usr/local/bin/k3s",
 			kubeconfig: "/etc/rancher/k3s/k3s.yaml", server: []string{"/var/lib/rancher/k3s/server/"},
 			data: []string{"/var/lib/rancher/k3s/agent/"},
-			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s-agent.service", "/etc/init.d/k3s", "/etc/init.d/k3s-agent", "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
+			port: 6443, ledger: []string{"/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s-agent.service", "/etc/init.d/k3s", "/etc/init.d/k3s-agent", supervisedK3s, supervisedWorker, "/usr/local/bin/k3s", "/etc/rancher/k3s/config.yaml"},
 		},
 		{
 			name: "rke2", processes: []string{"rke2"}, units: []string{"rke2-server.service", "rke2-agent.service"}, binary: "/usr/local/bin/rke2",
@@ -212,7 +212,14 @@ func (k clusterKind) ours(s *System) Known[bool] {
 	return Is(slices.ContainsFunc(k.ledger, func(p string) bool { return changed[p] }))
 }
 
-// unitFile finds what starts a service: a systemd unit, or a script of the same name for OpenRC.
+// supervisedK3s is the service of k3s where pipeops-agent run --supervise starts it, and supervisedWorker that of a worker.
+const (
+	supervisedK3s    = "/var/lib/pipeops-agent/services/k3s.json"
+	supervisedWorker = "/var/lib/pipeops-agent/services/k3s-agent.json"
+)
+
+// unitFile finds what starts a service: a systemd unit, a script of the same name for OpenRC, or a service of our own
+// supervisor.
 func unitFile(s *System, unit string) string {
 	for _, dir := range []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
 		if p := path.Join(dir, unit); s.has(p) {
@@ -220,6 +227,9 @@ func unitFile(s *System, unit string) string {
 		}
 	}
 	if p := "/etc/init.d/" + strings.TrimSuffix(unit, ".service"); s.has(p) {
+		return p
+	}
+	if p := "/var/lib/pipeops-agent/services/" + strings.TrimSuffix(unit, ".service") + ".json"; s.has(p) {
 		return p
 	}
 	return ""

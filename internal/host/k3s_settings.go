@@ -48,9 +48,12 @@ func readK3sSettings(s *System) map[string]string {
 // is shared, so that only this tells that it has to be made so at the next boot too.
 const SharedRoot = "shared-root"
 
-// sharesRoot looks for it where an install puts it: a drop-in of the unit, or the script of OpenRC.
+// sharesRoot looks for it where an install puts it: a drop-in of the unit, the script of OpenRC, or the service of a supervisor.
 func sharesRoot(s *System) bool {
 	script, err := s.ReadFile("/etc/init.d/k3s")
+	if service, err := s.ReadFile(supervisedK3s); err == nil && bytes.Contains(service, []byte("\n  \"shared\": true")) {
+		return true
+	}
 	return s.has("/etc/systemd/system/k3s.service.d/50-pipeops-shared-root.conf") || err == nil && bytes.Contains(script, []byte("\nshared_root=yes\n"))
 }
 

@@ -41,9 +41,16 @@ type DrainOptions struct {
 	Timeout      time.Duration `json:"timeout,omitempty"`        // nanoseconds; 0 means DefaultDrain
 }
 
+func (o DrainOptions) limit() time.Duration {
+	if o.Timeout == 0 {
+		return DefaultDrain
+	}
+	return o.Timeout
+}
+
 // Progress is one line of what is done to a node.
 type Progress struct {
-	Kind    string `json:"kind"`          // cordoned, uncordoned, skipped, evicting, blocked, gone, drained, deleting, deleted
+	Kind    string `json:"kind"`          // cordoned, uncordoned, skipped, evicting, blocked, gone, drained, notice, waiting, deleting, deleted
 	Pod     string `json:"pod,omitempty"` // namespace/name
 	Message string `json:"message,omitempty"`
 	Left    int    `json:"left"` // pods that have to go
@@ -73,9 +80,6 @@ type waiting struct {
 // honour PodDisruptionBudgets. The node takes no new pods from then on, whatever comes of it. tell is called with what
 // happens. The error is NODE_UNKNOWN, NODE_NOT_DRAINED, or one of the API server.
 func Drain(ctx context.Context, client dynamic.Interface, node string, o DrainOptions, tell func(Progress)) error {
-	if o.Timeout == 0 {
-		o.Timeout = DefaultDrain
-	}
 	if err := Cordon(ctx, client, node, true); err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func Drain(ctx context.Context, client dynamic.Interface, node string, o DrainOp
 		return reason.Newf(reason.NodeNotDrained, "%s", some(refused)).
 			WithFix("move or delete these pods, or run the command again with --force, or without --keep-empty-dir")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, errDrainTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit(), errDrainTime)
 	defer cancel()
 	if err := evictAll(ctx, client, node, leave, o, tell); err != nil {
 		return err
@@ -224,7 +228,7 @@ func evictAll(ctx context.Context, client dynamic.Interface, node string, leave 
 			}
 		}
 		held, err := podsOn(ctx, client, node)
-		if ctx.Err() == nil { // else it is the time that is over, not the API server that is away
+		if end, _ := ctx.Deadline(); ctx.Err() == nil && time.Now().Before(end) { // else it is the time that is over
 			unable = err
 		}
 		if err == nil {

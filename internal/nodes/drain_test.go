@@ -200,10 +200,14 @@ func TestRemove(t *testing.T) {
 		})
 		var l told
 		began := time.Now()
-		if err := Remove(t.Context(), client, "two", DrainOptions{}, l.tell); err != nil {
+		if err := Remove(t.Context(), client, "two", DrainOptions{Timeout: time.Minute}, l.tell); !reason.Is(err, reason.NodeRuns) || !l.has("drained", "") || !l.has("waiting", "") || time.Since(began) < time.Minute {
+			t.Errorf("it runs: %v", err)
+		}
+		began = time.Now()
+		if err := Remove(t.Context(), client, "two", DrainOptions{Force: true}, l.tell); err != nil {
 			t.Fatal(err)
 		}
-		if time.Since(began) < 8*time.Second || !l.has("gone", "web") || !l.has("deleted", "") {
+		if time.Since(began) < 7*time.Second || !l.has("gone", "web") || !l.has("deleted", "") {
 			t.Errorf("after %s: %+v", time.Since(began), l.list)
 		}
 		if list, err := List(t.Context(), client); err != nil || len(list) != 1 {
@@ -222,6 +226,35 @@ func TestRemove(t *testing.T) {
 			t.Errorf("twice: %v", err)
 		}
 	})
+}
+
+// TestRemoveWaitsForTheEndOfAServer: it has gone when it was uninstalled, and is taken out when it has stopped, but not if the
+// others could not decide then.
+func TestRemoveWaitsForTheEndOfAServer(t *testing.T) {
+	for _, uninstalled := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			client := api(node("one", "10.0.0.1", "True", "server", "etcd"), node("two", "10.0.0.2", "True", "server", "etcd"), node("three", "10.0.0.3", "False", "server", "etcd"), node("four", "10.0.0.4", "True", "server", "etcd"))
+			set := func(o *unstructured.Unstructured) {
+				_, _ = core(client, "nodes").Update(context.Background(), o, metav1.UpdateOptions{})
+			}
+			time.AfterFunc(20*time.Second, func() {
+				if uninstalled {
+					_ = core(client, "nodes").Delete(context.Background(), "two", metav1.DeleteOptions{})
+				} else {
+					set(node("two", "10.0.0.2", "Unknown", "server", "etcd")) // two of four: nobody can decide
+				}
+			})
+			time.AfterFunc(40*time.Second, func() { set(node("three", "10.0.0.3", "True", "server", "etcd")) })
+			var l told
+			began := time.Now()
+			err := Remove(t.Context(), client, "two", DrainOptions{}, l.tell)
+			want := map[bool]time.Duration{true: 20 * time.Second, false: 40 * time.Second}[uninstalled]
+			if took := time.Since(began); err != nil || took < want || took > want+3*time.Second || !l.has("deleted", "") {
+				t.Errorf("uninstalled %t: after %s: %v, %+v", uninstalled, took, err, l.list)
+			}
+			time.Sleep(time.Minute)
+		})
+	}
 }
 
 // TestRemoveOfAMachineThatIsOff: nothing on it can be told to end.

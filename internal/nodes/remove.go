@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,15 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// removeTime bounds how long a Node may take to go: the controller of k3s first takes its member out of etcd.
-const removeTime = time.Minute
+// removeTime bounds how long a Node may take to go: the controller of k3s first takes its member out of etcd, and where that
+// controller ran on the server that goes, another one has to take over before.
+const removeTime = 2 * time.Minute
 
 // Remove drains a node and takes it out of the cluster: its Node, by whose end k3s takes its member out of etcd too, and the
 // password that k3s keeps for its name. One that is not ready cannot be drained, and is removed only by force. The machine
-// itself is not touched. The error is NODE_UNKNOWN, NODE_NEEDED, NODE_NOT_DRAINED, or one of the API server.
+// itself is not touched. k3s on a server that was taken out of etcd starts again with an empty etcd and joins; so a server
+// that runs is drained, and then it is waited until it has been uninstalled, or has stopped where the others can do without
+// it; by force it is not. The error is NODE_UNKNOWN, NODE_NEEDED, NODE_NOT_DRAINED, NODE_RUNS, or one of the API server.
 func Remove(ctx context.Context, client dynamic.Interface, node string, o DrainOptions, tell func(Progress)) error {
 	list, err := List(ctx, client)
 	if err != nil {
@@ -44,8 +48,47 @@ func Remove(ctx context.Context, client dynamic.Interface, node string, o DrainO
 	if err != nil {
 		return err
 	}
+	switch runs := target.Ready == "True"; {
+	case runs && target.Etcd && !o.Force:
+		gone, err := awaitEnd(ctx, client, target, o, tell)
+		if err != nil || gone {
+			return err
+		}
+	case runs:
+		tell(Progress{Kind: "notice", Message: "k3s still runs there, and would join again when it is started anew: run pipeops-agent uninstall on that machine"})
+	}
 	tell(Progress{Kind: "deleting", Message: "the node"})
 	return forget(ctx, client, target, tell)
+}
+
+// awaitEnd waits until a server has stopped, or has gone by itself, which it reports.
+func awaitEnd(ctx context.Context, client dynamic.Interface, target Node, o DrainOptions, tell func(Progress)) (gone bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.limit(), errDrainTime)
+	defer cancel()
+	tell(Progress{Kind: "waiting", Message: "now run pipeops-agent uninstall on that machine: its k3s would join again by itself"})
+	for {
+		list, err := List(ctx, client)
+		if err == nil {
+			now, unknown := find(list, target.Name)
+			switch {
+			case unknown != nil || now.uid != target.uid:
+				tell(Progress{Kind: "deleted"})
+				return true, nil
+			case now.Ready != "True" && spare(list, now) == nil:
+				return false, nil
+			}
+		}
+		timer := time.NewTimer(drainEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			if !errors.Is(context.Cause(ctx), errDrainTime) {
+				return false, ctx.Err()
+			}
+			return false, reason.Newf(reason.NodeRuns, "%s was ready %s after it had been drained", target.Name, o.limit())
+		}
+	}
 }
 
 // Forget takes the Node of a machine that is gone out of the cluster without draining it, if the cluster can spare it.

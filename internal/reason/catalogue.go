@@ -181,6 +181,8 @@ const (
 	UserRefused         Code = "USER_REFUSED"
 	AgentNotRunning     Code = "AGENT_NOT_RUNNING"
 
+	SupervisorUnreachable Code = "SUPERVISOR_UNREACHABLE"
+
 	JoinForbidden   Code = "JOIN_FORBIDDEN"
 	JoinNameTaken   Code = "JOIN_NAME_TAKEN"
 	JoinNoEtcd      Code = "JOIN_NO_ETCD"
@@ -191,6 +193,7 @@ const (
 	NodeUnknown     Code = "NODE_UNKNOWN"
 	NodeNeeded      Code = "NODE_NEEDED"
 	NodeNotDrained  Code = "NODE_NOT_DRAINED"
+	NodeRuns        Code = "NODE_RUNS"
 	MachineUnknown  Code = "MACHINE_UNKNOWN"
 )
 
@@ -209,7 +212,7 @@ func All() []Entry {
 		{HostDiskLow, ExitHostRefused, "too little free disk space", "free space on the file system that is named, or enlarge it", Here, CostNone},
 		{HostDiskType, ExitHostRefused, "the data directory is on a file system that cannot hold a cluster", "put the data directory on a local disk", Here, CostNone},
 		{HostReadOnly, ExitHostRefused, "a directory that must be written is read-only", "remount it writable", Here, CostNone},
-		{HostNoSystemd, ExitHostRefused, "systemd is not running as the init system", "boot the machine with systemd", Here, CostReboot},
+		{HostNoSystemd, ExitHostRefused, "neither systemd nor OpenRC starts services here", "boot the machine with systemd, or see to it that pipeops-agent run --supervise is started with the machine", Here, CostNone},
 		{HostCgroupV1, ExitHostRefused, "the machine uses cgroup v1, which Kubernetes 1.35 and later refuse", "boot with systemd.unified_cgroup_hierarchy=1", Here, CostReboot},
 		{HostCgroupController, ExitHostRefused, "a cgroup controller that Kubernetes needs is missing", "enable the controller on the kernel command line and reboot", Here, CostReboot},
 		{HostContainerNesting, ExitOuterHost, "this container is not allowed to run containers", "allow nesting for this container on its host, or use a virtual machine", OuterHost, CostOuterHost},
@@ -259,7 +262,7 @@ func All() []Entry {
 		{NetServerUnreachable, ExitHostRefused, "this machine does not reach a server of the cluster", "let nodes reach each other: 6443/tcp to servers, 8472/udp and 10250/tcp between all, 2379 and 2380/tcp between servers; then run join again, which needs no new token", Here, CostNone},
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
-		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or ask for --force by minikube_force in config.yaml", Here, CostNone},
+		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or let root do so with --minikube-force", Here, CostNone},
 		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
 		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
 		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "see that the registry can be reached from the engine, or use a mirror or a bundle that has the image", Here, CostNone},
@@ -293,7 +296,7 @@ func All() []Entry {
 		{LayerService, ExitUnhealthy, "a service address does not lead to its pod", "let the firewall accept the service network (10.43.0.0/16 unless another was chosen), and see that nobody else flushes the nat rules of kube-proxy; restarting k3s writes them again", Here, CostNone},
 		{LayerLargePacket, ExitUnhealthy, "large packets do not pass the pod network", "give the pod network an MTU that the links below carry, and turn checksum offload of the vxlan link off: ethtool -K flannel.1 tx-checksum-ip-generic off", Here, CostNone},
 		{LayerStorage, ExitUnhealthy, "a volume cannot be written", "see the provisioner of the default StorageClass (k3s: local-path-provisioner in kube-system) and the disk below it", Here, CostNone},
-		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution yet", "choose --distro k3s or --distro existing", Here, CostNone},
+		{DistroNotAvailable, ExitHostRefused, "this version of pipeops-agent cannot install that distribution here yet", "choose --distro k3s or --distro existing", Here, CostNone},
 		{DistroNoneFits, ExitHostRefused, "no distribution fits this machine", "see the reasons for each", Here, CostNone},
 		{ConsentNeeded, ExitWaiver, "a change that needs your consent", "run again with --consent package (or reboot)", Here, CostPackage},
 		{RebootNeeded, ExitReboot, "the machine must be rebooted", "reboot now: the install goes on by itself when the machine is up again", Here, CostReboot},
@@ -372,7 +375,8 @@ func All() []Entry {
 		{ClusterUnknown, ExitTunnel, "the gateway has no such cluster", "see pipeops-gateway clusters", Gateway, CostNone},
 		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
-		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start", Here, CostNone},
+		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start; where neither starts the services: pipeops-agent run --supervise", Here, CostNone},
+		{SupervisorUnreachable, ExitUnhealthy, "nobody runs the services of this machine", "pipeops-agent run --supervise --background; docs/supervise.md says how it starts with the machine", Here, CostNone},
 
 		{JoinForbidden, ExitTunnel, "the cluster takes no machine that joins", "allow it in the configuration of the cluster's servers, then restart pipeops-agent there", Here, CostNone},
 		{JoinNameTaken, ExitTunnel, "the cluster has a node of this name", "choose another one with --node-name, or remove the old one: pipeops-gateway nodes remove CLUSTER NODE", Gateway, CostNone},
@@ -384,6 +388,7 @@ func All() []Entry {
 		{NodeUnknown, ExitTunnel, "the cluster has no such node", "see pipeops-gateway nodes CLUSTER", Gateway, CostNone},
 		{NodeNeeded, ExitTunnel, "the cluster cannot do without this node", "join another server first: pipeops-gateway join CLUSTER --role server", Gateway, CostNone},
 		{NodeNotDrained, ExitTunnel, "the node could not be drained", "see the evidence; then run the command again, with --force or a longer --timeout", Gateway, CostNone},
+		{NodeRuns, ExitTunnel, "k3s still runs on the node, and would join again by itself", "run pipeops-agent uninstall on that machine, which takes it out of the cluster too; or stop k3s there, then run the command again with --force", Here, CostNone},
 		{MachineUnknown, ExitTunnel, "the cluster has no such machine", "see pipeops-gateway clusters machines CLUSTER", Gateway, CostNone},
 	}
 }

@@ -78,7 +78,7 @@ func explainCluster(code Code) string {
 	case "CLUSTER_UNKNOWN":
 		return "No cluster of this name has ever been enrolled at this gateway, or it has been removed."
 	case "DISTRO_NOT_AVAILABLE":
-		return "The distribution would have its place in the order, but this version has no steps that install it."
+		return "The distribution would have its place in the order, but this version cannot install it on such a machine."
 	case "DISTRO_NONE_FITS":
 		return "For each distribution there is a reason against it; nothing was changed."
 	case "NEIGHBOUR_PANEL":

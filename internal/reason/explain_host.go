@@ -22,7 +22,7 @@ func explainHost(code Code) string {
 	case "HOST_READ_ONLY":
 		return "A folder that an install must write to is on a file system that is mounted read-only, by intent or since the kernel met an error on the disk. The flags of the mount are read; nothing is written to find out."
 	case "HOST_NO_SYSTEMD":
-		return "Something has to start the cluster at boot and again when it ends. systemd is in charge if /run/systemd/system exists; that systemctl is installed says nothing."
+		return "Something has to start the cluster at boot and again when it ends. systemd is in charge if /run/systemd/system exists; that systemctl is installed says nothing. Where neither systemd nor OpenRC runs, pipeops-agent run --supervise does it, but nothing starts that one with the machine by itself: so it is a warning (docs/supervise.md says what to enter where)."
 	case "HOST_CONTAINER_NESTING":
 		return "The machine is itself a container, and its host does not let it do what a node must: make control groups, mount file systems, change kernel settings, read /dev/kmsg. It is judged by what the container may do, by trials where they were run, and not by its name; nothing inside can change it."
 	case "HOST_WSL1":

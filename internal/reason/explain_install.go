@@ -29,6 +29,8 @@ func explainInstall(code Code) string {
 		return "Another install or uninstall, which somebody has started, holds the lock of this machine. The lock is the kernel's: it is free as soon as that process has ended, however it ended. It is waited for only if --wait is given."
 	case "AGENT_NOT_RUNNING":
 		return "Nobody answers at the agent's local socket: its service is stopped or fails at its start. journalctl -u pipeops-agent says why."
+	case "SUPERVISOR_UNREACHABLE":
+		return "Where neither systemd nor OpenRC runs, pipeops-agent run --supervise owns the processes of the cluster and of the agent. Nobody answers on its socket /run/pipeops-agent/supervisor.sock: it was not started, or has ended; /var/log/pipeops-agent-supervisor.log says why. What it has started may run on, and is taken over by the next one."
 	}
 	return ""
 }

@@ -23,6 +23,8 @@ func explainNode(code Code) string {
 		return "Without this node the cluster would have no server, or its etcd would lose the majority by which it decides. What is missing is in the evidence."
 	case "NODE_NOT_DRAINED":
 		return "Pods on the node cannot be moved without losing something, or a PodDisruptionBudget allowed none of them to end within the time limit. The node takes no new pods meanwhile; to let it take them again, use nodes uncordon."
+	case "NODE_RUNS":
+		return "A server that is taken out of etcd while its k3s runs starts again with an empty etcd and joins, since it has the token. The node was drained, and stayed ready until the time was over."
 	case "MACHINE_UNKNOWN":
 		return "The gateway knows no machine of this id, or node of this name, for the cluster."
 	}

@@ -1,8 +1,10 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -39,6 +41,41 @@ func TestDesiredReadsDocumentsAndSignsOfLife(t *testing.T) {
 	if len(got) != 2 || got[0].Generation != 3 || !got[1].Deleted {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// TestFollowKeepsTheOrder: who leads is told in its place between the documents.
+func TestFollowKeepsTheOrder(t *testing.T) {
+	var asked string
+	body := `{"lead":{"term":3,"primary":true}}` + "\n" + `{"kind":"Project","name":"a","generation":3}` + "\n\n" + `{"lead":{"term":3,"primary":true,"complete":true}}` + "\n" + `{"lead":{"term":4,"primary":false}}` + "\n"
+	c := &Client{http: &http.Client{Transport: answers(func(r *http.Request) *http.Response {
+		asked = r.URL.RequestURI()
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Request: r}
+	})}}
+	var got []string
+	err := c.Follow(t.Context(), 7, 2, func(d wire.Document) error { got = append(got, d.Name); return nil }, func(l wire.Lead) error {
+		got = append(got, fmt.Sprint(l.Term, l.Primary, l.Complete))
+		return nil
+	})
+	if want := "[3 true false a 3 true true 4 false false]"; fmt.Sprint(got) != want || asked != wire.PathDesired+"?after=7&term=2" || !reason.Is(err, reason.SessionLost) {
+		t.Errorf("asked %s, got %v, want %s; %v", asked, got, want, err)
+	}
+	refused := errors.New("not kept")
+	if err := c.Follow(t.Context(), 0, 0, nil, func(wire.Lead) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzFollow: whatever a gateway sends, the stream ends with an error, and each line is a document or says who leads.
+func FuzzFollow(f *testing.F) {
+	f.Add([]byte(`{"lead":{"term":3,"primary":true}}` + "\n" + `{"kind":"Project","name":"a","generation":3}` + "\n\n"))
+	f.Add([]byte(`{"lead":null,"kind":"x"}` + "\n" + `{"lead":[]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		n := 0
+		err := client(200, bytes.NewReader(body)).Follow(t.Context(), 0, 0, func(wire.Document) error { n++; return nil }, func(wire.Lead) error { n++; return nil })
+		if err == nil || n > bytes.Count(body, []byte("\n"))+1 {
+			t.Errorf("%d lines of %q, %v", n, body, err)
+		}
+	})
 }
 
 func TestDesiredFailures(t *testing.T) {

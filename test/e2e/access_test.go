@@ -148,7 +148,7 @@ func cannotReadAdmin(t *testing.T, m *lab.Machine) {
 // without use.
 func rightsAreThoseUsed(t *testing.T, m *lab.Machine) {
 	unused := map[string]bool{}
-	for _, r := range cluster.Rights(false) {
+	for _, r := range cluster.Rights(cluster.Standing{}) {
 		for _, v := range r.Verbs {
 			if r.Verbs[0] != "impersonate" {
 				unused[v+" "+r.Resource+r.Path] = true

@@ -42,6 +42,9 @@ func TestAdopt(t *testing.T) {
 	w := newWorld(t)
 	m := w.machine(t, lab.Options{})
 	w.withAgent(t, m)
+	if err := w.PushSample(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	w.foreignK3s(t, m)
 	shell(t, m, "until k3s kubectl get serviceaccount default; do :; done")
 	shell(t, m, limited)
@@ -103,6 +106,9 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("the machine was changed:\n%s", difference(before, after))
 	}
 	output(t, w.kubectlFor(t, "theirs")("get", "nodes"))
+	w.deploy(t, m, "theirs")
+	command(t, w.Gateway, "project", "delete", "web", "--cluster", "theirs")
+	shell(t, m, "until ! k3s kubectl get namespace project-web 2>/dev/null; do :; done")
 	if status, err := agentStatus(t.Context(), m); err != nil || status.Provider != "k3s" || status.Distro != "existing" {
 		t.Errorf("status %+v, %v", status, err)
 	}

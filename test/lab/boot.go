@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,6 +61,9 @@ func (m *Machine) Start(ctx context.Context) error {
 	defer console.Close()
 	argv := append([]string{"unshare", "--mount", "--propagation", "slave", "sh", "-c", launchScript, "launch.sh",
 		m.Name, strconv.FormatInt(m.options.Memory, 10), m.path("pid")}, m.nspawn()...)
+	if m.options.Bare {
+		argv = append(argv, bareInitPath)
+	}
 	// the machine outlives the program that started it
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -82,9 +86,12 @@ func (m *Machine) Start(ctx context.Context) error {
 
 func (m *Machine) nspawn() []string {
 	argv := []string{
-		"systemd-nspawn", "--quiet", "--boot", "--directory=" + m.Root(), "--machine=" + m.Name, "--hostname=" + m.Name,
+		"systemd-nspawn", "--quiet", "--directory=" + m.Root(), "--machine=" + m.Name, "--hostname=" + m.Name,
 		"--keep-unit", "--register=no", "--network-namespace-path=/run/netns/" + m.netns(), "--resolv-conf=off",
 		"--timezone=off", "--link-journal=no", "--console=pipe",
+	}
+	if !m.options.Bare {
+		argv = append(argv, "--boot")
 	}
 	if !m.options.Container {
 		argv = append(argv, "--capability=all", "--system-call-filter=add_key keyctl bpf perf_event_open")
@@ -120,6 +127,10 @@ func (m *Machine) booted(ctx context.Context) (bool, error) {
 		r, err := m.Exec(ctx, nil, "sh", "-c", "test default = \"$(rc-status --runlevel)\" && test ! -e /run/openrc/rc.starting")
 		return r.Code == 0, err
 	}
+	if m.options.Bare {
+		r, err := m.Exec(ctx, nil, "test", "-e", "/run/lab-booted")
+		return r.Code == 0, err
+	}
 	r, err := m.Exec(ctx, nil, "systemctl", "is-system-running")
 	if err != nil {
 		return false, err
@@ -140,6 +151,9 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	old := m.leader()
 	if old == 0 {
 		return fmt.Errorf("cannot reboot machine %s: it is off", m.Name)
+	}
+	if m.options.Bare {
+		return m.rebootBare(ctx, old)
 	}
 	// the answer may be lost: the machine goes down meanwhile
 	if m.options.OpenRC {
@@ -236,7 +250,7 @@ func (m *Machine) leader() int {
 		if err != nil {
 			continue
 		}
-		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); string(name) == m.options.initName()+"\n" {
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); slices.Contains(m.options.initNames(), strings.TrimSpace(string(name))) {
 			return child
 		}
 	}

@@ -21,6 +21,7 @@ type Options struct {
 	Container bool     `json:"container,omitempty"` // a container with the rights that containers usually have, no more
 	OpenRC    bool     `json:"openrc,omitempty"`    // OpenRC starts the services, not systemd
 	Docker    bool     `json:"docker,omitempty"`    // Debian's Docker is installed and runs
+	Bare      bool     `json:"bare,omitempty"`      // nobody starts services: see BareBoot and BareFirst
 }
 
 // Machine is one machine of the lab, running or not.
@@ -157,13 +158,16 @@ func (m *Machine) install(ctx context.Context, image string) error {
 		{"/etc/resolv.conf", "nameserver " + HostAddress + "\n", 0o644}, // nobody answers there, unless a test does
 	}
 	if !m.options.Container {
-		files = append(files, hardwareFiles(m.options.OpenRC)...)
+		files = append(files, hardwareFiles(m.options.OpenRC || m.options.Bare)...)
 	}
 	if m.options.OpenRC {
 		files = append(files, openrcFiles()...)
 	}
 	if m.options.Docker {
 		files = append(files, dockerFiles(m.options.OpenRC)...)
+	}
+	if m.options.Bare {
+		files = append(files, bareFiles()...)
 	}
 	for _, f := range files {
 		if err := os.RemoveAll(m.Root() + f.path); err != nil { // a symbolic link must not lead out of the machine
@@ -173,7 +177,7 @@ func (m *Machine) install(ctx context.Context, image string) error {
 			return err
 		}
 	}
-	if m.options.Container || m.options.OpenRC {
+	if m.options.Container || m.options.OpenRC || m.options.Bare {
 		return nil
 	}
 	wants := m.Root() + "/etc/systemd/system/sysinit.target.wants"

@@ -39,10 +39,13 @@ func (o Options) packages() []string {
 	return all
 }
 
-// initName is how pid 1 calls itself.
-func (o Options) initName() string {
-	if o.OpenRC {
-		return "init"
+// initNames is how pid 1 calls itself.
+func (o Options) initNames() []string {
+	switch {
+	case o.OpenRC:
+		return []string{"init"}
+	case o.Bare:
+		return []string{"lab-init", "lab-first", "pipeops-agent"}
 	}
-	return "systemd"
+	return []string{"systemd"}
 }

@@ -112,6 +112,7 @@ func upCommand() *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&opts.Packages, "package", nil, "Debian package to have beside the base; may be repeated")
 	cmd.Flags().Int64Var(&mebibytes, "memory", 0, "memory limit in MiB; 0 means that of this host")
+	cmd.Flags().BoolVar(&opts.Bare, "bare", false, "nobody starts services: pid 1 is a shell script")
 	cmd.Flags().BoolVar(&opts.OpenRC, "openrc", false, "OpenRC starts the services, not systemd")
 	cmd.Flags().BoolVar(&opts.Docker, "docker", false, "with Debian's Docker, running")
 	cmd.Flags().BoolVar(&opts.Container, "container", false, "a plain container without what a virtual machine has")
