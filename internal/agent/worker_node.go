@@ -38,6 +38,7 @@ type workerNode struct {
 	seen           *watcher // keeps what heartbeats tell
 
 	crossed time.Time // when packets were last sent
+	lost    int       // times in a row that they got no answer
 }
 
 // node is the node of this worker.
@@ -72,7 +73,8 @@ func (n *workerNode) look(ctx context.Context) bool {
 	return n.across(ctx)
 }
 
-// across sends packets to pods on other nodes, if it is time.
+// across sends packets to pods on other nodes, if it is time. Those that are lost once say nothing, as when the node has just come;
+// twice in a row they do.
 func (n *workerNode) across(ctx context.Context) bool {
 	if n.health.Get(health.PodNetwork).Status != health.False && time.Since(n.crossed) < acrossEvery {
 		return true
@@ -89,9 +91,12 @@ func (n *workerNode) across(ctx context.Context) bool {
 	case errors.As(err, &cannot):
 		n.health.Set(health.PodNetwork, health.Unknown, cannot.Reason, cannot.Message)
 	case err != nil:
-		n.health.Set(health.PodNetwork, health.False, string(reason.LayerPodNetwork), err.Error())
+		if n.lost++; n.lost > 1 {
+			n.health.Set(health.PodNetwork, health.False, string(reason.LayerPodNetwork), err.Error())
+		}
 		return false
 	default:
+		n.lost = 0
 		n.health.Set(health.PodNetwork, health.True, "Proved", seen)
 	}
 	n.crossed = time.Now()

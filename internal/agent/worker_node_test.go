@@ -40,6 +40,9 @@ func TestAWorkersNode(t *testing.T) {
 		tracker, source := &health.Tracker{}, &cluster.Source{Fixed: clustertest.New(c.objects...)}
 		source.Fixed.HTTP, source.Fixed.Base = &http.Client{}, &url.URL{Scheme: "http", Host: "127.0.0.1:1"} // nobody tells the version
 		n := &workerNode{own: source, elsewhere: source, health: tracker, name: "w1", seen: &watcher{}}
+		if n.look(t.Context()); tracker.Get(health.PodNetwork).Status == health.False {
+			t.Errorf("%s: one packet that is lost says nothing, and it says %+v", name, tracker.Get(health.PodNetwork))
+		}
 		if got := n.look(t.Context()); got != c.well || tracker.Get(health.NodesReady).Status != c.ready || tracker.Get(health.PodNetwork).Status != c.crossings {
 			t.Errorf("%s: %v, %+v, %+v", name, got, tracker.Get(health.NodesReady), tracker.Get(health.PodNetwork))
 		}

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // what spdy.Negotiate of client-go returns is of this package still
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport/spdy"
 )

@@ -2,6 +2,7 @@ package distro
 
 import (
 	"cmp"
+	"context"
 	_ "embed"
 	"net"
 	"strconv"
@@ -45,7 +46,7 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 
 // free reports whether nobody listens on a port of this machine.
 func free(port int) bool {
-	l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", ":"+strconv.Itoa(port))
 	if err != nil {
 		return false
 	}
