@@ -75,11 +75,11 @@ func TestAgentAccount(t *testing.T) {
 	t.Run("hidden files", func(t *testing.T) { cannotReadAdmin(t, m) })
 	t.Run("renewal", func(t *testing.T) {
 		before := shell(t, m, "sha256sum "+agentKubeconfig+"; systemctl show -p MainPID --value pipeops-agent")
-		eventually(t, 90*time.Second, "the token is renewed, twice", func(context.Context) error {
-			if n := shell(t, m, "journalctl -u pipeops-agent --no-pager | grep -c 'token of the agent.s account is renewed' || true"); strings.TrimSpace(n) < "2" {
-				return fmt.Errorf("renewed %s times", n)
+		eventually(t, 90*time.Second, "the token is renewed", func(context.Context) error {
+			if !strings.HasPrefix(before, strings.Fields(shell(t, m, "sha256sum "+agentKubeconfig))[0]) {
+				return nil
 			}
-			return nil
+			return errors.New("the same")
 		})
 		after := shell(t, m, "sha256sum "+agentKubeconfig+"; systemctl show -p MainPID --value pipeops-agent")
 		b, a := strings.Fields(before), strings.Fields(after)
@@ -189,6 +189,10 @@ func rightsAreThoseUsed(t *testing.T, m *lab.Machine) {
 	// the k3s of the lab has no StorageClass, so that no volume is claimed
 	delete(unused, "create persistentvolumeclaims")
 	delete(unused, "get persistentvolumeclaims")
+	// server-side apply makes what is not there, and is written down as a patch
+	for _, kind := range []string{"namespaces", "serviceaccounts", "deployments"} {
+		delete(unused, "create "+kind)
+	}
 	if len(unused) > 0 {
 		t.Errorf("rights without use: %v", slices.Sorted(maps.Keys(unused)))
 	}
@@ -199,9 +203,9 @@ func refusedToAgent(t *testing.T, m *lab.Machine) {
 	for _, tt := range []string{
 		"get secrets -n kube-system", "get secrets -A", "create secrets -n pipeops-system", "get configmaps -n kube-system",
 		"create clusterrolebindings", "create clusterroles", "bind clusterroles/cluster-admin", "escalate clusterroles", "create rolebindings -n pipeops-system",
-		"create pods -n default", "create pods/exec -n kube-system", "delete pods/coredns -n kube-system", "delete nodes", "patch nodes", "get nodes/proxy",
+		"create pods -n default", "create pods --subresource=exec -n kube-system", "delete pods/coredns -n kube-system", "delete nodes", "patch nodes", "get nodes --subresource=proxy",
 		"impersonate groups/system:masters", "impersonate serviceaccounts -n kube-system", "impersonate uids", "create serviceaccounts/default --subresource=token -n kube-system",
-		"delete services/kubernetes -n default", "delete deployments -n kube-system", "get deployments/scale -n kube-system", "get /metrics", "create certificatesigningrequests",
+		"delete services/kubernetes -n default", "delete deployments -n kube-system", "get deployments --subresource=scale -n kube-system", "get /metrics", "create certificatesigningrequests",
 	} {
 		result, err := m.Shell(t.Context(), "k3s kubectl --kubeconfig "+agentKubeconfig+" auth can-i "+tt+" 2>/dev/null || true")
 		if err != nil || result != "no" {
@@ -210,7 +214,7 @@ func refusedToAgent(t *testing.T, m *lab.Machine) {
 	}
 	for _, tt := range []string{"get secrets -n kube-system", "create clusterrolebinding mine --clusterrole=cluster-admin --user=me", "get pods --as=me --as-group=system:masters"} {
 		result, err := m.Shell(t.Context(), "k3s kubectl --kubeconfig "+agentKubeconfig+" "+tt+" 2>&1 || true")
-		if err != nil || !strings.Contains(result, "(Forbidden)") {
+		if err != nil || !strings.Contains(strings.ToLower(result), "forbidden") {
 			t.Errorf("%s: %q, %v", tt, result, err)
 		}
 	}
