@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -102,7 +103,7 @@ func (w *world) importSample(t *testing.T, m *lab.Machine) {
 func TestK3d(t *testing.T) {
 	w := newWorld(t)
 	m := w.dockerMachine(t)
-	before := withDocker(t, m)
+	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
 	w.withAgent(t, m)
 	w.installedK3d(t, m, "boxes")
 	status, err := agentStatus(t.Context(), m)
@@ -123,8 +124,17 @@ func TestK3d(t *testing.T) {
 
 	uninstall(t, m, 0)
 	shell(t, m, "rm -f "+rig.TokenFile)
+	eventually(t, 2*time.Minute, "the engine tidies up the network namespaces of containers that are gone, every minute", func(context.Context) error {
+		if now := shell(t, m, netNamespaces); now != spaces {
+			return fmt.Errorf("%s, before it were %s", now, spaces)
+		}
+		return nil
+	})
 	asBeforeWith(t, m, before, withDocker)
 }
+
+// netNamespaces counts those that the engine keeps.
+const netNamespaces = "ls /run/docker/netns | wc -l"
 
 // secondK3dInstall runs the same install again, without the token: it must change nothing, and say so.
 func secondK3dInstall(t *testing.T, w *world, m *lab.Machine, cluster string) {
