@@ -56,7 +56,7 @@ fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows
 
 .PHONY: e2e
 e2e: dist-here sample ## the tests in lab machines; needs root
-	go test -tags e2e -count=1 -timeout 40m -parallel 2 ./test/e2e/...
+	go test -tags e2e -count=1 -timeout 60m -parallel 2 ./test/e2e/...
 
 .PHONY: bench-install
 bench-install: dist-here sample ## time our install and first page against k3s's own install.sh and kubectl apply; needs root
