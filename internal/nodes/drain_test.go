@@ -325,11 +325,15 @@ func TestSpare(t *testing.T) {
 }
 
 func TestOwn(t *testing.T) {
-	list := []Node{{Name: "one", BootID: "a"}, {Name: "two", BootID: "a"}, {Name: "three", BootID: "b"}, {Name: "four"}}
-	for _, tt := range []struct{ boot, host, want string }{
-		{"b", "anything", "three"}, {"a", "TWO", "two"}, {"a", "anything", ""}, {"c", "one", ""}, {"", "four", ""},
+	list := []Node{{Name: "one", BootID: "a", Internal: []string{"10.0.0.1"}}, {Name: "two", BootID: "a", Internal: []string{"10.0.0.2"}},
+		{Name: "three", BootID: "b", Internal: []string{"10.0.0.3"}}, {Name: "four", Internal: []string{"10.0.0.3", "fd00::4"}}}
+	for _, tt := range []struct{ boot, host, addresses, want string }{
+		{"b", "anything", "", "three"}, {"a", "TWO", "", "two"}, {"a", "anything", "", ""}, {"c", "one", "", ""}, {"", "four", "", ""},
+		{"b", "one", "10.0.0.1", "three"},                                                                      // the kernel knows best
+		{"c", "anything", "10.0.0.2", "two"}, {"c", "four", "10.0.0.3", "four"}, {"c", "five", "10.0.0.3", ""}, // a container has another id
+		{"c", "anything", "fd00::4", "four"}, {"c", "one", "10.0.0.9", ""},
 	} {
-		if got := own(list, tt.boot, tt.host); got != tt.want {
+		if got := own(list, tt.boot, strings.Fields(tt.addresses), tt.host); got != tt.want {
 			t.Errorf("%+v: %q", tt, got)
 		}
 	}

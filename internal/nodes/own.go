@@ -1,12 +1,15 @@
 package nodes
 
 import (
+	"net"
 	"os"
+	"slices"
 	"strings"
 )
 
 // Own returns the name of the Node that this machine is, "" if that is not known: the one that started with the kernel that runs
-// here, and among several of those, as containers have it, the one that is called like this machine.
+// here. Where none has, since a container may give its processes more than one id of a boot, it is the one that has an address of
+// this machine. Among several, as containers have them, it is the one that is called like this machine.
 func Own(list []Node) string {
 	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -16,20 +19,34 @@ func Own(list []Node) string {
 	if err != nil {
 		return ""
 	}
-	return own(list, strings.TrimSpace(string(raw)), host)
+	return own(list, strings.TrimSpace(string(raw)), ownAddresses(), host)
 }
 
-func own(list []Node, bootID, host string) string {
-	var here []string
-	for _, n := range list {
-		if n.BootID != "" && n.BootID == bootID {
-			if here = append(here, n.Name); strings.EqualFold(n.Name, host) {
-				return n.Name
-			}
+// ownAddresses returns those of this machine by which others reach it.
+func ownAddresses() (all []string) {
+	held, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range held {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			all = append(all, n.IP.String())
 		}
 	}
-	if len(here) == 1 {
-		return here[0]
+	return all
+}
+
+func own(list []Node, bootID string, addresses []string, host string) string {
+	here := slices.DeleteFunc(slices.Clone(list), func(n Node) bool { return n.BootID == "" || n.BootID != bootID })
+	if len(here) == 0 {
+		here = slices.DeleteFunc(slices.Clone(list), func(n Node) bool {
+			return !slices.ContainsFunc(n.Internal, func(a string) bool { return slices.Contains(addresses, a) })
+		})
+	}
+	for _, n := range here {
+		if len(here) == 1 || strings.EqualFold(n.Name, host) {
+			return n.Name
+		}
 	}
 	return ""
 }
