@@ -34,7 +34,7 @@ END`
 
 // hostTree is every file of the machine beside what the running system and its cluster change by themselves, and beside our own.
 const hostTree = `find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log -o -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /var/lib/cni -o -path /var/lib/systemd -o -path /root/pipeops.token -o -path /root/.kube -o -path /var/cache \
-	-o -path '/etc/pipeops-agent*' -o -path '/var/lib/pipeops-agent*' -o -path '/etc/systemd/system/pipeops-agent*' -o -path '*.wants/pipeops-agent*' -o -path /usr/local/bin/pipeops-agent \) -prune -o -type f -printf '%p %m %U:%G ' -exec sha256sum -b {} \; | sort
+	-o -path '/etc/pipeops-agent*' -o -path '/var/lib/pipeops-agent*' -o -path '/etc/systemd/system/pipeops-agent*' -o -path '*.wants/pipeops-agent*' -o -path /usr/local/bin/pipeops-agent \) -prune -o -type f -print0 | xargs -0 sh -c 'stat -c "%n %a %u:%g" "$@"; sha256sum -b "$@"' sh | sort
 sysctl -a 2>/dev/null | grep -E '^net.ipv4.(ip_forward|conf.all)|^vm.overcommit|^kernel.panic'
 systemctl show -p MainPID k3s; systemctl list-unit-files --no-legend --no-pager | grep -v pipeops-agent`
 
