@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,9 +26,26 @@ import (
 // keeping is a keeper in a bubble of time whose renewals write a token of an hour, or fail.
 type keeping struct {
 	*keeper
-	t        *testing.T
+	t *testing.T
+
+	mu       sync.Mutex
 	renewals []time.Time
 	fail     error
+	age      time.Duration // of the tokens that renewals write
+}
+
+// times are those of the renewals.
+func (k *keeping) times() []time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.renewals)
+}
+
+// failing lets renewals fail, or not.
+func (k *keeping) failing(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fail = err
 }
 
 // hold writes a credential with a token that was issued now, less age.
@@ -61,9 +80,11 @@ func inBubble(t *testing.T, test func(k *keeping)) {
 		k := &keeping{t: t}
 		k.keeper = newKeeper(Options{Kubeconfig: filepath.Join(dir, cluster.CredentialFile), StateDir: dir, TokenLife: time.Hour, Log: slog.New(slog.DiscardHandler)}, &health.Tracker{})
 		k.renew = func(context.Context, string, time.Duration) error {
+			k.mu.Lock()
+			defer k.mu.Unlock()
 			k.renewals = append(k.renewals, time.Now())
 			if k.fail == nil {
-				k.hold(time.Hour, 0)
+				k.hold(time.Hour, k.age)
 			}
 			return k.fail
 		}
@@ -85,21 +106,21 @@ func TestTokenIsRenewedInTime(t *testing.T) {
 		k.saw(nil)
 		time.Sleep(35 * time.Minute)
 		synctest.Wait()
-		if k.wants(health.True, "Valid: its token is good until 2000-01-01T01:00:00Z"); len(k.renewals) > 0 {
-			t.Errorf("renewed after %v", k.renewals[0].Sub(began))
+		if k.wants(health.True, "Valid: its token is good until 2000-01-01T01:00:00Z"); len(k.times()) > 0 {
+			t.Errorf("renewed after %v", k.times()[0].Sub(began))
 		}
 		time.Sleep(6 * time.Minute)
 		synctest.Wait()
-		if len(k.renewals) != 1 {
-			t.Fatalf("%d renewals", len(k.renewals))
+		if len(k.times()) != 1 {
+			t.Fatalf("%d renewals", len(k.times()))
 		}
-		if after := k.renewals[0].Sub(began); after < 37*time.Minute || after > 40*time.Minute+keepEvery {
+		if after := k.times()[0].Sub(began); after < 37*time.Minute || after > 40*time.Minute+keepEvery {
 			t.Errorf("renewed after %v", after)
 		}
 		k.wants(health.True, "Valid")
 		time.Sleep(10 * time.Hour)
 		synctest.Wait()
-		if n := len(k.renewals); n < 14 || n > 18 || k.asked() {
+		if n := len(k.times()); n < 14 || n > 18 || k.asked() {
 			t.Errorf("%d renewals in 10 hours", n)
 		}
 	})
@@ -108,14 +129,14 @@ func TestTokenIsRenewedInTime(t *testing.T) {
 func TestRenewalThatFailsIsTriedAgain(t *testing.T) {
 	inBubble(t, func(k *keeping) {
 		k.hold(time.Hour, 45*time.Minute)
-		k.fail = errors.New("forbidden")
+		k.failing(errors.New("forbidden"))
 		k.saw(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if k.wants(health.True, "NotRenewed: its token is good until"); len(k.renewals) < 2 || len(k.renewals) > 3 || k.asked() {
-			t.Errorf("%d renewals", len(k.renewals))
+		if k.wants(health.True, "NotRenewed: its token is good until"); len(k.times()) < 2 || len(k.times()) > 3 || k.asked() {
+			t.Errorf("%d renewals", len(k.times()))
 		}
-		k.fail = nil
+		k.failing(nil)
 		time.Sleep(renewAgain + keepEvery)
 		synctest.Wait()
 		k.wants(health.True, "Valid")
@@ -127,18 +148,16 @@ func TestClockAhead(t *testing.T) {
 	inBubble(t, func(k *keeping) {
 		k.hold(time.Hour, 2*time.Hour)
 		k.saw(nil)
-		k.renew = func(context.Context, string, time.Duration) error {
-			k.renewals = append(k.renewals, time.Now())
-			k.hold(time.Hour, 2*time.Hour)
-			return nil
-		}
+		k.mu.Lock()
+		k.age = 2 * time.Hour
+		k.mu.Unlock()
 		for range 60 {
 			time.Sleep(time.Second)
 			k.saw(nil)
 		}
 		synctest.Wait()
-		if len(k.renewals) > 4 {
-			t.Errorf("%d renewals in a minute", len(k.renewals))
+		if len(k.times()) > 4 {
+			t.Errorf("%d renewals in a minute", len(k.times()))
 		}
 	})
 }
@@ -191,8 +210,8 @@ func TestEndedTokenIsAskedForAtOnce(t *testing.T) {
 		time.Sleep(keepEvery + time.Second)
 		synctest.Wait()
 		k.wants(health.False, "has ended at 1999-12-31T01:00:00Z")
-		if !k.asked() || len(k.renewals) > 0 {
-			t.Errorf("%d renewals", len(k.renewals))
+		if !k.asked() || len(k.times()) > 0 {
+			t.Errorf("%d renewals", len(k.times()))
 		}
 	})
 }
