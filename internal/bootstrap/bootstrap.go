@@ -205,20 +205,10 @@ func (o Options) install(ctx context.Context, guard *Guard) (changed int, err er
 		return 0, err
 	}
 	o.Events(event("enrolled", fmt.Sprintf("Enrolled at %s as cluster %s", id.Gateway(), id.Cluster()), nil))
-	if err := o.want(config); err != nil {
-		return 0, err
-	}
-	runner := &plan.Runner{Store: guard.Store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) },
-		Begin: func() error { return guard.Begin(ctx) }}
-	result, err := runner.Run(ctx, plan.Plan{Name: installCommand, Steps: changes})
-	changed = len(result.Changed)
-	if err == nil {
-		err = o.settle(config)
-	}
+	runner, changed, err := o.apply(ctx, guard, installCommand, changes, config)
 	if err != nil {
-		return changed, errors.Join(err, guard.withdraw(ctx, runner, err))
+		return changed, err
 	}
-	runner.Begin = nil
 	if err := o.prove(ctx, runner, decision, facts, changed > 0 || guard.Resumes()); err != nil {
 		return changed, err
 	}

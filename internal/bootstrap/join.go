@@ -119,20 +119,10 @@ func (o Options) becomeNode(ctx context.Context, guard *Guard, id *identity.Iden
 	if err != nil {
 		return 0, err
 	}
-	if err := o.want(config); err != nil {
-		return 0, err
-	}
-	runner := &plan.Runner{Store: guard.Store, Log: o.Log, OnEvent: func(e plan.Event) { o.Events(stepEvent(e)) },
-		Begin: func() error { return guard.Begin(ctx) }}
-	result, err := runner.Run(ctx, plan.Plan{Name: joinCommand, Steps: changes})
-	changed = len(result.Changed)
-	if err == nil {
-		err = o.settle(config)
-	}
+	runner, changed, err := o.apply(ctx, guard, joinCommand, changes, config)
 	if err != nil {
-		return changed, errors.Join(err, guard.withdraw(ctx, runner, err))
+		return changed, err
 	}
-	runner.Begin = nil
 	if _, err := runner.Run(ctx, plan.Plan{Name: "proof", Steps: o.nodeProofs(d, facts)}); err != nil {
 		return changed, err
 	}
