@@ -101,6 +101,7 @@ func (w *world) importSample(t *testing.T, m *lab.Machine) {
 // TestK3d goes from a machine with Docker, and with much of somebody else's in it, to an answering project; installs again;
 // and uninstalls.
 func TestK3d(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	m := w.dockerMachine(t)
 	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
