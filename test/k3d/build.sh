@@ -14,16 +14,14 @@ cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh
 . ../images/lib.sh
 
-readonly versions=(v5.6.0 v5.6.3 v5.8.3) k3s_version=v1.33.2+k3s1
+readonly version=v5.6.0 k3s_version=v1.33.2+k3s1
 : "${K3S_RELEASE_DIR:?}"
 arch=$(go env GOARCH)
 inputs=$(cat build.sh containerd.toml ../images/lib.sh ../images/tree/main.go "$K3S_RELEASE_DIR/sha256sum-$arch.txt" | sha256sum | cut -c 1-12)
 begin k3d "$cache/k3d-$arch-$inputs"
 
-for version in "${versions[@]}"; do
-	build_module github.com/k3d-io/k3d/v5 "$version" "k3d-io/k3d/releases/download/$version/k3d-linux-$arch" \
-		"-X github.com/k3d-io/k3d/v5/version.Version=$version -X github.com/k3d-io/k3d/v5/version.K3sVersion=${k3s_version/+/-}"
-done
+build_module github.com/k3d-io/k3d/v5 "$version" "k3d-io/k3d/releases/download/$version/k3d-linux-$arch" \
+	"-X github.com/k3d-io/k3d/v5/version.Version=$version -X github.com/k3d-io/k3d/v5/version.K3sVersion=${k3s_version/+/-}"
 
 say "packing the image of the nodes"
 root_tar node-root.tar busybox,ca-certificates,conntrack,iproute2,iptables,kmod,mount,procps

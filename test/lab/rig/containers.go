@@ -14,12 +14,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
 )
 
-// What test/k3d/build.sh builds: k3d in these versions, the oldest first, and the image of nodes with K3sVersion.
-const (
-	K3dVersion     = "v5.6.0"
-	NextK3dVersion = "v5.6.3"
-)
-
 // builtFile is one of the files that a script below test/ builds, by its path in a mirror.
 type builtFile struct {
 	product, name string
