@@ -36,7 +36,7 @@ END`
 const hostTree = `find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log -o -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /var/lib/cni -o -path /var/lib/systemd -o -path /root/pipeops.token -o -path /root/.kube -o -path /var/cache \
 	-o -path '/etc/pipeops-agent*' -o -path '/var/lib/pipeops-agent*' -o -path '/etc/systemd/system/pipeops-agent*' -o -path '*.wants/pipeops-agent*' -o -path /usr/local/bin/pipeops-agent \) -prune -o -type f -print0 | xargs -0 sh -c 'stat -c "%n %a %u:%g" "$@"; sha256sum -b "$@"' sh | sort
 sysctl -a 2>/dev/null | grep -E '^net.ipv4.(ip_forward|conf.all)|^vm.overcommit|^kernel.panic'
-systemctl show -p MainPID k3s; systemctl list-unit-files --no-legend --no-pager | grep -v pipeops-agent`
+systemctl show -p MainPID k3s; systemctl list-unit-files --no-legend --no-pager | awk '$2 != "transient" && !/pipeops-agent/ {print $1, $2, $3}'`
 
 // TestAdopt: a cluster of somebody else's is adopted only by who may do what it takes, which is told before anything is changed; of
 // two that run none is guessed; the machine is left as it is, and of the cluster only what is ours goes when we leave.
