@@ -102,7 +102,7 @@ k3d: ## build k3d and the image of its nodes from the k3s release in K3S_RELEASE
 	@bash test/k3d/build.sh
 
 .PHONY: kind
-kind: ## build kind and the image of its nodes from Go modules (slow; kept in the cache) and print their folder
+kind: ## unfinished: build kind and the image of its nodes from Go modules (very slow; kept in the cache)
 	@bash test/kind/build.sh
 
 .PHONY: clean

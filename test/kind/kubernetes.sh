@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the programs of Kubernetes from Go modules and prints their folder: kubernetes.sh VERSION
 # The module k8s.io/kubernetes takes its parts from a folder that module archives leave out; they are published as modules
-# too. It takes ten minutes of two cores and is kept.
+# too. It is slow, and is kept.
+#
+# UNFINISHED: these programs have been built by hand in this way once; the script itself has not run.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh
