@@ -8,6 +8,10 @@ import (
 	"strconv"
 )
 
+// hostMAC is the address of this side. A bridge that was given none takes the lowest of its ports', so that it changes
+// while machines come and go: those that know the old one are heard by nobody until they ask anew, up to half a minute later.
+const hostMAC = "02:00:0a:62:00:01"
+
 // EnsureNetwork makes this side of the network. The bridge stays until [Lab.DownAll].
 func (l *Lab) EnsureNetwork(ctx context.Context) error {
 	unlock, err := l.lock("network")
@@ -19,7 +23,7 @@ func (l *Lab) EnsureNetwork(ctx context.Context) error {
 		return nil
 	}
 	for _, argv := range [][]string{
-		{"ip", "link", "add", bridge, "type", "bridge"},
+		{"ip", "link", "add", bridge, "address", hostMAC, "type", "bridge"},
 		{"ip", "addr", "add", HostAddress + "/24", "dev", bridge},
 		{"ip", "link", "set", bridge, "up"},
 	} {
