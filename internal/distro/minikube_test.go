@@ -29,7 +29,7 @@ func standInMinikube(b *nodesBench, env map[string]string, args []string) ([]byt
 	case args[0] != "start" || flags["--driver"] != "docker" || flags["--interactive"] != "false":
 		return nil, fmt.Errorf("minikube has no %q", args)
 	case !user && !forced:
-		return nil, &command.Error{Argv: args, Exit: 37, Stderr: `X Exiting due to DRV_AS_ROOT: The "docker" driver should not be used with root privileges.`, Err: errors.New("exit status 37")}
+		return nil, &command.Error{Argv: args, Exit: 57, Stderr: `X Exiting due to DRV_AS_ROOT: The "docker" driver should not be used with root privileges.`, Err: errors.New("exit status 37")}
 	case b.fail != nil:
 		return nil, b.fail
 	}
