@@ -119,7 +119,7 @@ func (n *nodeCluster) check() error {
 		return reason.New(reason.Usage, err.Error(), nil)
 	}
 	if n.Units != nil { // else the steps are only shown
-		return n.manifests.Ready()
+		return errors.Join(n.userCanBe(), n.manifests.Ready())
 	}
 	return nil
 }

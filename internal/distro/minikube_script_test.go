@@ -44,6 +44,7 @@ func TestMinikubeScripts(t *testing.T) {
 			}
 			b.publish()
 			b.write("/var/lib/dpkg/status", "")
+			b.writeUserPrograms()
 			if err := os.MkdirAll(b.in.path("/var/lib"), 0o755); err != nil {
 				return err
 			}

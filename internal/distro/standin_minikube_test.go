@@ -35,7 +35,9 @@ type minikubeExit struct {
 	text   string
 }
 
-func (e *minikubeExit) Error() string { return fmt.Sprintf("X Exiting due to %s: %s", e.reason, e.text) }
+func (e *minikubeExit) Error() string {
+	return fmt.Sprintf("X Exiting due to %s: %s", e.reason, e.text)
+}
 
 // standInMinikubeProgram is a stand-in for the program minikube, as an executable: its documented commands start, status, delete and
 // profile, with the docker driver, their flags as far as they are used here, their output and exit codes. It makes what it makes
