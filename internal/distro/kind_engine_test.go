@@ -131,7 +131,7 @@ func (e *standInEngine) handler() http.Handler {
 			Labels     map[string]string
 			HostConfig struct {
 				NetworkMode  string
-				PortBindings map[string][]struct{ HostIp, HostPort string } //nolint:staticcheck // as Docker writes it
+				PortBindings map[string][]struct{ HostIp, HostPort string }
 			}
 		}
 		_ = json.NewDecoder(r.Body).Decode(&want)

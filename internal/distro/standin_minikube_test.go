@@ -28,14 +28,14 @@ const (
 	statusHost, statusCluster, statusKubernetes = 1, 2, 4
 )
 
-// minikubeExit is an end of the stand-in with an error: "X Exiting due to DRV_AS_ROOT: ...".
-type minikubeExit struct {
+// minikubeError is an end of the stand-in with an error: "X Exiting due to DRV_AS_ROOT: ...".
+type minikubeError struct {
 	code   int
 	reason string
 	text   string
 }
 
-func (e *minikubeExit) Error() string {
+func (e *minikubeError) Error() string {
 	return fmt.Sprintf("X Exiting due to %s: %s", e.reason, e.text)
 }
 
@@ -44,7 +44,7 @@ func (e *minikubeExit) Error() string {
 // through the socket of DOCKER_HOST, and keeps profiles in MINIKUBE_HOME. What runs in the node is not there.
 func standInMinikubeProgram() {
 	err := minikubeMain(os.Args[1:])
-	var exit *minikubeExit
+	var exit *minikubeError
 	switch {
 	case err == nil:
 		os.Exit(0)
@@ -88,14 +88,14 @@ func minikubeMain(args []string) error {
 			"--profile", "--output", "--driver", "--container-runtime", "--kubernetes-version", "--base-image", "--listen-address", "--ports", "--interactive",
 			"--embed-certs", "--wait", "--auto-update-drivers", "--apiserver-names", "--apiserver-ips", "--extra-config", "--force", "--keep-context", "--all", "--purge",
 		}, name) {
-			return &minikubeExit{exProgramUsage, "MK_USAGE", "unknown flag: " + name}
+			return &minikubeError{exProgramUsage, "MK_USAGE", "unknown flag: " + name}
 		}
 		m.flags[name] = value
 	}
 	m.profile = m.flags["--profile"]
 	socket, found := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://")
 	if !found {
-		return &minikubeExit{exProgramUsage, "MK_USAGE", "the stand-in knows engines by DOCKER_HOST only"}
+		return &minikubeError{exProgramUsage, "MK_USAGE", "the stand-in knows engines by DOCKER_HOST only"}
 	}
 	m.engine = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
@@ -110,7 +110,7 @@ func minikubeMain(args []string) error {
 	case "profile list":
 		return m.list()
 	}
-	return &minikubeExit{exProgramUsage, "MK_USAGE", fmt.Sprintf("unknown command %q", words)}
+	return &minikubeError{exProgramUsage, "MK_USAGE", fmt.Sprintf("unknown command %q", words)}
 }
 
 func (m minikubeRun) dir() string {
@@ -129,7 +129,7 @@ func (m minikubeRun) ask(method, path string, body, into any) (found bool, err e
 	}
 	r, err := m.engine.Do(req)
 	if err != nil {
-		return false, &minikubeExit{exProviderNotRunning, "PROVIDER_DOCKER_NOT_RUNNING", `"docker version" exit status 1: Cannot connect to the Docker daemon. Is the docker daemon running?`}
+		return false, &minikubeError{exProviderNotRunning, "PROVIDER_DOCKER_NOT_RUNNING", `"docker version" exit status 1: Cannot connect to the Docker daemon. Is the docker daemon running?`}
 	}
 	defer r.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -150,10 +150,10 @@ func (m minikubeRun) start() error {
 	_, forced := m.flags["--force"]
 	switch {
 	case m.flags["--driver"] != "docker":
-		return &minikubeExit{exProgramUsage, "MK_USAGE", "the stand-in has the docker driver only"}
+		return &minikubeError{exProgramUsage, "MK_USAGE", "the stand-in has the docker driver only"}
 	case os.Getenv("STAND_IN_USER") == "" && !forced:
 		fmt.Fprintln(os.Stderr, `* The "docker" driver should not be used with root privileges. If you wish to continue as root, use --force.`)
-		return &minikubeExit{exDriverPermission, "DRV_AS_ROOT", `The "docker" driver should not be used with root privileges.`}
+		return &minikubeError{exDriverPermission, "DRV_AS_ROOT", `The "docker" driver should not be used with root privileges.`}
 	}
 	if _, err := m.ask(http.MethodGet, "/version", nil, nil); err != nil {
 		return err
@@ -213,7 +213,7 @@ func (m minikubeRun) configure() error {
 }
 
 func (m minikubeRun) notFound() error {
-	return &minikubeExit{exGuestNotFound, "GUEST_PROFILE_NOT_FOUND", fmt.Sprintf(`Profile %q not found. Run "minikube profile list" to view all profiles.`, m.profile)}
+	return &minikubeError{exGuestNotFound, "GUEST_PROFILE_NOT_FOUND", fmt.Sprintf(`Profile %q not found. Run "minikube profile list" to view all profiles.`, m.profile)}
 }
 
 // status prints how the profile is, and ends with the bits of what is not well.
@@ -243,7 +243,7 @@ func (m minikubeRun) status() error {
 	if err != nil || code == 0 {
 		return err
 	}
-	return &minikubeExit{code: code}
+	return &minikubeError{code: code}
 }
 
 // delete removes container, network and profile. A profile that is not there is none of its errors.
