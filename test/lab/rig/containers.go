@@ -26,6 +26,7 @@ func builtFiles() []builtFile {
 	return []builtFile{
 		{"k3d", "binary", `k3d-io/k3d/releases/download/(v[^/]+)/k3d-linux-` + arch},
 		{"k3d", "node-image", `pipeopshq/pipeops-agent/releases/download/node-images/k3d-node-image-(v[^/]+)-` + arch + `\.tar`},
+		{"k3d", "proxy-image", `pipeopshq/pipeops-agent/releases/download/node-images/k3d-proxy-image-(v[^/]+)-` + arch + `\.tar`},
 		{"kind", "binary", `kubernetes-sigs/kind/releases/download/(v[^/]+)/kind-linux-` + arch},
 		{"kind", "node-image", `pipeopshq/pipeops-agent/releases/download/node-images/kind-node-image-(v[^/]+)-` + arch + `\.tar`},
 	}
