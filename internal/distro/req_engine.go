@@ -94,6 +94,11 @@ func (k containers) reachable() Requirement {
 		engine := dockerOf(c.Facts)
 		const want = "a running Docker engine"
 		switch {
+		case up && answersElsewhere(c.Facts):
+			f := unmet("the engine answers at "+c.Facts.Docker.Socket+" only", "an engine that answers at "+dockerSocket+", where a boot finds it without DOCKER_HOST").
+				fixed("let it listen there, too: dockerd -H unix://" + dockerSocket)
+			f.Cost = reason.CostNone
+			return f
 		case up, k.podman && podman:
 			return met()
 		case !ok:
@@ -110,7 +115,7 @@ func (k containers) reachable() Requirement {
 			return f
 		case engine.State == host.Running:
 			f := unmet("dockerd runs, and does not answer at "+dockerSocket, "an engine that answers").
-				fixed("see what it says: journalctl -u docker; an engine with another socket is found by DOCKER_HOST=unix://PATH")
+				fixed("see what it says: journalctl -u docker; one with another socket has to listen there, too: dockerd -H unix://" + dockerSocket)
 			f.Cost = reason.CostNone
 			return f
 		case engine.Name != "":
@@ -127,6 +132,13 @@ func (k containers) reachable() Requirement {
 		}
 		return k.missingEngine(c, f)
 	}}
+}
+
+// answersElsewhere reports whether the engine that was found, by DOCKER_HOST or in a home, is not the one that is used: what starts the
+// cluster at a boot has neither. A rootless one is refused for what it is; macOS, where nothing is installed, has its own places.
+func answersElsewhere(f host.Facts) bool {
+	at := f.Docker.Socket
+	return f.OS.Kind != "darwin" && !f.Docker.Rootless.Value && at != "" && at != dockerSocket && at != varDockerSocket
 }
 
 // commanded needs the docker command, where the tool is but a caller of it.

@@ -63,6 +63,8 @@ func TestEngineCases(t *testing.T) {
 		"stopped, no root":   {change: user(off(host.Stopped, "/etc/init.d/docker")), distro: K3d, code: reason.EngineStopped, fix: "systemctl start docker"},
 		"runs, and is mute":  {change: off(host.Running, "/usr/bin/dockerd"), distro: K3d, code: reason.DockerUnreachable, evidence: "dockerd runs", fix: "journalctl -u docker", cost: reason.CostNone},
 		"not for this user":  {change: user(docker(func(d *host.Docker) { *d = host.Docker{Reachable: host.Is(false), Denied: host.Is(true)} })), distro: K3d, code: reason.DockerUnreachable, evidence: "may not use it", fix: "sudo", cost: reason.CostNone},
+		"at another socket":  {change: docker(func(d *host.Docker) { d.Socket = "/run/docker2.sock" }), distro: K3d, code: reason.DockerUnreachable, evidence: "/run/docker2.sock only", fix: "-H unix:///run/docker.sock", cost: reason.CostNone},
+		"by /var/run":        {change: docker(func(d *host.Docker) { d.Socket = "/var/run/docker.sock" }), distro: K3d},
 		"unseen":             {change: docker(func(d *host.Docker) { *d = host.Docker{} }), distro: K3d, code: reason.DockerUnreachable, evidence: "could not be seen"},
 		"stopped, Podman":    {change: func(m *captured) { off(host.Stopped, "x")(m); m.facts.Commands["podman"] = "/usr/bin/podman" }, distro: Kind},
 		"stopped, no Podman": {change: off(host.Stopped, "x"), distro: Kind, code: reason.EngineStopped, cures: "engine-start docker.service"},
