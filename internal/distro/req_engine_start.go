@@ -4,12 +4,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pipeopshq/pipeops-agent/internal/engine"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// dockerSocket is where an engine answers, for people.
-const dockerSocket = "/run/docker.sock"
+// dockerSocket is where an engine answers, for people; varDockerSocket is the same, where /var/run is no link.
+const (
+	dockerSocket    = engine.Socket
+	varDockerSocket = "/var/run/docker.sock"
+)
 
 // dockerOf returns the Docker engine that is installed here; one without a name is none. Remains are none either.
 func dockerOf(f host.Facts) host.Runtime {
