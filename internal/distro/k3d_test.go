@@ -417,9 +417,15 @@ func TestStartClusterThatIsGone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b.in.EngineSocket += "-gone"
-	ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
-	defer cancel()
-	if err := StartCluster(ctx, b.in, K3d, func(string) {}); !reason.Is(err, reason.DockerUnreachable) {
-		t.Errorf("%v", err)
+	for _, want := range []reason.Code{reason.DockerUnreachable, reason.EngineStopped} {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
+		if err := StartCluster(ctx, b.in, K3d, func(string) {}); !reason.Is(err, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if _, err := LookAtCluster(t.Context(), b.in, K3d); !reason.Is(err, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		cancel()
+		b.write("/usr/lib/systemd/system/docker.service", "")
 	}
 }
