@@ -3,13 +3,17 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
@@ -137,6 +141,37 @@ func TestRenewCredential(t *testing.T) {
 	if _, err := a.renew(); !reason.Is(err, reason.ClusterAccess) {
 		t.Errorf("no kubeconfig: %v", err)
 	}
+}
+
+// TestRenewWhileTheClusterMoves: a start of a cluster in containers writes the kubeconfig anew while it is waited for.
+func TestRenewWhileTheClusterMoves(t *testing.T) {
+	a := newAccess(t)
+	moved, err := os.ReadFile(a.d.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	var once sync.Once
+	old := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		once.Do(func() {
+			if err := atomicfile.Write(path, 0o600, moved); err != nil {
+				t.Error(err)
+			}
+		})
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer old.Close()
+	before, err := os.ReadFile(clustertest.Kubeconfig(t, old.URL, clustertest.PEM(old.Certificate()), "token: x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := RenewCredential(t.Context(), CredentialOptions{Distro: a.d.Chosen, Kubeconfig: path, StateDir: a.o.StateDir, Wait: time.Minute}); err != nil {
+		t.Errorf("%q, %v", done, err)
+	}
+	a.works()
 }
 
 func TestAdoptable(t *testing.T) {
