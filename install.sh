@@ -4,7 +4,8 @@
 #   curl -fsSL https://github.com/pipeopshq/pipeops-agent/releases/latest/download/install.sh |
 #     sudo PIPEOPS_GATEWAY=gateway.example.com:8443 PIPEOPS_TOKEN_FILE=/root/token PIPEOPS_CLUSTER=shop sh
 #
-# Arguments go to `pipeops-agent install`: ... | sudo sh -s -- --cluster shop
+# Arguments go to `pipeops-agent install`: ... | sudo sh -s -- --cluster shop; or, where the first names another command, to
+# that: ... | sudo sh -s -- version puts the program on this machine and does nothing else, plan shows what install would do.
 # Settings of this script: PIPEOPS_DOWNLOAD_URL, the folder of a release; PIPEOPS_BIN_DIR, where the program goes (else
 # /usr/local/bin, or /opt/bin where that is read-only). All others are read by the program: PIPEOPS_GATEWAY,
 # PIPEOPS_TOKEN_FILE or PIPEOPS_TOKEN, PIPEOPS_CLUSTER, PIPEOPS_MIRROR, PIPEOPS_TRUST, PIPEOPS_PROXY.
@@ -88,8 +89,11 @@ main() {
 	fi
 	rm -f "$part"
 	trap - EXIT HUP INT TERM
+	case ${1:--} in
+	-*) set -- install "$@" ;;
+	esac
 	# standard input is this script
-	exec "$dir/pipeops-agent" install "$@" </dev/null
+	exec "$dir/pipeops-agent" "$@" </dev/null
 }
 
 # a script that was cut on its way does nothing: without the last byte this is no command

@@ -171,6 +171,14 @@ func TestInstall(t *testing.T) {
 		if want := "args: install --cluster shop\ntoken: " + token + "\nstdin: \n"; string(report) != want {
 			t.Errorf("the program was started with\n%s\nwant\n%s", report, want)
 		}
+		for want, args := range map[string][]string{"install": nil, "version": {"version"}, "join --cluster x y": {"join", "--cluster", "x y"}} {
+			if code, said := s.run(args...); code != 3 {
+				t.Fatalf("%s: got exit code %d; it said: %s", want, code, said)
+			}
+			if report, err := os.ReadFile(s.report); err != nil || !strings.HasPrefix(string(report), "args: "+want+"\n") {
+				t.Errorf("the program was started with\n%s, %v\nwant %s", report, err, want)
+			}
+		}
 		info, err := os.Stat(filepath.Join(s.bin, "pipeops-agent"))
 		if err != nil {
 			t.Fatal(err)

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/console"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/supervise"
@@ -41,15 +40,16 @@ func statusWith(g *globals, status localapi.Status, silence error) (statusReport
 	return statusReport{}, reason.New(reason.AgentNotRunning, e.Evidence, nil).WithFix(e.Fix)
 }
 
-// notInstalled returns an error where no install has got as far as to enrol the machine, and none is on its way.
+// notInstalled returns an error where no install has got as far as to enrol the machine, and none is on its way. One that
+// was refused leaves a key, with which the next goes on.
 func notInstalled(state string) error {
-	for _, needed := range []string{state, filepath.Join(state, "identity")} {
-		if _, err := os.Stat(needed); errors.Is(err, fs.ErrNotExist) {
-			return reason.Newf(reason.AgentNotRunning, "nothing is installed here by pipeops-agent: there is no %s", needed).
-				WithFix("pipeops-agent install --gateway HOST:PORT --token-file FILE; pipeops-agent plan shows what that would do")
-		}
+	_, err := identity.Load(filepath.Join(state, "identity"))
+	var missing *reason.Error
+	if !errors.As(err, &missing) || missing.Code != reason.IdentityMissing {
+		return nil
 	}
-	return nil
+	return reason.Newf(reason.AgentNotRunning, "nothing is installed here by pipeops-agent: %s", missing.Evidence).
+		WithFix("pipeops-agent install --gateway HOST:PORT --token-file FILE, or join as the gateway prints it; pipeops-agent plan shows what would be done")
 }
 
 // printBegun says it in one line above what the agent says.

@@ -20,6 +20,9 @@ type joinCommand struct {
 	Command string `json:"command"`
 }
 
+// installScript puts the program on a machine that has none.
+const installScript = "https://github.com/pipeopshq/pipeops-agent/releases/latest/download/install.sh"
+
 func newJoin(g *globals) *cobra.Command {
 	var role string
 	var ttl time.Duration
@@ -42,8 +45,9 @@ A second server needs a cluster that keeps its state in etcd: pipeops-agent inst
 			}
 			out := joinCommand{made, fmt.Sprintf("pipeops-agent join --gateway %s --token-file /dev/stdin <<'TOKEN'\n%s\nTOKEN", made.Gateway, made.Secret)}
 			return g.Print(command.OutOrStdout(), out, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "# run this as root on the machine that is to become a %s of %s, before %s; it works once\n%s\n",
-					made.Role, made.Cluster, made.Expires.Local().Format(time.DateTime), out.Command)
+				_, err := fmt.Fprintf(w, "# run this as root on the machine that is to become a %s of %s, before %s; it works once\n"+
+					"# where there is no pipeops-agent yet, first: curl -fsSL %s | sh -s -- version\n%s\n",
+					made.Role, made.Cluster, made.Expires.Local().Format(time.DateTime), installScript, out.Command)
 				return err
 			})
 		},

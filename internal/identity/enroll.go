@@ -26,6 +26,9 @@ const DefaultPort = "8443"
 // enrollTimeout bounds the whole exchange: one handshake, one request.
 const enrollTimeout = 30 * time.Second
 
+// stageTimeout bounds each of the connection and the handshake, so that an error names the one that did not come about.
+const stageTimeout = 10 * time.Second
+
 // Options say how to enrol.
 type Options struct {
 	Dir     string // where the identity is kept
@@ -123,8 +126,13 @@ func (o Options) post(ctx context.Context, address, path string, body, answer an
 		return fmt.Errorf("cannot make the request: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	transport := &http.Transport{DialContext: o.Dial, DisableKeepAlives: true, TLSClientConfig: pinned(o.Token, address, o.Now)}
+	transport := &http.Transport{
+		DialContext: o.dial, TLSHandshakeTimeout: stageTimeout, DisableKeepAlives: true, TLSClientConfig: pinned(o.Token, address, o.Now),
+	}
 	response, err := transport.RoundTrip(r)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return reason.New(reason.GatewayUnreachable, address+" was reached, but gave no answer in time", err)
+	}
 	if err != nil {
 		return Explain(err, address)
 	}
@@ -136,6 +144,20 @@ func (o Options) post(ctx context.Context, address, path string, body, answer an
 		return reason.New(reason.GatewayUnreachable, "the answer of "+address+" was cut", err)
 	}
 	return nil
+}
+
+func (o Options) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stageTimeout, fmt.Errorf("no connection within %s", stageTimeout))
+	defer cancel()
+	dial := o.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	conn, err := dial(ctx, network, address)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return conn, err
 }
 
 // pinned trusts the CA whose digest is in the token, for the fixed name of gateways, and nothing else.
