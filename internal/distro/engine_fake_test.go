@@ -28,9 +28,9 @@ import (
 // fakeContainer is a container of a fakeEngine.
 type fakeContainer struct {
 	id, name, image, state, restart string
-	labels                      map[string]string
-	port                        string // of this machine, at which 6443/tcp is published
-	volumes                     []string
+	labels                          map[string]string
+	port                            string // of this machine, at which 6443/tcp is published
+	volumes                         []string
 }
 
 // fakeEngine is a stand-in for a Docker engine, on a socket: it keeps what it is told of, and runs nothing.
