@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -184,8 +185,27 @@ func TestAdoptable(t *testing.T) {
 	if len(told) != 1 || !strings.HasPrefix(told[0].Message, "Adopting Kubernetes v1.33.2+k3s1 at "+a.URL) {
 		t.Errorf("told %+v", told)
 	}
+	if strings.Contains(told[0].Message, "certificate") {
+		t.Errorf("told %+v", told)
+	}
+	text, err := os.ReadFile(a.d.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusting := a.d
+	trusting.Kubeconfig = filepath.Join(t.TempDir(), "trusting")
+	blind := regexp.MustCompile(`certificate-authority-data: [^}]*`).ReplaceAllString(string(text), "insecure-skip-tls-verify: true")
+	if err := os.WriteFile(trusting.Kubeconfig, []byte(blind), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.o.adoptable(t.Context(), trusting); err != nil {
+		t.Fatal(err)
+	}
+	if last := told[len(told)-1].Message; !strings.Contains(last, "insecure-skip-tls-verify") {
+		t.Errorf("that nobody looks at the certificate is not told: %q", last)
+	}
 	a.Allow = func(what string) bool { return what != "create clusterroles" && what != "bind clusterroles" }
-	err := a.o.adoptable(t.Context(), a.d)
+	err = a.o.adoptable(t.Context(), a.d)
 	if !reason.Is(err, reason.ClusterRights) || !strings.HasSuffix(err.Error(), "jane@example.com may not: create clusterroles.rbac.authorization.k8s.io; "+
 		"bind clusterroles.rbac.authorization.k8s.io cluster-admin") {
 		t.Errorf("got %v", err)

@@ -172,7 +172,7 @@ func (n *nodeCluster) startNode(ctx context.Context, c *engine.Client, node engi
 }
 
 // awaitAPI waits until the API answers by the kubeconfig, whose address is mended where the engine has published another one. A node
-// that has died meanwhile is told at once.
+// that has died meanwhile is named.
 func (n *nodeCluster) awaitAPI(ctx context.Context, c *engine.Client, nodes []engine.Container) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterStartUp)
 	defer cancel()
