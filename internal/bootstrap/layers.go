@@ -168,6 +168,13 @@ func (o Options) tunnelUp(ctx context.Context) error {
 		if c.Type == health.Tunnel && c.Status == health.True {
 			return nil
 		}
+		if c.Type == health.Tunnel && c.Reason == string(reason.IdentityRevoked) {
+			err := reason.Newf(reason.IdentityRevoked, "%s", c.Message)
+			if o.Node != nil {
+				err = err.WithFix("take this machine out first: pipeops-agent uninstall; then run join with a new token: pipeops-gateway join CLUSTER")
+			}
+			return err
+		}
 		if c.Type == health.Tunnel {
 			return reason.Newf(reason.GatewayUnreachable, "the agent says %s: %s", c.Reason, c.Message)
 		}

@@ -47,7 +47,7 @@ type UninstallOptions struct {
 // Uninstall makes the machine what it was before the first install, or goes on where an earlier call was stopped: the agent
 // stops, then every change of the ledger is undone, the newest first, then the difference to how the machine was is told, the
 // gateway forgets the cluster, and the agent's own state and program go. Until the last of these, the next call knows how to
-// go on. The error is BUSY, CLUSTER_FOREIGN, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED, USAGE where the state folder is
+// go on. The error is BUSY, CLUSTER_FOREIGN, NODE_NEEDED, UNINSTALL_INCOMPLETE, UNINSTALL_REMAINS, INTERRUPTED, USAGE where the state folder is
 // somebody else's, HOST_NO_SYSTEMD where nobody can stop services, or one of the disk.
 func Uninstall(ctx context.Context, o UninstallOptions) (err error) {
 	if _, err := os.Stat(o.StateDir); errors.Is(err, fs.ErrNotExist) {
@@ -119,6 +119,14 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 			return err
 		}
 	}
+	first := id != nil && leavesFirst(id, facts)
+	var own ownServer
+	if first {
+		own = o.ownServer(ctx, id, facts)
+		if err := own.spared(id.Cluster()); err != nil && !begun {
+			return err
+		}
+	}
 	if o.Confirm != nil && !begun && (id != nil || len(what.Changes) > 0) {
 		if yes, err := o.Confirm(ctx, what); err != nil || !yes {
 			return err
@@ -147,10 +155,9 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 		defer quiet()
 	}
 	o.Events(event("uninstall", "Removing what pipeops-agent has installed", what))
-	first := id != nil && leavesFirst(id, facts)
 	if first {
 		quiet()
-		o.leaveFirst(ctx, id, facts)
+		o.leaveFirst(ctx, id, own)
 	}
 	left, err := o.undo(ctx, store, what)
 	if err != nil {
@@ -164,7 +171,7 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 		return err
 	}
 	if !first {
-		o.leave(ctx, id, unknown)
+		o.leave(ctx, id, unknown, false)
 	}
 	err = plan.Discard(ctx, o.StateDir, uninstallFile, UnfinishedFile)
 	if err == nil {
@@ -285,8 +292,8 @@ const maxTold = 10
 func (o UninstallOptions) firstPath() string { return filepath.Join(o.StateDir, firstFile) }
 
 // leave tells the gateway. Where it cannot be told, the uninstall goes on: an administrator can do it there.
-// Unknown is why there is no identity.
-func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unknown error) {
+// Unknown is why there is no identity; stays says that the cluster goes on without this machine.
+func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unknown error, stays bool) {
 	if id == nil {
 		if !reason.Is(unknown, reason.IdentityMissing) {
 			o.Events(event("left", fmt.Sprintf("Left: its gateway may still know this machine, whose identity cannot be read (%v); to remove it there: pipeops-gateway clusters remove NAME", unknown), nil))
@@ -305,6 +312,9 @@ func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unkn
 	case err != nil:
 		o.Events(event("left", fmt.Sprintf("Left: the gateway %s still knows cluster %s (%v); to remove it there: pipeops-gateway clusters remove %s",
 			id.Gateway(), id.Cluster(), err, id.Cluster()), nil))
+		return
+	case stays:
+		o.Events(event("gateway", fmt.Sprintf("The gateway %s has taken this machine out of cluster %s", id.Gateway(), id.Cluster()), nil))
 		return
 	}
 	o.Events(event("gateway", fmt.Sprintf("The gateway %s has forgotten cluster %s", id.Gateway(), id.Cluster()), nil))

@@ -132,20 +132,6 @@ func (c *Client) dnsElsewhere(ctx context.Context, self string) ([]placed, error
 	return all, nil
 }
 
-// etcdLabel is on the nodes whose etcd keeps the state of a k3s cluster.
-const etcdLabel = "node-role.kubernetes.io/etcd"
-
-// EtcdNodes returns how many nodes keep the state of the cluster in an etcd of theirs.
-func (c *Client) EtcdNodes(ctx context.Context) (n int, err error) {
-	err = c.eachNode(ctx, func(node *unstructured.Unstructured) bool {
-		if node.GetLabels()[etcdLabel] == "true" {
-			n++
-		}
-		return true
-	})
-	return n, err
-}
-
 // DeleteNode removes a node. It is no error if there is none.
 func (c *Client) DeleteNode(ctx context.Context, name string) error {
 	err := c.core("nodes").Delete(ctx, name, metav1.DeleteOptions{})

@@ -34,6 +34,7 @@ func (k containers) requirements() []Requirement {
 		beside(foreignCluster()),
 		beside(debris()),
 		k.reachable(),
+		machineEngine(),
 		k.commanded(),
 		k.recent(),
 		k.spoken(),
@@ -94,11 +95,6 @@ func (k containers) reachable() Requirement {
 		engine := dockerOf(c.Facts)
 		const want = "a running Docker engine"
 		switch {
-		case up && answersElsewhere(c.Facts):
-			f := unmet("the engine answers at "+c.Facts.Docker.Socket+" only", "an engine that answers at "+dockerSocket+", where a boot finds it without DOCKER_HOST").
-				fixed("let it listen there, too: dockerd -H unix://" + dockerSocket)
-			f.Cost = reason.CostNone
-			return f
 		case up, k.podman && podman:
 			return met()
 		case !ok:
@@ -115,7 +111,7 @@ func (k containers) reachable() Requirement {
 			return f
 		case engine.State == host.Running:
 			f := unmet("dockerd runs, and does not answer at "+dockerSocket, "an engine that answers").
-				fixed("see what it says: journalctl -u docker; one with another socket has to listen there, too: dockerd -H unix://" + dockerSocket)
+				fixed("see what it says: " + logLine(c.Facts, "docker") + "; it must answer at that socket, whatever else \"hosts\" in /etc/docker/daemon.json names")
 			f.Cost = reason.CostNone
 			return f
 		case engine.Name != "":
@@ -132,13 +128,6 @@ func (k containers) reachable() Requirement {
 		}
 		return k.missingEngine(c, f)
 	}}
-}
-
-// answersElsewhere reports whether the engine that was found, by DOCKER_HOST or in a home, is not the one that is used: what starts the
-// cluster at a boot has neither. A rootless one is refused for what it is; macOS, where nothing is installed, has its own places.
-func answersElsewhere(f host.Facts) bool {
-	at := f.Docker.Socket
-	return f.OS.Kind != "darwin" && !f.Docker.Rootless.Value && at != "" && at != dockerSocket && at != varDockerSocket
 }
 
 // commanded needs the docker command, where the tool is but a caller of it.

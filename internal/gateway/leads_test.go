@@ -27,6 +27,7 @@ type server struct {
 	id       *identity.Identity
 	health   health.Tracker
 	projects *deploy.Reconciler
+	answers  http.Handler
 	stop     func()
 
 	mu      sync.Mutex
@@ -40,6 +41,7 @@ func newServer(t *testing.T, name string, id *identity.Identity) *server {
 	s := &server{name: name, id: id, held: map[string]int64{}}
 	s.projects = deploy.New(filepath.Join(dir, "desired"), &cluster.Source{Path: filepath.Join(dir, "none")}, slog.New(slog.DiscardHandler))
 	s.projects.Follows = id.Machine() != ""
+	s.answers = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(name)) })
 	return s
 }
 
@@ -52,7 +54,7 @@ func (s *server) run(t *testing.T) {
 		_ = tunnel.Run(ctx, tunnel.Options{
 			Identity: s.id, Health: &s.health, Log: slog.New(slog.DiscardHandler), OnSession: s.session,
 			Backoff: backoff.Backoff{Base: 5 * time.Millisecond, Cap: 50 * time.Millisecond},
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(s.name)) }),
+			Handler: s.answers,
 		})
 	})
 	s.stop = sync.OnceFunc(func() {

@@ -184,6 +184,9 @@ func (g *Gateway) cordonNode(cordoned bool) http.HandlerFunc {
 func (g *Gateway) removeNode(w http.ResponseWriter, r *http.Request) {
 	g.onNode(w, r, func(ctx context.Context, c store.Cluster, client dynamic.Interface, node string, o nodes.DrainOptions, tell func(nodes.Progress)) error {
 		m := g.machineOfNode(ctx, c, node)
+		if err := g.spare(ctx, c, m); err != nil {
+			return err
+		}
 		err := nodes.Remove(ctx, client, node, o, tell)
 		if reason.Is(err, reason.NodeUnknown) && m.ID != "" { // it never came, or went by other means
 			tell(nodes.Progress{Kind: "skipped", Message: "the cluster has no such node, but the gateway knows its machine"})
@@ -194,6 +197,24 @@ func (g *Gateway) removeNode(w http.ResponseWriter, r *http.Request) {
 		}
 		return g.forget(ctx, c, m, "its node was removed by an administrator")
 	})
+}
+
+// spare returns NODE_NEEDED for the last server that holds a tunnel, or could: the cluster may have others that came by other means, but
+// without this one the gateway would forget it, with its projects.
+func (g *Gateway) spare(ctx context.Context, c store.Cluster, m store.Machine) error {
+	if m.Role != wire.RoleServer {
+		return nil
+	}
+	list, err := g.store.Machines(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	for _, other := range list {
+		if other.ID != m.ID && other.Role == wire.RoleServer {
+			return nil
+		}
+	}
+	return reason.Newf(reason.NodeNeeded, "%s is the only server of %s that joined by this gateway or was installed for it", m.Node, c.Name)
 }
 
 // machineOfNode returns the machine that a node is, an empty one if it is not known.

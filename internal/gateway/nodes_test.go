@@ -194,3 +194,27 @@ func TestANodeGoesWithItsMachine(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+// TestTheOnlyServerWithATunnelIsNotRemoved: the cluster has another server, of which the gateway knows nothing. With the machine it would
+// lose the cluster, its projects, and the way by which the node is removed.
+func TestTheOnlyServerWithATunnelIsNotRemoved(t *testing.T) {
+	g, first, _ := shop(t)
+	first.stop()
+	g.WaitConnected("shop", false)
+	kube := newKube()
+	kube.nodes["stray"] = kube.nodes["one"]
+	server := newServer(t, "one", first.id)
+	server.answers = kube
+	server.run(t)
+	g.Wait("its node is known", func() bool { list, err := g.Admin.Nodes(t.Context(), "shop"); return err == nil && list[0].Tunnel })
+	err := g.Admin.RemoveNode(t.Context(), "shop", "one", nodes.DrainOptions{Force: true}, func(gateway.NodeProgress) {})
+	if !reason.Is(err, reason.NodeNeeded) {
+		t.Errorf("got %v", err)
+	}
+	if list, err := g.Admin.Nodes(t.Context(), "shop"); err != nil || len(list) != 3 || list[0].Cordoned {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if info, ok := g.Cluster("shop"); !ok || !info.Connected {
+		t.Errorf("%+v", info)
+	}
+}

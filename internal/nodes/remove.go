@@ -146,6 +146,15 @@ func forget(ctx context.Context, client dynamic.Interface, target Node, tell fun
 	return nil
 }
 
+// Spare returns NODE_NEEDED if the cluster cannot do without a node, and NODE_UNKNOWN if it has none of the name.
+func Spare(list []Node, node string) error {
+	target, err := find(list, node)
+	if err != nil {
+		return err
+	}
+	return spare(list, target)
+}
+
 // spare returns NODE_NEEDED if the cluster cannot do without a node: it is the last server, or etcd would lose the majority by
 // which it decides, or has lost it, so that it could not even take the member out.
 func spare(list []Node, target Node) error {

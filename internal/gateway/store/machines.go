@@ -124,7 +124,8 @@ func (s *Store) SetLead(ctx context.Context, clusterID, machine string) (term in
 }
 
 // Heartbeat stores what a machine says of itself, and, if speaks, of its cluster. Facts and a node that it does not send
-// stay as they are; so does a node that another machine has.
+// stay as they are; so does a node that another machine has. Which node a machine is that joined was settled then: a worker
+// that could say another one would have that removed when it leaves.
 func (s *Store) Heartbeat(ctx context.Context, clusterID, machine string, speaks bool, h wire.Heartbeat) error {
 	conditions := h.Conditions
 	if conditions == nil {
@@ -135,7 +136,7 @@ func (s *Store) Heartbeat(ctx context.Context, clusterID, machine string, speaks
 		err = transact(ctx, s.reports, func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, `UPDATE machines SET last_seen = ?1, agent = ?2, conditions = ?3,
 				facts = CASE WHEN ?4 = '' THEN facts ELSE ?4 END,
-				node = CASE WHEN ?5 = '' OR EXISTS (SELECT 1 FROM machines o WHERE o.cluster_id = ?6 AND o.node = ?5 AND o.id <> ?7) THEN node ELSE ?5 END
+				node = CASE WHEN NOT enrolled OR ?5 = '' OR EXISTS (SELECT 1 FROM machines o WHERE o.cluster_id = ?6 AND o.node = ?5 AND o.id <> ?7) THEN node ELSE ?5 END
 				WHERE cluster_id = ?6 AND id = ?7`,
 				ms(s.now()), h.Agent, string(raw), string(h.Facts), h.Node, clusterID, machine)
 			if err != nil || !speaks {

@@ -237,7 +237,8 @@ func TestHeartbeatsOfSeveralMachines(t *testing.T) {
 	}
 	beat(c.Lead, "one", true, `{"of":"one"}`, 2)
 	beat(worker.ID, "", false, `{"of":"w"}`, 0)
-	beat(worker.ID, "one", false, "", 0) // it is not that node, whatever it says
+	beat(worker.ID, "one", false, "", 0)     // it is not that node, whatever it says
+	beat(worker.ID, "nobodys", false, "", 0) // nor one of which the gateway does not know whose it is: by leaving, it would have that removed
 	list, err := s.Machines(t.Context(), c.ID)
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%+v, %v", list, err)
