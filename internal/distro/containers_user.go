@@ -51,7 +51,7 @@ func (n *nodeCluster) userCanBe() error {
 // userMade makes the user that runs the program, in the group of the engine, and a folder that only it can read. Undone, both go.
 func (n *nodeCluster) userMade() plan.Step {
 	user, home := n.nodes.user, n.nodes.home
-	changes := []string{"user " + user + " in the group " + dockerGroup, home}
+	changes := []string{"user " + user + " in the group " + dockerGroup + ", which gives it the rights of root", home}
 	if n.runsAs() == "" {
 		changes = []string{home}
 	}

@@ -62,7 +62,7 @@ func TestReasonsK3d(t *testing.T) {
 		})
 	}
 	theirs := steadyDocker(t, m)
-	w.installedK3d(t, m, "reasons")
+	w.installedIn(t, m, inK3d, "reasons")
 
 	docker, files := steadyDocker(t, m), shell(t, m, fingerprint)
 	checkFailure(t, run(t, k3d("--nodes", "3")...), "CLUSTER_FIXED", 2)
