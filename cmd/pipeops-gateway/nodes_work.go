@@ -84,7 +84,7 @@ func graceOf(command *cobra.Command, grace time.Duration) *int64 {
 	if !command.Flags().Changed("grace") {
 		return nil
 	}
-	seconds := int64(grace / time.Second)
+	seconds := int64((grace + time.Second - 1) / time.Second) // half a second is not none
 	return &seconds
 }
 
@@ -94,6 +94,7 @@ func (g *globals) teller(w io.Writer, node string) func(gateway.NodeProgress) {
 		lines := json.NewEncoder(w)
 		return func(p gateway.NodeProgress) { _ = lines.Encode(p) }
 	}
+	w = visible{w}
 	return func(p gateway.NodeProgress) {
 		what := p.Message
 		if p.Pod != "" {

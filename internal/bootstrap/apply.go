@@ -7,6 +7,18 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 )
 
+// below runs a command below a guard of its own; what goes on by itself yields to it.
+func (o Options) below(ctx context.Context, command string, run func(Options, context.Context, *Guard) (int, error)) (changed int, err error) {
+	store, took, err := o.open(ctx)
+	if err != nil {
+		return 0, named(err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	guard := newGuard(store, o.StateDir, command)
+	guard.took = took
+	return run(o, ctx, guard)
+}
+
 // apply makes the changes of a command, which wants this configuration of the agent, below its guard. It returns how many steps
 // changed something, and the runner, for the proofs that follow.
 func (o Options) apply(ctx context.Context, guard *Guard, command string, changes []plan.Step, config []byte) (runner *plan.Runner, changed int, err error) {

@@ -146,14 +146,7 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 // Install makes the machine what the options say, or goes on where an earlier call was stopped; what goes on by itself
 // yields to it. It returns how many steps changed something.
 func Install(ctx context.Context, o Options) (changed int, err error) {
-	store, took, err := o.open(ctx)
-	if err != nil {
-		return 0, named(err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	guard := newGuard(store, o.StateDir, installCommand)
-	guard.took = took
-	return o.install(ctx, guard)
+	return o.below(ctx, installCommand, Options.install)
 }
 
 // install is one run of an install, below its guard.

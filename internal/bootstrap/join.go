@@ -36,14 +36,7 @@ type NodeOptions struct {
 // machine is changed before the cluster has said that it takes it and its servers have been reached. It returns how many steps
 // changed something. Options.Node says as what it joins; of Options.Install only what a node has of its own counts.
 func Join(ctx context.Context, o Options) (changed int, err error) {
-	store, took, err := o.open(ctx)
-	if err != nil {
-		return 0, named(err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	guard := newGuard(store, o.StateDir, joinCommand)
-	guard.took = took
-	return o.join(ctx, guard)
+	return o.below(ctx, joinCommand, Options.join)
 }
 
 // JoinOperation returns how a join is gone on with. options makes its options of the settings that Remember has encoded.

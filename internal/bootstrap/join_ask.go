@@ -2,11 +2,7 @@ package bootstrap
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +17,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -126,7 +123,7 @@ func reachServer(ctx context.Context, server, ca string, role wire.Role) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", strings.TrimPrefix(server, "https://"), bare(err))
 	}
-	if got, err := digestOfCA(bundle); err != nil || got != ca {
+	if got, err := nodes.CADigest(bundle); err != nil || got != ca {
 		return reason.New(reason.ClusterUntrusted, server+" is the server of a cluster with another CA than the one that this machine joins", err)
 	}
 	u, err := url.Parse(server)
@@ -169,44 +166,4 @@ func serverCA(ctx context.Context, server string) ([]byte, error) {
 		return nil, fmt.Errorf("/cacerts answers %s", response.Status)
 	}
 	return io.ReadAll(io.LimitReader(response.Body, maxCA))
-}
-
-// digestOfCA is the digest of a CA bundle as k3s has it in its tokens: of one certificate that of its text, of several that of
-// the root of the first (pkg/clientaccess of k3s).
-func digestOfCA(bundle []byte) (string, error) {
-	var all []*x509.Certificate
-	for rest := bundle; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return "", fmt.Errorf("cannot read the CA: %w", err)
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		return "", errors.New("cannot read the CA: there is no certificate")
-	}
-	digested := bundle
-	if len(all) > 1 {
-		roots, between := x509.NewCertPool(), x509.NewCertPool()
-		for _, c := range all[1:] {
-			if len(c.AuthorityKeyId) == 0 || string(c.AuthorityKeyId) == string(c.SubjectKeyId) {
-				roots.AddCert(c)
-			} else {
-				between.AddCert(c)
-			}
-		}
-		if chains, err := all[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between}); err == nil {
-			chain := chains[0]
-			digested = chain[len(chain)-1].Raw
-		}
-	}
-	sum := sha256.Sum256(digested)
-	return hex.EncodeToString(sum[:]), nil
 }

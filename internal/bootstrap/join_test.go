@@ -267,55 +267,6 @@ func TestServersAreReachedFirst(t *testing.T) {
 	}
 }
 
-// TestDigestOfCA: as k3s has it: one certificate by its text, a chain by its root.
-func TestDigestOfCA(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	make := func(name string, parent *x509.Certificate) *x509.Certificate {
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-			KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), SubjectKeyId: []byte(name)}
-		if parent == nil {
-			parent = template
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	root := make("root", nil)
-	between := make("between", root)
-	hash := func(b []byte) string { sum := sha256.Sum256(b); return hex.EncodeToString(sum[:]) }
-	single, chain := certificate(root.Raw), certificate(between.Raw)+certificate(root.Raw)
-	if got, err := digestOfCA([]byte(single)); err != nil || got != hash([]byte(single)) {
-		t.Errorf("one: %s, %v", got, err)
-	}
-	if got, err := digestOfCA([]byte(chain)); err != nil || got != hash(root.Raw) {
-		t.Errorf("a chain: %s, %v", got, err)
-	}
-	for _, bad := range []string{"", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
-		if got, err := digestOfCA([]byte(bad)); err == nil {
-			t.Errorf("%q: %s", bad, got)
-		}
-	}
-}
-
-// FuzzDigestOfCA reads what a server that nobody has checked yet hands out.
-func FuzzDigestOfCA(f *testing.F) {
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if got, err := digestOfCA(b); err == nil && len(got) != 64 {
-			t.Errorf("%q: %q", b, got)
-		}
-	})
-}
-
 // TestJoinOnAServerOfItsOwn: a machine that has enrolled a cluster joins no other.
 func TestJoinOnAServerOfItsOwn(t *testing.T) {
 	g := gatewaytest.Start(t)

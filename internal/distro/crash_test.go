@@ -1,9 +1,12 @@
 package distro
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // crash ends a run as SIGKILL would, as far as the disk can tell.
@@ -116,12 +120,50 @@ func (b *bench) changes() []plan.Record {
 // the unit that resumes does: the same machine, and the same ledger, must come of it. Then it is uninstalled. Of an install
 // under OpenRC every fifth is enough: only its services differ.
 func TestEveryRecordOfAnInstallIsACrashPoint(t *testing.T) {
-	t.Run("systemd", func(t *testing.T) { everyCrashPoint(t, false, 1) })
-	t.Run("OpenRC", func(t *testing.T) { everyCrashPoint(t, true, 5) })
+	t.Run("systemd", func(t *testing.T) { everyCrashPoint(t, 1, func() *bench { return crashBench(t, false) }) })
+	t.Run("OpenRC", func(t *testing.T) { everyCrashPoint(t, 5, func() *bench { return crashBench(t, true) }) })
 }
 
-func everyCrashPoint(t *testing.T, openRC bool, stride int) {
-	clean := crashBench(t, openRC)
+// TestEveryRecordOfAJoinIsACrashPoint does so with a join, as it goes on with what the cluster has said. The token of k3s is in its own
+// file, and in nothing that a run or the next one writes down of it.
+func TestEveryRecordOfAJoinIsACrashPoint(t *testing.T) {
+	for name, c := range map[string]struct {
+		role   wire.Role
+		openRC bool
+		stride int
+	}{"worker": {wire.RoleWorker, false, 3}, "server": {wire.RoleServer, false, 7}, "worker under OpenRC": {wire.RoleWorker, true, 9}} {
+		t.Run(name, func(t *testing.T) {
+			clean := everyCrashPoint(t, c.stride, func() *bench {
+				b := crashBench(t, c.openRC)
+				b.in.Join = joining(c.role)
+				b.in.Join.Settings = map[string][]string{"cluster-cidr": {"10.42.0.0/16"}}
+				return b
+			})
+			secret := nodeToken[strings.Index(nodeToken, "::")+2:]
+			if got := clean.read(k3sJoinToken); !strings.Contains(got, secret) {
+				t.Errorf("the token file holds %q", got)
+			}
+			for _, dir := range []string{clean.in.Dir, clean.in.Root} {
+				err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+					if err != nil || !d.Type().IsRegular() || path == clean.in.path(k3sJoinToken) {
+						return err
+					}
+					if content, err := os.ReadFile(path); err != nil || bytes.Contains(content, []byte(secret)) {
+						t.Errorf("%s holds the token, or cannot be read: %v", path, err)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// everyCrashPoint does so on benches that are all alike, and returns one on which all was done in one run.
+func everyCrashPoint(t *testing.T, stride int, make func() *bench) *bench {
+	clean := make()
 	before := clean.tree()
 	if _, err := clean.runSteps(clean.whole(false), nil); err != nil {
 		t.Fatal(err)
@@ -129,7 +171,7 @@ func everyCrashPoint(t *testing.T, openRC bool, stride int) {
 	tree, changes, states := clean.tree(), clean.changes(), clean.units.states
 	points := 0
 	for n := 1; ; n += stride {
-		b := crashBench(t, openRC)
+		b := make()
 		if b.dieAt(n, false) {
 			break
 		}
@@ -160,6 +202,7 @@ func everyCrashPoint(t *testing.T, openRC bool, stride int) {
 	if points < 200/stride {
 		t.Errorf("only %d crash points: are they still called?", points)
 	}
+	return clean
 }
 
 // running leaves out the unit that resumes: whether it is started depends on who runs the install.

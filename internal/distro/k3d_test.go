@@ -420,9 +420,15 @@ func TestStartClusterThatIsGone(t *testing.T) {
 	if err := StopCluster(t.Context(), b.in, K3d); err != nil { // with the engine its containers are gone
 		t.Errorf("%v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
-	defer cancel()
-	if err := StartCluster(ctx, b.in, K3d, func(string) {}); !reason.Is(err, reason.DockerUnreachable) {
-		t.Errorf("%v", err)
+	for _, want := range []reason.Code{reason.DockerUnreachable, reason.EngineStopped} {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
+		if err := StartCluster(ctx, b.in, K3d, func(string) {}); !reason.Is(err, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if _, err := LookAtCluster(t.Context(), b.in, K3d); !reason.Is(err, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		cancel()
+		b.write("/usr/lib/systemd/system/docker.service", "")
 	}
 }

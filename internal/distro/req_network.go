@@ -156,14 +156,21 @@ func firewall() Requirement {
 		if len(nets) > 2 {
 			let = "packets of pods, services and servers (" + strings.Join(nets, ", ") + ") are let in"
 		}
+		letIn := func(id, title string) Remedy {
+			r := remedy(id, title, nets...)
+			if c.Request.Node != "" { // which workers there are, and will be, nobody here knows
+				r = r.risking(fmt.Sprintf("other workers are not let in: for pods to reach each other, let %d/udp in from each of them here, and from this machine there", vxlanPort))
+			}
+			return r
+		}
 		switch {
 		case f.UFW.Value:
-			return unmet("ufw is active", "ufw lets pods through").cured(remedy(RemedyUFW, "ufw: "+let, nets...))
+			return unmet("ufw is active", "ufw lets pods through").cured(letIn(RemedyUFW, "ufw: "+let))
 		case f.Firewalld.Value:
-			return unmet("firewalld is active", "firewalld trusts pods").cured(remedy(RemedyFirewalld, "firewalld: "+let, nets...))
+			return unmet("firewalld is active", "firewalld trusts pods").cured(letIn(RemedyFirewalld, "firewalld: "+let))
 		case len(f.Rejects) > 0:
 			return unmet("packets are rejected by "+strings.Join(f.Rejects, ", "), "rules that accept the packets of pods").
-				cured(remedy(RemedyAcceptRules, let+", before they are rejected", nets...))
+				cured(letIn(RemedyAcceptRules, let+", before they are rejected"))
 		case !f.UFW.OK && !f.Firewalld.OK && f.Rejects == nil:
 			return unknown()
 		}

@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,5 +99,33 @@ func TestNodeDecision(t *testing.T) {
 	err := Decide(m.facts, m.trials, Request{Node: wire.RoleWorker}).Err()
 	if !reason.Is(err, reason.HostMemoryLow) || reason.Exit(err) != reason.ExitHostRefused {
 		t.Errorf("256 MB: %v", err)
+	}
+}
+
+// TestFirewallOfANode: which workers there are, and will be, is not known here, so that who joins behind a firewall is told what is left
+// for people to do.
+func TestFirewallOfANode(t *testing.T) {
+	for name, change := range map[string]func(*host.Firewall){
+		"ufw":       func(f *host.Firewall) { f.UFW = host.Is(true) },
+		"firewalld": func(f *host.Firewall) { f.Firewalld = host.Is(true) },
+		"rejects":   func(f *host.Firewall) { f.Rejects = []string{"-A INPUT -j REJECT"} },
+	} {
+		m := machine(t, "debian12-vm")
+		change(&m.facts.Firewall)
+		for _, request := range []Request{{}, {Node: wire.RoleWorker, Peers: []string{"10.0.0.1"}}} {
+			d := Decide(m.facts, m.trials, request)
+			found := false
+			for _, r := range d.Remedies {
+				if r.Code == reason.NetFirewall {
+					found = true
+					if told := strings.Contains(r.Risk, "8472/udp"); told != (request.Node != "") {
+						t.Errorf("%s, %q: risk %q", name, request.Node, r.Risk)
+					}
+				}
+			}
+			if !found {
+				t.Errorf("%s, %q: no remedy", name, request.Node)
+			}
+		}
 	}
 }

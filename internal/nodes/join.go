@@ -3,11 +3,7 @@ package nodes
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -237,48 +233,13 @@ func addresses(ctx context.Context, client dynamic.Interface, servers []Node) ([
 // maxServers is how many addresses an answer can have at most.
 const maxServers = 16
 
-// caDigest returns the digest of the CA by which a k3s token pins it: of the bytes as they are served if it is one certificate,
-// else of the root, so that it stays the same when what is below the root is renewed.
+// caDigest returns the digest of the CA that the servers of a cluster show.
 func caDigest(ctx context.Context, c Cluster) (string, error) {
 	raw, err := c.CACerts(ctx)
 	if err != nil {
 		return "", fmt.Errorf("cannot read the CA of the cluster: %w", err)
 	}
-	var all []*x509.Certificate
-	for rest := raw; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		parsed, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return "", fmt.Errorf("cannot read the CA of the cluster: %w", err)
-		}
-		all = append(all, parsed)
-	}
-	if len(all) == 0 {
-		return "", fmt.Errorf("the CA of the cluster holds no certificate")
-	}
-	pinned := raw
-	if len(all) > 1 {
-		roots, between := x509.NewCertPool(), x509.NewCertPool()
-		for _, cert := range all[1:] {
-			if len(cert.AuthorityKeyId) == 0 || string(cert.AuthorityKeyId) == string(cert.SubjectKeyId) {
-				roots.AddCert(cert)
-			} else {
-				between.AddCert(cert)
-			}
-		}
-		options := x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
-		if chains, err := all[0].Verify(options); err == nil {
-			pinned = chains[0][len(chains[0])-1].Raw
-		}
-	}
-	sum := sha256.Sum256(pinned)
-	return hex.EncodeToString(sum[:]), nil
+	return CADigest(raw)
 }
 
 func fullToken(digest, secret string) string { return "K10" + digest + "::" + secret }
