@@ -58,6 +58,10 @@ fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows
 e2e: dist-here sample ## the tests in lab machines; needs root
 	go test -tags e2e -count=1 -timeout 60m -parallel 2 ./test/e2e/...
 
+.PHONY: e2e-kind
+e2e-kind: dist-here sample kind ## the tests with a real kind, which make e2e leaves out until make kind has run; needs root
+	go test -tags e2e -count=1 -timeout 30m -run 'Kind$$' ./test/e2e
+
 .PHONY: bench-install
 bench-install: dist-here sample ## time our install and first page against k3s's own install.sh and kubectl apply; needs root
 	go run ./test/bench/install $(BENCH_FLAGS)
@@ -102,7 +106,7 @@ k3d: ## build k3d and the image of its nodes from the k3s release in K3S_RELEASE
 	@bash test/k3d/build.sh
 
 .PHONY: kind
-kind: ## unfinished: build kind and the image of its nodes from Go modules (very slow; kept in the cache)
+kind: ## build kind and the image of its nodes from Go modules (an hour the first time; kept in the cache) and print their folder
 	@bash test/kind/build.sh
 
 .PHONY: clean

@@ -104,6 +104,9 @@ func kindOfChange(change string) (kind int, text string) {
 	if text, ok := strings.CutPrefix(change, "downloads from "); ok {
 		return download, text
 	}
+	if strings.HasPrefix(change, "downloads of ") { // they come from more than one place
+		return download, change
+	}
 	first, _, _ := strings.Cut(change, " ")
 	switch {
 	case strings.HasPrefix(change, "/"):

@@ -20,11 +20,11 @@ import (
 
 const machines = "../../internal/host/testdata/machines"
 
-// planOf is the plan of a captured machine, as on amd64 wherever the test runs.
-func planOf(t *testing.T, name string) bootstrap.Plan {
+// optionsFor are the options of an install on a captured machine, as on amd64 wherever the test runs.
+func optionsFor(t *testing.T, name string, c config.Config) bootstrap.Options {
 	t.Helper()
 	s := settings{adopt: true}
-	o, err := s.options(&globals{state: config.StateDir, config: config.Path, socket: config.Socket}, config.Config{})
+	o, err := s.options(&globals{state: config.StateDir, config: config.Path, socket: config.Socket}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +32,35 @@ func planOf(t *testing.T, name string) bootstrap.Plan {
 	if o.Host, err = host.Load(filepath.Join(machines, name)); err != nil {
 		t.Fatal(err)
 	}
+	return o
+}
+
+// planOf is the plan of a captured machine.
+func planOf(t *testing.T, name string) bootstrap.Plan {
+	t.Helper()
+	o := optionsFor(t, name, config.Config{})
 	plan, err := bootstrap.MakePlan(t.Context(), o, trial.Of(o.Host))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return plan
+}
+
+// TestDryRunViews compares what install --dry-run shows of each distribution that is installed with golden files: all of its steps.
+func TestDryRunViews(t *testing.T) {
+	for name, machine := range map[string]string{distro.K3s: "debian12-vm", distro.K3d: "three-clusters-in-docker", distro.Kind: "port-10250-taken-docker-up", distro.Minikube: "alpine-docker-openrc"} {
+		t.Run(name, func(t *testing.T) {
+			o := optionsFor(t, machine, config.Config{Distro: name})
+			o.StateDir = filepath.Join(t.TempDir(), "none")
+			plan, err := bootstrap.DryRun(t.Context(), o, trial.Of(o.Host))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &console.Page{Width: 80}
+			showPlan(p, plan)
+			golden.Check(t, filepath.Join("testdata/views", name+".dry-run.txt"), p.String())
+		})
+	}
 }
 
 // TestViews compares what people see of some captured machines on 80 columns with golden files.

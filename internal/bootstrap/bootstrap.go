@@ -122,6 +122,9 @@ func (o *Options) plan(ctx context.Context, trials trial.Results, units func(hos
 	o.Install = o.Install.On(p.Facts)
 	o.Install.Proxy = distro.FindProxies(o.Install.Proxy, p.Facts, p.Decision, o.Install.NodeName, o.Gateway)
 	o.Install.Shown = true
+	if !o.Host.Live() && o.Install.Root == "" { // a captured machine's steps look at its files, not at ours
+		o.Install.Root = o.Host.Root
+	}
 	if o.Node != nil {
 		o.prepareNode(p.Facts, p.Decision)
 	}

@@ -182,10 +182,11 @@ func (c *Client) AccountMade(ctx context.Context, s Standing) (bool, error) {
 	return err == nil && !slices.Contains(made, false), err
 }
 
-// AccountTaken returns CLUSTER_OBJECT_TAKEN where somebody else has something of the account's names. A namespace may be anybody's.
+// AccountTaken returns CLUSTER_OBJECT_TAKEN where somebody else has something of the names of the account, or of the binding of the
+// gateway's administrators. A namespace may be anybody's.
 func (c *Client) AccountTaken(ctx context.Context, s Standing) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, o := range slices.Concat(AccountObjects(s)...) {
+	for _, o := range append(slices.Concat(AccountObjects(s)...), adminsBinding()) {
 		group.Go(func() error {
 			held, err := c.access(o).Get(ctx, o.GetName(), metav1.GetOptions{})
 			switch {
@@ -262,6 +263,10 @@ func (c *Client) others(ctx context.Context, namespace string) ([]string, error)
 	}{
 		{"pod", c.core("pods")}, {"service", c.core("services")}, {"secret", c.core("secrets")}, {"configmap", c.core("configmaps")},
 		{"claim", c.core("persistentvolumeclaims")}, {"service account", c.core("serviceaccounts")},
+		{"resource quota", c.core("resourcequotas")}, {"limit range", c.core("limitranges")},
+		{"role", c.rbac("roles")}, {"role binding", c.rbac("rolebindings")}, {"replica set", c.resource("apps", "v1", "replicasets")},
+		{"ingress", c.resource("networking.k8s.io", "v1", "ingresses")}, {"network policy", c.resource("networking.k8s.io", "v1", "networkpolicies")},
+		{"disruption budget", c.resource("policy", "v1", "poddisruptionbudgets")}, {"autoscaler", c.resource("autoscaling", "v2", "horizontalpodautoscalers")},
 		{"deployment", c.resource("apps", "v1", "deployments")}, {"stateful set", c.resource("apps", "v1", "statefulsets")},
 		{"daemon set", c.resource("apps", "v1", "daemonsets")}, {"job", c.resource("batch", "v1", "jobs")}, {"cron job", c.resource("batch", "v1", "cronjobs")},
 	} {

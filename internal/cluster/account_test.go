@@ -114,6 +114,54 @@ func TestOthersObjectsStay(t *testing.T) {
 	}
 }
 
+// TestOthersBindingStays: a binding of the name of ours that somebody else has made is neither changed nor made ours.
+func TestOthersBindingStays(t *testing.T) {
+	s := clustertest.Serve(t)
+	c := admin(t, s)
+	const path = rbac + "clusterrolebindings/pipeops-admins"
+	s.Put(path, map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": "pipeops-admins"},
+		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "ops"}}})
+	if err := c.AccountTaken(t.Context(), cluster.Standing{Adopted: true, Far: true}); !reason.Is(err, reason.ClusterObjectTaken) || !strings.Contains(err.Error(), "pipeops-admins") {
+		t.Errorf("seen before anything is made: %v", err)
+	}
+	if err := c.GrantAdmins(t.Context()); !reason.Is(err, reason.ClusterObjectTaken) {
+		t.Errorf("given all the same: %v", err)
+	}
+	if granted, err := c.AdminsGranted(t.Context()); err != nil || granted {
+		t.Errorf("%v, %v", granted, err)
+	}
+	if err := c.RevokeAdmins(t.Context()); err != nil || !slices.Equal(s.Paths(), []string{path}) {
+		t.Errorf("%v; there is %v", err, s.Paths())
+	}
+}
+
+// TestNamespaceWithAnyObjectOfOthersStays: with the namespace all that is in it would go.
+func TestNamespaceWithAnyObjectOfOthersStays(t *testing.T) {
+	for at, kind := range map[string]string{
+		"/apis/networking.k8s.io/v1/namespaces/pipeops-system/ingresses/theirs":            "Ingress",
+		"/apis/networking.k8s.io/v1/namespaces/pipeops-system/networkpolicies/theirs":      "NetworkPolicy",
+		"/apis/rbac.authorization.k8s.io/v1/namespaces/pipeops-system/roles/theirs":        "Role",
+		"/apis/rbac.authorization.k8s.io/v1/namespaces/pipeops-system/rolebindings/theirs": "RoleBinding",
+		"/apis/apps/v1/namespaces/pipeops-system/replicasets/theirs":                       "ReplicaSet",
+		"/api/v1/namespaces/pipeops-system/resourcequotas/theirs":                          "ResourceQuota",
+		"/api/v1/namespaces/pipeops-system/limitranges/theirs":                             "LimitRange",
+		"/apis/policy/v1/namespaces/pipeops-system/poddisruptionbudgets/theirs":            "PodDisruptionBudget",
+		"/apis/autoscaling/v2/namespaces/pipeops-system/horizontalpodautoscalers/theirs":   "HorizontalPodAutoscaler",
+	} {
+		s := clustertest.Serve(t)
+		c := admin(t, s)
+		if err := c.MakeAccount(t.Context(), cluster.Standing{Adopted: true, Far: true}); err != nil {
+			t.Fatal(err)
+		}
+		s.Put(at, map[string]any{"apiVersion": "x/v1", "kind": kind, "metadata": map[string]any{"name": "theirs"}})
+		left, err := c.RemoveAccount(t.Context(), cluster.Standing{Adopted: true, Far: true})
+		if err != nil || len(left) != 1 || !strings.Contains(left[0], "theirs") || !slices.Equal(sorted(s.Paths()), sorted([]string{namespace, at})) {
+			t.Errorf("%s: left %v, %v; there is %v", kind, left, err, s.Paths())
+		}
+	}
+}
+
 func TestNamespaceWithOthersObjectsStays(t *testing.T) {
 	s := clustertest.Serve(t)
 	c := admin(t, s)

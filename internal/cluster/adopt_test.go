@@ -67,6 +67,8 @@ func TestProvider(t *testing.T) {
 		{"", "v1.33.2+rke2r1", "", "rke2"},
 		{"hcloud://123", "v1.33.2+k3s1", "", "hetzner"},
 		{"kind://docker/kind/kind-control-plane", "v1.33.1", "", "kind"},
+		{"ocid1.instance.oc1.iad.anuwcl", "v1.31.1", "", "oracle"}, // as OKE writes it, without a scheme
+		{"oci://ocid1.instance.oc1.iad.anuwcl", "v1.31.1", "", "oracle"},
 		{"digitalocean://123", "v1.31.1", "", "digitalocean"},
 		{"", "v1.31.1", "", ""},
 		{"no scheme", "v1.31.1", "", ""},

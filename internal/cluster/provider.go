@@ -35,13 +35,15 @@ func Provider(node *unstructured.Unstructured, version string) string {
 		return "gke"
 	case scheme == "azure" && has("kubernetes.azure.com/"):
 		return "aks"
+	case strings.HasPrefix(id, "ocid1."): // OKE writes it without a scheme
+		return "oracle"
 	}
 	switch scheme {
 	case "gce":
 		return "gcp" // on machines of that cloud, but not its service
 	case "hcloud":
 		return "hetzner"
-	case "oci", "ocid1":
+	case "oci":
 		return "oracle"
 	}
 	for _, mark := range []struct{ in, name string }{{"+k3s", "k3s"}, {"+rke2", "rke2"}, {"+k0s", "k0s"}} {

@@ -77,6 +77,7 @@ func (s start) diagnose(f host.Facts) (Diagnosis, bool) {
 				continue
 			}
 			d := Diagnosis{Cause: c, Line: quote(l, at)}
+			d.Cause.Fix = inWordsOf(f, c.Fix)
 			if c.Adds != nil {
 				d.Added = c.Adds(d.Line, f)
 			}

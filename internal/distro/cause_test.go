@@ -221,6 +221,30 @@ func TestDiagnosisAsError(t *testing.T) {
 	}
 }
 
+// TestFixesFitTheMachine: nobody is told to call a systemd that is not there.
+func TestFixesFitTheMachine(t *testing.T) {
+	_, w := readJournal(t, "cni-plugin")
+	for init, want := range map[string]struct {
+		facts host.Init
+		says  string
+	}{
+		"systemd":    {host.Init{Name: "systemd", Systemd: host.Is(true)}, "systemctl stop k3s"},
+		"OpenRC":     {host.Init{Name: "init", Systemd: host.Is(false), OpenRC: host.Is(true)}, "rc-service k3s stop"},
+		"supervised": {host.Init{Name: "sh", Systemd: host.Is(false)}, "pipeops-agent services stop k3s"},
+		"unknown":    {host.Init{}, "systemctl stop k3s"},
+	} {
+		f := host.Facts{Init: want.facts}
+		if d, ok := Diagnose(w, f); !ok || !strings.Contains(d.Cause.Fix, want.says) {
+			t.Errorf("%s: %q, want %q", init, d.Cause.Fix, want.says)
+		}
+		for _, c := range K3sCauses() {
+			if fix := inWordsOf(f, c.Fix); !want.facts.Systemd.Or(true) && (strings.Contains(fix, "systemctl") || strings.Contains(fix, "journalctl")) {
+				t.Errorf("%s, %s: %s", init, c.Name, fix)
+			}
+		}
+	}
+}
+
 func FuzzDiagnose(f *testing.F) {
 	paths, err := filepath.Glob(journals + "/*.log")
 	if err != nil {

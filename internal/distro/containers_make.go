@@ -17,8 +17,8 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// made makes the cluster, or more workers for one that is there. The kubeconfig is written last: a cluster of ours without it
-// was not finished, and is made anew.
+// made makes the cluster, or more workers for one that is there. One that was not finished is made anew; one that was keeps what it
+// holds, and only its kubeconfig is written again if need be.
 func (n *nodeCluster) made() plan.Step {
 	return plan.Step{
 		ID: n.nodes.name + "-cluster", Title: "Make the cluster", Timeout: clusterMake + time.Duration(n.servers()+n.Workers)*time.Minute,
@@ -51,12 +51,16 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 		return err
 	}
 	record, ours := r.Recorded(containerCluster, n.nodes.target())
+	whole, err := n.finished()
+	if err != nil {
+		return err
+	}
 	switch {
 	case !ours:
 		if err := n.begin(ctx, c, r, nodes); err != nil {
 			return err
 		}
-	case !n.hasKubeconfig() || n.count(nodes, n.nodes.server) == 0: // half of it, or nothing
+	case len(whole) == 0 && !n.hasKubeconfig() || n.count(nodes, n.nodes.server) == 0: // half of it, or nothing
 		if _, err := n.remove(ctx, record.Before.Names); err != nil {
 			return fmt.Errorf("cannot make the cluster anew: %w", err)
 		}
@@ -64,6 +68,14 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 		return reason.Newf(reason.StepFailed, "of the %d nodes that serve the API of %s, %d are there", n.servers(), ClusterName, n.count(nodes, n.nodes.server)).
 			WithFix("make the node again that was removed, or begin anew: pipeops-agent uninstall, then install")
 	default:
+		if !n.hasKubeconfig() { // somebody has removed it, or opened it to others
+			if nodes, err = n.startNodes(ctx, c, nodes, func(string) {}); err != nil {
+				return err
+			}
+			if err := n.lead(ctx, c, r, nodes); err != nil {
+				return err
+			}
+		}
 		if err := n.start(ctx, func(string) {}); err != nil {
 			return err
 		}
@@ -86,15 +98,23 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 	if _, err := n.call(ctx, limit, args...); err != nil {
 		return fmt.Errorf("cannot make the cluster: %w", n.causeOf(err))
 	}
-	text, err := n.printed(ctx)
-	if err != nil {
-		return fmt.Errorf("cannot get the kubeconfig: %w", err)
-	}
 	if nodes, err = n.containers(ctx); err != nil {
 		return err
 	}
 	if err := n.keepAddresses(ctx, c, nodes); err != nil {
 		return err
+	}
+	if err := n.finish(nodes); err != nil {
+		return err
+	}
+	return n.lead(ctx, c, r, nodes)
+}
+
+// lead writes the kubeconfig.
+func (n *nodeCluster) lead(ctx context.Context, c *engine.Client, r *plan.Recorder, nodes []engine.Container) error {
+	text, err := n.printed(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot get the kubeconfig: %w", err)
 	}
 	if now, err := n.published(ctx, c, nodes); err != nil {
 		return err
@@ -176,10 +196,15 @@ func (n *nodeCluster) grow(ctx context.Context, nodes []engine.Container) error 
 			return fmt.Errorf("cannot add a worker: %w", err)
 		}
 	}
-	return nil
+	nodes, err := n.containers(ctx)
+	if err != nil {
+		return err
+	}
+	return n.finish(nodes)
 }
 
-// containers lists the containers of the cluster in the order in which they are started.
+// containers lists the containers of our cluster in the order in which they are started. ENGINE_NAME_TAKEN means that those that are
+// there are somebody else's.
 func (n *nodeCluster) containers(ctx context.Context) ([]engine.Container, error) {
 	c, err := n.engineOf(ctx)
 	if err != nil {
@@ -202,7 +227,7 @@ func (n *nodeCluster) containers(ctx context.Context) ([]engine.Container, error
 		}
 		return strings.Compare(a.Name(), b.Name())
 	})
-	return all, nil
+	return all, n.another(all)
 }
 
 // count returns how many of the containers play a part.
@@ -246,6 +271,9 @@ func (n *nodeCluster) remove(ctx context.Context, before []string) (left []strin
 	}
 	defer c.Close()
 	nodes, err := n.containers(ctx)
+	if reason.Is(err, reason.EngineNameTaken) { // with its networks and volumes
+		return []string{err.Error()}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +291,7 @@ func (n *nodeCluster) remove(ctx context.Context, before []string) (left []strin
 			err = errors.Join(err, removed)
 		}
 	}
-	if err := atomicfile.Remove(n.addressesFile()); err != nil {
+	if err := errors.Join(atomicfile.Remove(n.addressesFile()), atomicfile.Remove(n.nodesFile())); err != nil {
 		return nil, err
 	}
 	for _, name := range n.nodes.networks {

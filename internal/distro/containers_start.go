@@ -97,27 +97,14 @@ func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
 	if n.count(nodes, n.nodes.server) == 0 {
 		return reason.Newf(reason.ClusterGone, "the engine has no node of %s %s", n.nodes.name, ClusterName)
 	}
-	if n.nodes.starts {
-		tell("starting " + ClusterName + " by " + n.nodes.name)
-		if err := n.startByProgram(ctx, nodes); err != nil {
-			return err
-		}
-		nodes = nil // they run
-	}
-	for _, node := range nodes {
-		tell("starting " + node.Name())
-		if err := n.startNode(ctx, c, node); err != nil {
-			return err
-		}
-	}
-	if nodes, err = n.containers(ctx); err != nil {
+	if nodes, err = n.startNodes(ctx, c, nodes, tell); err != nil {
 		return err
 	}
 	tell("waiting for the API")
 	if err := n.awaitAPI(ctx, c, nodes); err != nil {
 		return err
 	}
-	if err := n.keepAddresses(ctx, c, nodes); err != nil {
+	if err := errors.Join(n.keepAddresses(ctx, c, nodes), n.finish(nodes)); err != nil {
 		return err
 	}
 	if n.nodes.repair == nil {
@@ -127,6 +114,24 @@ func (n *nodeCluster) start(ctx context.Context, tell func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
 	return n.nodes.repair(ctx, n)
+}
+
+// startNodes starts the nodes that do not run, and returns what there is then.
+func (n *nodeCluster) startNodes(ctx context.Context, c *engine.Client, nodes []engine.Container, tell func(string)) ([]engine.Container, error) {
+	if n.nodes.starts {
+		tell("starting " + ClusterName + " by " + n.nodes.name)
+		if err := n.startByProgram(ctx, nodes); err != nil {
+			return nil, err
+		}
+		nodes = nil // they run
+	}
+	for _, node := range nodes {
+		tell("starting " + node.Name())
+		if err := n.startNode(ctx, c, node); err != nil {
+			return nil, err
+		}
+	}
+	return n.containers(ctx)
 }
 
 // startByProgram lets the program start its nodes, unless all of them run.

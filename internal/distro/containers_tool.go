@@ -164,7 +164,7 @@ func (n *nodeCluster) toolPlaced() (bool, error) {
 func (n *nodeCluster) tool() plan.Step {
 	return plan.Step{
 		ID: n.nodes.name + "-binary", Title: "Install " + n.nodes.name,
-		Changes: []string{filepath.Join(k3sBinDir, n.nodes.name) + ", or in the state folder where that is somebody else's"},
+		Changes: []string{filepath.Join(k3sBinDir, n.nodes.name) + " (in the state folder, where somebody else has one)"},
 		Done:    func(context.Context) (bool, error) { return n.toolPlaced() },
 		Do: func(_ context.Context, r *plan.Recorder) error {
 			d := n.fetched(n.program())

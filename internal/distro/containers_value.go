@@ -3,6 +3,9 @@ package distro
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -118,7 +121,13 @@ func (in Install) engineSocket() string {
 	if in.EngineSocket != "" {
 		return in.EngineSocket
 	}
-	return in.path(engine.Socket)
+	usual := in.path(dockerSocket)
+	if _, err := os.Lstat(usual); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(in.path(varDockerSocket)); err == nil { // mounted into a container whose /var/run is no link
+			return in.path(varDockerSocket)
+		}
+	}
+	return usual
 }
 
 // recorded reports whether a change of this target is in force: whether it is our doing.

@@ -211,7 +211,7 @@ func corpusClusters() []expectation {
 		{machine: "docker-engine-29", chosen: K3s, quiet: noFirewall + " k3d:DOCKER_TOO_OLD k3d:DOCKER_UNREACHABLE", why: "1.6.4; 1.8 Docker API"},
 		{machine: "containerd-standalone", chosen: K3s, quiet: noFirewall, why: "1.1 sealos, 3.33: a containerd of somebody else is no reason to refuse"},
 		{machine: "docker-old-19", chosen: Minikube, refuses: "HOST_NOT_ROOT k3d:DOCKER_TOO_OLD kind:DOCKER_TOO_OLD", why: "1.3: k3d 20.10.5, kind 20.10, minikube 18.09"},
-		{machine: "docker-rootless-nonroot", chosen: K3d + "|" + Kind, refuses: "HOST_NOT_ROOT", why: "1.3: kind names a rootless engine with delegated control groups; of k3d nothing is said"},
+		{machine: "docker-rootless-nonroot", exit: 10, refuses: "HOST_NOT_ROOT k3d:DOCKER_ROOTLESS kind:DOCKER_ROOTLESS minikube:DOCKER_ROOTLESS", why: "0.6: a cluster has to come back after a reboot, and the engine of a user comes with its user; 1.3: kind would run in it"},
 		{machine: "nonroot-user-with-docker", chosen: K3d, refuses: "HOST_NOT_ROOT", why: "1.6.4: live Docker, k3s needs root"},
 		{machine: "nonroot-user", exit: 10, refuses: "HOST_NOT_ROOT k3d:DOCKER_UNREACHABLE", why: "1.3 k3s: root"},
 	}

@@ -27,10 +27,10 @@ import (
 
 // fakeContainer is a container of a fakeEngine.
 type fakeContainer struct {
-	name, image, state, restart string
-	labels                      map[string]string
-	port                        string // of this machine, at which 6443/tcp is published
-	volumes                     []string
+	id, name, image, state, restart string
+	labels                          map[string]string
+	port                            string // of this machine, at which 6443/tcp is published
+	volumes                         []string
 }
 
 // fakeEngine is a stand-in for a Docker engine, on a socket: it keeps what it is told of, and runs nothing.
@@ -47,6 +47,7 @@ type fakeEngine struct {
 	minAPI     string
 	refused    []string // requests whose version it does not speak
 	started    []string // in the order of their start
+	made       int      // containers so far, for their ids
 }
 
 func newFakeEngine(t *testing.T) *fakeEngine {
@@ -209,12 +210,17 @@ func (e *fakeEngine) listContainers(w http.ResponseWriter, r *http.Request) {
 		if slices.ContainsFunc(filter.Label, func(l string) bool { k, v, _ := strings.Cut(l, "="); return c.labels[k] != v }) {
 			continue
 		}
-		all = append(all, map[string]any{"Id": name, "Names": []string{"/" + name}, "Image": c.image, "Labels": c.labels, "State": c.state})
+		all = append(all, map[string]any{"Id": c.id, "Names": []string{"/" + name}, "Image": c.image, "Labels": c.labels, "State": c.state})
 	}
 	e.answer(w, all)
 }
 
 func (e *fakeEngine) container(w http.ResponseWriter, r *http.Request, name, verb string) {
+	for _, c := range e.containers {
+		if c.id == name {
+			name = c.name
+		}
+	}
 	c := e.containers[name]
 	switch {
 	case c == nil:
@@ -248,7 +254,7 @@ func (e *fakeEngine) container(w http.ResponseWriter, r *http.Request, name, ver
 			ports["6443/tcp"] = []any{map[string]string{"HostIp": "127.0.0.1", "HostPort": c.port}}
 		}
 		e.answer(w, map[string]any{
-			"Id": name, "Name": "/" + name,
+			"Id": c.id, "Name": "/" + name,
 			"State":           map[string]any{"Status": c.state, "Running": c.state == "running", "Paused": c.state == "paused"},
 			"Config":          map[string]any{"Image": c.image, "Labels": c.labels},
 			"HostConfig":      map[string]any{"RestartPolicy": map[string]string{"Name": c.restart}},
@@ -262,7 +268,8 @@ func (e *fakeEngine) make(cluster, role string, n int, port string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name := fmt.Sprintf("k3d-%s-%s-%d", cluster, role, n)
-	e.containers[name] = &fakeContainer{name: name, image: "rancher/k3s", state: "running", restart: "unless-stopped", port: port,
+	e.made++
+	e.containers[name] = &fakeContainer{id: fmt.Sprintf("%064x", e.made), name: name, image: "rancher/k3s", state: "running", restart: "unless-stopped", port: port,
 		labels: map[string]string{"app": "k3d", "k3d.cluster": cluster, "k3d.role": role}, volumes: []string{"anonymous of " + name}}
 	e.volumes["anonymous of "+name] = true
 	e.networks["k3d-"+cluster] = true

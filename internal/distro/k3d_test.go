@@ -207,6 +207,84 @@ func TestK3dOfSomebodyElse(t *testing.T) {
 	})
 }
 
+// TestK3dKeepsWhatItHolds wants a cluster that was finished to stay, with its data, when only the file that leads to it is gone or was
+// opened to others.
+func TestK3dKeepsWhatItHolds(t *testing.T) {
+	for name, damage := range map[string]func(file string) error{
+		"removed":          os.Remove,
+		"readable for all": func(file string) error { return os.Chmod(file, 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newK3dBench(t)
+			b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+			id, file := b.engine.containers["k3d-pipeops-server-0"].id, b.in.path("/etc/pipeops-agent/k3d/kubeconfig")
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(file); err != nil {
+				t.Fatal(err)
+			}
+			b.engine.containers["k3d-pipeops-server-0"].state = "exited"
+			b.mustChange("k3d-cluster")
+			if c := b.engine.containers["k3d-pipeops-server-0"]; c == nil || c.id != id || c.state != "running" {
+				t.Errorf("the node is another one: %+v", c)
+			}
+			if got, err := os.ReadFile(file); err != nil || string(got) != string(text) {
+				t.Errorf("the kubeconfig is %q, %v", got, err)
+			}
+			if st, err := os.Stat(file); err != nil || st.Mode() != 0o600 {
+				t.Errorf("%v, %v", st, err)
+			}
+			b.mustChange()
+		})
+	}
+}
+
+// TestK3dOfTheSameNameThatCameLater wants a cluster that somebody has made under our name, after ours was removed by hand, to be left alone.
+func TestK3dOfTheSameNameThatCameLater(t *testing.T) {
+	b := newK3dBench(t)
+	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	clear(b.engine.containers)
+	clear(b.engine.volumes)
+	b.engine.make("pipeops", "server", 0, "6443")
+	b.engine.containers["k3d-pipeops-server-0"].state = "exited"
+	holds := b.engine.holds()
+	unchanged := func(what string) {
+		t.Helper()
+		if got := b.engine.holds(); !slices.Equal(got, holds) || len(b.engine.started) > 0 {
+			t.Errorf("after %s: %s %v", what, cmp.Diff(holds, got), b.engine.started)
+		}
+	}
+	b.refused(reason.EngineNameTaken, "container k3d-pipeops-server-0")
+	unchanged("an install")
+	if err := os.Remove(b.in.path("/etc/pipeops-agent/k3d/kubeconfig")); err != nil {
+		t.Fatal(err)
+	}
+	b.refused(reason.EngineNameTaken, "container k3d-pipeops-server-0")
+	unchanged("an install without a kubeconfig")
+	if err := StartCluster(t.Context(), b.in, K3d, func(string) {}); !reason.Is(err, reason.EngineNameTaken) {
+		t.Errorf("start: %v", err)
+	}
+	unchanged("a start")
+	if err := StopCluster(t.Context(), b.in, K3d); !reason.Is(err, reason.EngineNameTaken) {
+		t.Errorf("stop: %v", err)
+	}
+	unchanged("a stop")
+	s, err := plan.Open(b.in.Dir, b.in.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Undo, s.Run = b.in.Undo(), b.in.Run
+	if _, err := (&plan.Uninstaller{Store: s}).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	delete(b.engine.images, "rancher/k3s:v1.33.2-k3s1") // ours, that the engine may keep or not
+	holds = slices.DeleteFunc(holds, func(s string) bool { return strings.HasPrefix(s, "image ") })
+	unchanged("an uninstall")
+}
+
 func TestK3dImages(t *testing.T) {
 	t.Run("by digest", func(t *testing.T) {
 		b := newK3dBench(t)

@@ -373,8 +373,10 @@ func TestHalfACluster(t *testing.T) {
 	if _, err := b.install(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(b.in.path(kindNodes().kubeconfigFile())); err != nil { // it is written last
-		t.Fatal(err)
+	for _, file := range []string{b.in.path(kindNodes().kubeconfigFile()), filepath.Join(b.in.Dir, "kind-nodes.json")} { // they are written last
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
 	}
 	first := b.engine.containers[0].id
 	b.engine.containers[0].id += "-old"

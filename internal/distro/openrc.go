@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,6 +49,29 @@ func startingLine(f host.Facts, unit string) string {
 		return "service " + openrcName(unit) + " start"
 	}
 	return strings.Join(starting(OpenRC(f), unit), " ")
+}
+
+// logLine is how people read what a service of somebody else's said.
+func logLine(f host.Facts, unit string) string {
+	if OpenRC(f) || Supervised(f) {
+		return "/var/log/" + unit + ".log"
+	}
+	return "journalctl -u " + unit
+}
+
+var systemctlK3s = regexp.MustCompile(`systemctl (start|stop|restart) k3s\b`)
+
+// inWordsOf writes what people are told to do with k3s, in the words of systemd, in those of what starts services on this machine.
+func inWordsOf(f host.Facts, fix string) string {
+	switch {
+	case Supervised(f):
+		fix = systemctlK3s.ReplaceAllString(fix, "pipeops-agent services $1 k3s")
+	case OpenRC(f):
+		fix = systemctlK3s.ReplaceAllString(fix, "rc-service k3s $1")
+	default:
+		return fix
+	}
+	return strings.NewReplacer(", systemctl list-units 'k3s*'", "", "journalctl -k", "dmesg").Replace(fix)
 }
 
 // Mend says how a unit of ours is started on this machine, and where it says why it stopped.

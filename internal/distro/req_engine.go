@@ -34,6 +34,7 @@ func (k containers) requirements() []Requirement {
 		beside(foreignCluster()),
 		beside(debris()),
 		k.reachable(),
+		machineEngine(),
 		k.commanded(),
 		k.recent(),
 		k.spoken(),
@@ -110,7 +111,7 @@ func (k containers) reachable() Requirement {
 			return f
 		case engine.State == host.Running:
 			f := unmet("dockerd runs, and does not answer at "+dockerSocket, "an engine that answers").
-				fixed("see what it says: journalctl -u docker; an engine with another socket is found by DOCKER_HOST=unix://PATH")
+				fixed("see what it says: " + logLine(c.Facts, "docker") + "; it must answer at that socket, whatever else \"hosts\" in /etc/docker/daemon.json names")
 			f.Cost = reason.CostNone
 			return f
 		case engine.Name != "":

@@ -57,7 +57,7 @@ func (k containers) nameFree() Requirement {
 			return met()
 		}
 		return unmet(describe(taken), "no "+k.name+" cluster of the name "+ClusterName).
-			fixed("keep what you need of it, then " + cleaning(taken[0]) + "; or adopt it with --distro existing")
+			fixed("keep what you need of it, then " + cleaning(taken[0]) + "; or adopt it with --distro existing --kubeconfig FILE")
 	}}
 }
 

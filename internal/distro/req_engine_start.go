@@ -4,12 +4,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pipeopshq/pipeops-agent/internal/engine"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
-// dockerSocket is where an engine answers, for people.
-const dockerSocket = "/run/docker.sock"
+// dockerSocket is where an engine answers, for people; varDockerSocket is the same, where /var/run is no link.
+const (
+	dockerSocket    = engine.Socket
+	varDockerSocket = "/var/run/docker.sock"
+)
 
 // dockerOf returns the Docker engine that is installed here; one without a name is none. Remains are none either.
 func dockerOf(f host.Facts) host.Runtime {
@@ -49,6 +53,55 @@ func stoppedEngine(c Case, engine host.Runtime) Finding {
 func startEngine(unit string) Remedy {
 	return remedy(RemedyEngineStart, "Docker is started, now and at every boot", unit).
 		risking("containers that are set to restart are started with it")
+}
+
+// machineEngine needs the engine that answers to be the one of this machine. Another one, that of a user or one that only the caller's
+// environment tells of, is not there when the machine boots, and is not asked by an install.
+func machineEngine() Requirement {
+	return Requirement{Name: "engine-socket", Code: reason.DockerUnreachable, Judge: func(c Case) Finding {
+		d := c.Facts.Docker
+		if !d.Reachable.Value || c.Facts.OS.Kind != "linux" || slices.Contains([]string{"", dockerSocket, "/var/run/docker.sock"}, d.Socket) {
+			return met()
+		}
+		const want = "an engine that root runs, at " + dockerSocket
+		switch {
+		case d.Denied.Value:
+			f := unmet("the engine of this machine may not be asked by this user; another one answers at "+d.Socket, "the rights to ask the engine").
+				fixed("run the command with sudo")
+			f.Cost = reason.CostNone
+			return f
+		case d.Rootless.Value:
+			f := unmet("the engine that answers is that of a user ("+d.Socket+"), which comes and goes with its user", want).
+				fixed("let root run an engine beside it, which changes nothing in that of the user: " + rootsEngine(c.Facts))
+			f.Code = reason.DockerRootless
+			f.Cost = costOfEngine(c.Facts)
+			return f
+		}
+		f := unmet("an engine answers at "+d.Socket+", and none at "+dockerSocket, want).
+			fixed("let it answer there too: \"hosts\" in /etc/docker/daemon.json; or let root run an engine: " + rootsEngine(c.Facts))
+		f.Cost = reason.CostNone
+		return f
+	}}
+}
+
+// rootsEngine says how root gets an engine of its own: by starting the one that is installed, or else by installing it.
+func rootsEngine(f host.Facts) string {
+	packages := enginePackages(f)
+	switch {
+	case dockerOf(f).Name != "":
+		return startingLine(f, strings.TrimSuffix(unitOfEngine(dockerOf(f)), ".service"))
+	case len(packages) > 0:
+		return "install " + strings.Join(packages, ", ") + ", and then " + startingLine(f, "docker")
+	}
+	return "as its documentation says for this system (docs.docker.com/engine/install)"
+}
+
+// costOfEngine is what rootsEngine costs.
+func costOfEngine(f host.Facts) reason.Cost {
+	if dockerOf(f).Name != "" {
+		return reason.CostNone
+	}
+	return reason.CostPackage
 }
 
 func firstOf(all []string) string {

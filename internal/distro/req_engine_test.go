@@ -90,7 +90,19 @@ func TestEngineCases(t *testing.T) {
 
 		"rootless on v1": {change: func(m *captured) { m.facts.Docker.Rootless, m.facts.Cgroup.Version = host.Is(true), "v1" }, distro: Kind, code: reason.DockerRootless, fix: "unified_cgroup_hierarchy"},
 		"rootless on v2": {change: func(m *captured) { m.facts.Docker.Rootless, m.facts.Cgroup.Version = host.Is(true), "v2" }, distro: Kind, code: reason.DockerRootless, fix: "enable-linger", warns: true},
-		"swarm":          {change: docker(func(d *host.Docker) { d.Swarm = host.Is(true) }), distro: K3d, code: reason.EngineSwarm, warns: true},
+		"that of a user": {change: docker(func(d *host.Docker) { d.Rootless, d.Socket = host.Is(true), "/run/user/1000/docker.sock" }), distro: K3d, code: reason.DockerRootless, evidence: "/run/user/1000/docker.sock", fix: "systemctl start docker", cost: reason.CostNone},
+		"that of a user, alone": {change: func(m *captured) {
+			m.facts.Docker.Rootless, m.facts.Docker.Socket, m.facts.Runtimes = host.Is(true), "/run/user/1000/docker.sock", nil
+		}, distro: Kind, code: reason.DockerRootless, fix: "install docker.io, and then systemctl start docker", cost: reason.CostPackage},
+		"beside that of a user": {change: docker(func(d *host.Docker) {
+			d.Rootless, d.Denied, d.Socket = host.Is(true), host.Is(true), "/run/user/1000/docker.sock"
+		}), distro: K3d, code: reason.DockerUnreachable, fix: "sudo", cost: reason.CostNone},
+		"of the environment": {change: docker(func(d *host.Docker) { d.Socket = "/srv/docker.sock" }), distro: Minikube, code: reason.DockerUnreachable, evidence: "/srv/docker.sock", fix: "daemon.json", cost: reason.CostNone},
+		"of the Mac": {change: func(m *captured) {
+			m.facts.OS.Kind, m.facts.Docker.Socket = "darwin", "/Users/a/.docker/run/docker.sock"
+		}, distro: K3d},
+		"at the usual link": {change: docker(func(d *host.Docker) { d.Socket = "/var/run/docker.sock" }), distro: K3d},
+		"swarm":             {change: docker(func(d *host.Docker) { d.Swarm = host.Is(true) }), distro: K3d, code: reason.EngineSwarm, warns: true},
 
 		"name taken":               {change: cluster(host.Cluster{Name: K3d, Cluster: ClusterName, State: host.Running, Evidence: []string{"container k3d-pipeops-server-0"}}), distro: K3d, code: reason.EngineNameTaken, evidence: "k3d-pipeops-server-0", fix: "k3d cluster delete pipeops"},
 		"name taken, stopped":      {change: cluster(host.Cluster{Name: Kind, Cluster: ClusterName, State: host.Stopped}), distro: Kind, code: reason.EngineNameTaken, fix: "kind delete cluster --name pipeops"},

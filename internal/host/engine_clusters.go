@@ -205,7 +205,7 @@ func (k engineKind) find(s *System, containers []Container, known bool) []Cluste
 		if k.name == "minikube" && c.State == Debris && !inEngine(s, p) {
 			c.State = Doubt
 		}
-		if k.suffix == ".yaml" && c.State != Debris {
+		if k.suffix == ".yaml" && c.State != Debris && ownHome(s, p) {
 			c.Kubeconfig = p
 		}
 		c.Evidence = append(c.Evidence, p)
@@ -254,6 +254,14 @@ func (k engineKind) profiles(s *System) []string {
 		}
 	}
 	return all
+}
+
+// ownHome tells whether a file lies where the kubeconfig of whoever runs us may be. Root follows none of another user's: it would lead
+// where they want, with what of root's files it names.
+func ownHome(s *System, file string) bool {
+	return slices.ContainsFunc(kubeconfigs(s), func(own string) bool {
+		return strings.HasPrefix(file, strings.TrimSuffix(own, kubeconfigPath)+"/")
+	})
 }
 
 // homes returns root's home and those of users.

@@ -338,3 +338,22 @@ func TestRuntimesAndNeighbours(t *testing.T) {
 		}
 	}
 }
+
+// TestKubeconfigInAHomeOfAnother wants root to be led nowhere by a file that another user can write: whose cluster it is says its owner.
+func TestKubeconfigInAHomeOfAnother(t *testing.T) {
+	for _, c := range []struct {
+		name, uid, home, want string
+	}{
+		{"root's own", "0", "root", "/root/.config/k3d/kubeconfig-dev.yaml"},
+		{"of a user, for root", "0", "home/mallory", ""},
+		{"of a user, for users", "1000", "home/joe", "/home/joe/.config/k3d/kubeconfig-dev.yaml"},
+	} {
+		dir := t.TempDir()
+		write(t, dir, SnapshotFile, `{"uid":`+c.uid+`,"processes":[],"containers":[{"name":"k3d-dev-server-0","labels":{"k3d.cluster":"dev","k3d.role":"server"},"state":"running"}]}`)
+		write(t, dir, c.home+"/.config/k3d/kubeconfig-dev.yaml", kubeconfig("k3d-dev", "https://evil.example.com"))
+		all := Collect(t.Context(), load(t, dir)).Clusters
+		if len(all) != 1 || all[0].Kubeconfig != c.want {
+			t.Errorf("%s: %+v, want %q", c.name, all, c.want)
+		}
+	}
+}

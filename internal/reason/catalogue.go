@@ -254,7 +254,7 @@ func All() []Entry {
 		{NetIPv6Only, ExitHostRefused, "no IPv4 leads to the releases", "give a mirror that has IPv6 by --mirror", Mirror, CostNone},
 		{NetMTU, ExitHostRefused, "the network carries only small packets", "raise the MTU of the link, or let flannel use host-gw", Here, CostNone},
 		{NetProxy, ExitHostRefused, "a proxy is set for packages only", "if downloads and images need it too, set it as PIPEOPS_PROXY or as proxy in config.yaml", Here, CostNone},
-		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker", Here, CostPackage},
+		{DockerTooOld, ExitHostRefused, "the Docker engine is too old", "upgrade Docker, from the packages of this system or as docs.docker.com/engine/install says; or choose --distro minikube, which takes 18.09 and later", Here, CostPackage},
 		{DockerTooNew, ExitHostRefused, "the Docker engine no longer speaks the API of the tool that makes the cluster", "choose --distro kind, whose tool is the docker command itself, or let the engine speak older APIs too: DOCKER_MIN_API_VERSION=1.24 in the environment of its service", Here, CostNone},
 		{DockerRootless, ExitHostRefused, "the Docker engine runs without root", "boot with systemd.unified_cgroup_hierarchy=1, or run the engine as root", Here, CostReboot},
 		{NeighbourPanel, ExitHostRefused, "a control panel manages this machine", "use a machine of its own for the cluster: the panel changes the firewall and expects the ports", Here, CostNone},

@@ -20,7 +20,7 @@ func explainCluster(code Code) string {
 	case "DOCKER_TOO_OLD":
 		return "The Docker engine speaks an older API than the tools that make clusters in it. The engine is asked for its version and the oldest and newest API that it speaks."
 	case "DOCKER_ROOTLESS":
-		return "The Docker engine runs without root: nodes in it need cgroup v2 with delegated controllers, cannot do everything that others can, and are gone when the user's services end. The engine itself says so."
+		return "The Docker engine runs without root: nodes in it need cgroup v2 with delegated controllers, cannot do everything that others can, and are gone when the user's services end. The engine itself says so. An install asks only the engine at /run/docker.sock, which is there when the machine boots; that of a user stays as it is."
 	case "CLUSTER_OURS":
 		return "One agent looks after one cluster, and another one of its own is here already, which the ledger tells. What runs in it would not move by itself: keep it, or uninstall it first."
 	case "CLUSTER_UNFINISHED":

@@ -20,7 +20,12 @@ const (
 	longestWait = 30 * time.Second
 	// healthy is how long a service must have run for the next wait to be the first again.
 	healthy = time.Minute
+	// burial is how long SIGKILL may take: a process that waits for a disk which does not answer may stay for ever.
+	burial = 10 * time.Second
 )
+
+// errUndefined is why a service is not started whose definition is gone.
+var errUndefined = errors.New("its definition is gone")
 
 // The things that a keeper can be asked for.
 const (
@@ -52,6 +57,7 @@ type keeper struct {
 	ask     chan request
 	said    chan struct{} // it is alive: see Service.Watchdog
 	unknown bool          // its definition is gone; it is not started any more
+	owes    bool          // the program that stops it has failed, and is still to be run
 
 	mu      sync.Mutex
 	service Service
@@ -156,6 +162,8 @@ type life struct {
 	service Service
 	began   time.Time
 	ended   chan command.Exit
+	over    bool // it was told to end, and is not to be started anew when it does
+	bitten  bool // by the watchdog
 }
 
 // run looks after the service until ctx ends; what runs by then runs on. first is a process that runs already, or nil.
@@ -173,11 +181,25 @@ func (k *keeper) run(ctx context.Context, first process) {
 	alive.Stop()
 	defer again.Stop()
 	defer alive.Stop()
-	begin := func() error {
-		var err error
-		if now, err = k.begin(); now != nil && now.service.watchdog() > 0 {
+	heed := func() {
+		if alive.Stop(); now != nil && now.service.watchdog() > 0 {
+			now.bitten = false
 			alive.Reset(now.service.watchdog())
 		}
+	}
+	heed()
+	begin := func() error {
+		var err error
+		now, err = k.begin()
+		heed()
+		return err
+	}
+	stop := func(all bool) error {
+		gone, err := k.stop(ctx, now, all)
+		if gone { // whatever else has failed
+			now = nil
+		}
+		heed()
 		return err
 	}
 	for {
@@ -189,14 +211,19 @@ func (k *keeper) run(ctx context.Context, first process) {
 		case <-ctx.Done():
 			return
 		case r := <-k.ask:
-			again.Stop()
 			var err error
 			switch r.verb {
 			case verbStart, verbRestart:
 				if r.verb == verbStart && (now != nil || k.Status().Sub == exited) {
 					break
 				}
-				if err = k.stop(ctx, now, false); err == nil {
+				again.Stop()
+				if k.gone() {
+					err = errUndefined
+					break
+				}
+				k.owes = false // a start does not wait for an old stop
+				if err = stop(false); err == nil {
 					waits.Reset()
 					k.set(func(s *Status) { s.Restarts = 0 })
 					if k.definition().When != "" {
@@ -212,10 +239,8 @@ func (k *keeper) run(ctx context.Context, first process) {
 					}
 				}
 			case verbStop, verbStopAll:
-				err = k.stop(ctx, now, r.verb == verbStopAll)
-				if err == nil {
-					now = nil
-				}
+				again.Stop()
+				err = stop(r.verb == verbStopAll)
 			case verbReset:
 				k.set(func(s *Status) {
 					if s.Active == failed {
@@ -232,8 +257,12 @@ func (k *keeper) run(ctx context.Context, first process) {
 				again.Reset(k.waiting(waits.Next()))
 			}
 			now = nil
-			alive.Stop()
+			heed()
 		case <-again.C:
+			if k.gone() {
+				k.set(func(s *Status) { s.Active, s.Sub, s.Next = inactive, "dead", time.Time{} })
+				break
+			}
 			if k.definition().When != "" {
 				k.await()
 				break
@@ -244,13 +273,16 @@ func (k *keeper) run(ctx context.Context, first process) {
 				again.Reset(k.waiting(waits.Next()))
 			}
 		case <-k.said:
-			if now != nil && now.service.watchdog() > 0 {
-				alive.Reset(now.service.watchdog())
-			}
+			heed()
 		case <-alive.C:
-			if now != nil { // as systemd does; it leaves a trace of where it hangs
-				k.log.Warn("it does not say that it is alive, and is started anew", "pid", now.Number())
-				if err := now.Signal(syscall.SIGABRT); err != nil {
+			if now != nil { // as systemd does: the first leaves a trace of where it hangs, the second is heeded by all
+				signal := syscall.SIGABRT
+				if now.bitten {
+					signal = syscall.SIGKILL
+				}
+				now.bitten = true
+				k.log.Warn("it does not say that it is alive, and is started anew", "pid", now.Number(), "signal", signal)
+				if err := now.Signal(signal); err != nil {
 					k.log.Warn("not ended", "err", err)
 				}
 				alive.Reset(now.service.watchdog())
@@ -316,6 +348,10 @@ func (k *keeper) buried(ctx context.Context, l *life, exit command.Exit) (again 
 			k.log.Warn("what it has started runs on", "err", err)
 		}
 	}
+	if l.over {
+		k.set(func(s *Status) { s.Active, s.Sub, s.Next = inactive, "dead", time.Time{} })
+		return false
+	}
 	bad := !l.service.succeeded(exit.Code)
 	again = !l.service.Once || exit.Signal != 0 || bad && (l.service.Remains || l.service.When != "")
 	k.set(func(s *Status) {
@@ -342,49 +378,59 @@ func (k *keeper) died(exit command.Exit) {
 }
 
 // stop ends the process, if there is one: SIGTERM, and SIGKILL when its grace is over. With all, or if the service is not one
-// whose children live on, these end too.
-func (k *keeper) stop(ctx context.Context, l *life, all bool) error {
+// whose children live on, these end too. It returns whether there is no process any more, also where something else has failed.
+func (k *keeper) stop(ctx context.Context, l *life, all bool) (gone bool, err error) {
 	s := k.definition()
 	if l != nil {
 		s = l.service
-		k.set(func(st *Status) { st.Active, st.Sub = deactivating, "stop" })
-		if err := l.Signal(syscall.SIGTERM); err != nil {
-			return err
-		}
-		grace := time.NewTimer(s.grace())
-		defer grace.Stop()
-		select {
-		case exit := <-l.ended:
-			k.died(exit)
-		case <-grace.C:
-			k.log.Warn("it does not end, and is killed", "after", s.grace())
-			if err := l.Signal(syscall.SIGKILL); err != nil {
-				return err
-			}
-			select {
-			case exit := <-l.ended:
-				k.died(exit)
-			case <-ctx.Done():
-				return fmt.Errorf("process %d does not end: %w", l.Number(), ctx.Err())
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("process %d does not end: %w", l.Number(), ctx.Err())
+		if err := k.terminate(ctx, l); err != nil {
+			return false, err
 		}
 	}
-	if len(s.Stop) > 0 && (l != nil || k.Status().Sub == exited) {
+	if len(s.Stop) > 0 && (l != nil || k.owes || k.Status().Sub == exited) {
 		k.set(func(st *Status) { st.Active, st.Sub = deactivating, "stop" })
-		if err := k.end(ctx, s); err != nil {
+		err := k.end(ctx, s)
+		if k.owes = err != nil; k.owes {
 			k.set(func(st *Status) { st.Active, st.Sub = failed, failed })
-			return err
+			return true, err
 		}
+		k.set(func(st *Status) { st.Active, st.Sub = inactive, "dead" })
 	}
 	if all || l != nil && !s.Alone {
 		if err := k.kill(ctx); err != nil {
-			return err
+			return true, err
 		}
 	}
 	if k.Status().Active != failed || all {
 		k.set(func(st *Status) { st.Active, st.Sub, st.Next = inactive, "dead", time.Time{} })
 	}
-	return nil
+	return true, nil
+}
+
+// terminate ends the process.
+func (k *keeper) terminate(ctx context.Context, l *life) error {
+	k.set(func(st *Status) { st.Active, st.Sub = deactivating, "stop" })
+	for _, step := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{syscall.SIGTERM, l.service.grace()}, {syscall.SIGKILL, burial}} {
+		if step.signal == syscall.SIGKILL {
+			k.log.Warn("it does not end, and is killed", "after", l.service.grace())
+		}
+		if err := l.Signal(step.signal); err != nil {
+			return err
+		}
+		l.over = true
+		limit := time.NewTimer(step.wait)
+		defer limit.Stop()
+		select {
+		case exit := <-l.ended:
+			k.died(exit)
+			return nil
+		case <-limit.C:
+		case <-ctx.Done():
+			return fmt.Errorf("process %d does not end: %w", l.Number(), ctx.Err())
+		}
+	}
+	return fmt.Errorf("process %d does not end, not even by SIGKILL: it waits for a disk or the kernel", l.Number())
 }

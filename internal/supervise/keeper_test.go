@@ -20,7 +20,8 @@ import (
 // actor is a process that the test plays.
 type actor struct {
 	pid     int
-	deaf    bool // to SIGTERM
+	deaf    bool        // to SIGTERM
+	frozen  atomic.Bool // to all but SIGKILL
 	once    sync.Once
 	exit    chan command.Exit
 	signals chan syscall.Signal
@@ -33,7 +34,7 @@ func (a *actor) ends(e command.Exit) { a.once.Do(func() { a.exit <- e }) }
 
 func (a *actor) Signal(s syscall.Signal) error {
 	a.signals <- s
-	if s != syscall.SIGTERM || !a.deaf {
+	if s == syscall.SIGKILL || !a.frozen.Load() && (s != syscall.SIGTERM || !a.deaf) {
 		a.ends(command.Exit{Code: -1, Signal: int(s)})
 	}
 	return nil
@@ -332,5 +333,127 @@ func TestUndefinedIsNotStartedAnew(t *testing.T) {
 		if !st.gone() {
 			t.Error("it is still defined")
 		}
+	})
+}
+
+func TestRestartOfWhatWaitsForAFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{Once: true, When: "/file"})
+		st.must(t, verbStart)
+		st.must(t, verbTrigger)
+		st.is(t, active, "running")
+		st.must(t, verbRestart) // while it runs
+		st.is(t, active, awaits)
+		st.must(t, verbTrigger)
+		if n := len(st.all()); n != 2 {
+			t.Errorf("%d starts: it is run no more", n)
+		}
+	})
+}
+
+func TestStopWhoseProgramFailsCanBeAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{Once: true, Remains: true, Stop: []string{"/bin/stop"}})
+		broken := errors.New("the engine does not answer")
+		st.end = func(context.Context, Service) error { return broken }
+		st.must(t, verbStart)
+		if err := st.do(t.Context(), verbStop); !errors.Is(err, broken) { // while its process runs, which ends
+			t.Fatalf("%v", err)
+		}
+		st.is(t, failed, failed)
+		again, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := st.do(again, verbStop); !errors.Is(err, broken) { // it is still to be done
+			t.Errorf("the second stop: %v", err)
+		}
+		st.end = func(context.Context, Service) error { return nil }
+		st.must(t, verbStop)
+		st.is(t, inactive, "dead")
+	})
+}
+
+func TestWhatCannotBeKilledIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{Grace: 7})
+		st.must(t, verbStart)
+		st.last().once.Do(func() {}) // it waits for a disk, and ends by no signal
+		limited, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if err := st.do(limited, verbStop); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %s", took)
+		}
+		st.last().exit <- command.Exit{Code: -1, Signal: 9} // at last
+		st.is(t, inactive, "dead")
+	})
+}
+
+func TestResetLeavesWhatIsStartedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{})
+		st.must(t, verbStart)
+		st.last().ends(command.Exit{Code: 1})
+		st.is(t, activating, autoRestart)
+		st.must(t, verbReset)
+		time.Sleep(longestWait)
+		st.is(t, active, "running")
+	})
+}
+
+func TestUndefinedWhileItWaitsIsNotStartedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{})
+		st.must(t, verbStart)
+		st.last().ends(command.Exit{Code: 1})
+		st.is(t, activating, autoRestart)
+		st.undefine()
+		time.Sleep(longestWait)
+		st.is(t, inactive, "dead")
+		if n := len(st.all()); n != 1 {
+			t.Errorf("%d starts", n)
+		}
+	})
+}
+
+func TestWhoDoesNotHeedTheDogIsKilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := play(t, Service{Notify: true, Watchdog: 30})
+		st.must(t, verbStart)
+		st.hear(notice{ready: true})
+		a := st.last()
+		a.frozen.Store(true) // stopped, or in its own handler of the signal
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if first, second := <-a.signals, <-a.signals; first != syscall.SIGABRT || second != syscall.SIGKILL {
+			t.Errorf("%v, %v", first, second)
+		}
+		st.is(t, activating, autoRestart)
+	})
+}
+
+func TestWatchdogOfWhatWasTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := Service{Name: "actor", Argv: []string{"/bin/actor"}, Log: "/var/log/actor.log", Notify: true, Watchdog: 30}
+		k := newKeeper(s, true, func(Service) (process, error) { return nil, errors.New("not now") }, slog.New(slog.DiscardHandler))
+		first := &actor{pid: 7, exit: make(chan command.Exit, 1), signals: make(chan syscall.Signal, 8)}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { k.run(ctx, first) })
+		time.Sleep(31 * time.Second) // it hangs since before
+		synctest.Wait()
+		select {
+		case got := <-first.signals:
+			if got != syscall.SIGABRT {
+				t.Errorf("it was sent %v", got)
+			}
+		default:
+			t.Error("it hangs, and nobody sees it")
+			first.ends(command.Exit{})
+		}
+		cancel()
+		running.Wait()
 	})
 }

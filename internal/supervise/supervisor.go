@@ -318,7 +318,7 @@ func (s *Supervisor) endStray(ctx context.Context, r record) {
 	k := newKeeper(Service{Name: "stray"}, false, nil, s.log)
 	ctx, cancel := context.WithTimeout(ctx, 2*defaultGrace)
 	defer cancel()
-	if err := k.stop(ctx, k.watch(p, Service{}), false); err != nil {
+	if _, err := k.stop(ctx, k.watch(p, Service{}), false); err != nil {
 		s.log.Error("not ended", "pid", r.PID, "err", err)
 	}
 }

@@ -29,6 +29,7 @@ func TestRecognise(t *testing.T) {
 		"k3s-io/k3s/releases/download/v1.33.2+k3s1/install.sh":                                        {Product: "k3s", Version: "v1.33.2+k3s1", Name: "install-script", Origin: manifest.Origin},
 		"k3d-io/k3d/releases/download/v5.8.3/k3d-linux-amd64":                                         {Product: "k3d", Version: "v5.8.3", Arch: "amd64", Name: "binary", Origin: manifest.Origin},
 		"pipeopshq/pipeops-agent/releases/download/node-images/k3d-node-image-v1.33.2+k3s1-arm64.tar": {Product: "k3d", Version: "v1.33.2+k3s1", Arch: "arm64", Name: "node-image", Origin: manifest.Origin},
+		"pipeopshq/pipeops-agent/releases/download/node-images/k3d-proxy-image-v5.6.0-amd64.tar":      {Product: "k3d", Version: "v5.6.0", Arch: "amd64", Name: "proxy-image", Origin: manifest.Origin},
 		"pipeopshq/pipeops-agent/releases/download/node-images/kind-node-image-v1.33.2-amd64.tar":     {Product: "kind", Version: "v1.33.2", Arch: "amd64", Name: "node-image", Origin: manifest.Origin},
 		"kubernetes-sigs/kind/releases/download/v0.30.0/kind-linux-arm64":                             {Product: "kind", Version: "v0.30.0", Arch: "arm64", Name: "binary", Origin: manifest.Origin},
 		"kubernetes/minikube/releases/download/v1.37.0/minikube-linux-amd64":                          {Product: "minikube", Version: "v1.37.0", Arch: "amd64", Name: "binary", Origin: manifest.Origin},

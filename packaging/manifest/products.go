@@ -33,6 +33,7 @@ func products() []product {
 		{"k3s", "install-script", github, k3s + `install\.sh`, ""},
 		{"k3d", "binary", github, `k3d-io/k3d/releases/download/` + version + `/k3d-linux-` + arch, ""},
 		{"k3d", "node-image", github, nodeImages + `k3d-node-image-` + version + `-` + arch + `\.tar`, ""},
+		{"k3d", "proxy-image", github, nodeImages + `k3d-proxy-image-` + version + `-` + arch + `\.tar`, ""},
 		{"kind", "binary", github, `kubernetes-sigs/kind/releases/download/` + version + `/kind-linux-` + arch, ""},
 		{"kind", "node-image", github, nodeImages + `kind-node-image-` + version + `-` + arch + `\.tar`, ""},
 		{"minikube", "binary", github, `kubernetes/minikube/releases/download/` + version + `/minikube-linux-` + arch, ""},

@@ -5,10 +5,13 @@
 #	k3d-io/k3d/releases/download/VERSION/k3d-linux-ARCH           k3d itself, from its Go modules
 #	pipeopshq/pipeops-agent/releases/download/node-images/k3d-node-image-VERSION-ARCH.tar
 #	                                                              the image rancher/k3s:VERSION for docker load
+#	pipeopshq/pipeops-agent/releases/download/node-images/k3d-proxy-image-VERSION-ARCH.tar
+#	                                                              the image ghcr.io/k3d-io/k3d-proxy:VERSION, which is before several servers
 #
 # The node's image is no official one: k3s from the release in K3S_RELEASE_DIR with its images on Debian's userland. A
 # machine with Docker to try it in: go run ./test/lab/cmd/lab up d --docker. k3d wants an image of tools too, which any that is
-# there can stand in for: K3D_IMAGE_TOOLS. It takes five minutes the first time and is kept.
+# there can stand in for: K3D_IMAGE_TOOLS. The balancer is nginx of Debian with the script and the template of k3d; in it the
+# command confd, whose module cannot be had, stands in for confd. It takes five minutes the first time and is kept.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh
@@ -17,7 +20,7 @@ cd "$(dirname "$0")"
 readonly version=v5.6.0 k3s_version=v1.33.2+k3s1
 : "${K3S_RELEASE_DIR:?}"
 arch=$(go env GOARCH)
-inputs=$(cat build.sh containerd.toml ../images/lib.sh ../images/tree/main.go "$K3S_RELEASE_DIR/sha256sum-$arch.txt" | sha256sum | cut -c 1-12)
+inputs=$(cat build.sh confd/main.go containerd.toml ../images/lib.sh ../images/tree/main.go "$K3S_RELEASE_DIR/sha256sum-$arch.txt" | sha256sum | cut -c 1-12)
 begin k3d "$cache/k3d-$arch-$inputs"
 
 build_module github.com/k3d-io/k3d/v5 "$version" "k3d-io/k3d/releases/download/$version/k3d-linux-$arch" \
@@ -45,4 +48,18 @@ tree -o "$images/k3d-node-image-$k3s_version-$arch.tar" -entrypoint /bin/k3s -cm
 	-env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/var/lib/rancher/k3s/data/cni \
 	-env CRI_CONFIG_FILE=/var/lib/rancher/k3s/agent/etc/crictl.yaml \
 	"docker.io/rancher/k3s:${k3s_version/+/-}" "$roots/node-root.tar" "$part/.top.tar"
+
+say "packing the image of the balancer"
+root_tar k3d-proxy-root.tar nginx-light,libnginx-mod-stream
+proxy=$(download "github.com/k3d-io/k3d/v5@$version")/proxy top=$part/.proxy
+mkdir -p "$top/usr/bin" "$top/etc/confd/conf.d" "$top/etc/confd/templates"
+CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$top/usr/bin/confd" ./confd
+install -m 0755 "$proxy/nginx-proxy" "$top/usr/bin/nginx-proxy"
+install -m 0644 "$proxy/conf.d/nginx.toml" "$top/etc/confd/conf.d/nginx.toml"
+# nginx of Debian has streams as a module
+{ echo 'load_module /usr/lib/nginx/modules/ngx_stream_module.so;'; cat "$proxy/templates/nginx.tmpl"; } >"$top/etc/confd/templates/nginx.tmpl"
+layer "$top" "$part/.proxy.tar"
+tree -o "$images/k3d-proxy-image-$version-$arch.tar" -entrypoint /bin/sh -entrypoint -c -entrypoint nginx-proxy \
+	-env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	"ghcr.io/k3d-io/k3d-proxy:${version#v}" "$roots/k3d-proxy-root.tar" "$part/.proxy.tar"
 finish

@@ -6,10 +6,12 @@
 #
 # The first is kind, from its module, the second the image kindest/node:VERSION for docker load. It is no official one: the
 # files of kind's own base image, which its module has, on Debian 12 with Debian's containerd and runc; Kubernetes, etcd, CoreDNS
-# and local-path-provisioner from their modules; the pod network is a stand-in.
+# and local-path-provisioner from their modules, without crictl; the pod network is a stand-in (net/main.go).
 #
-# UNFINISHED: it has never run to its end (it has built kind, Kubernetes and etcd, and was stopped at CoreDNS), and no node has been
-# started from its image. No test uses it.
+# Kubernetes takes about an hour of two cores the first time, the rest a quarter of one; what is built is kept in the cache.
+# A machine with Docker to try it in: go run ./test/lab/cmd/lab up d --docker.
+#
+#	build.sh --if-built     only looks: prints the folder if it is there, else nothing
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh
@@ -18,9 +20,14 @@ cd "$(dirname "$0")"
 readonly versions=(v0.32.0 v0.33.0) version=v1.33.2 # kind needs no other Kubernetes; from v1.35 on none starts on cgroup v1
 readonly etcd=v3.5.21 coredns=v1.12.0 provisioner=v0.0.30
 arch=$(go env GOARCH)
-inputs=$(cat ./*.sh load-images net/main.go ../images/*.sh ../images/main.go ../images/tree/main.go | sha256sum | cut -c 1-12)
+inputs=$(cat ./*.sh load-images net/main.go ../k3s/pause/main.go ../images/*.sh ../images/main.go ../images/tree/main.go | sha256sum | cut -c 1-12)
+built=$cache/kind-$arch-$inputs
+if [[ ${1:-} == --if-built ]]; then
+	if [[ -d $built ]]; then echo "$built"; fi
+	exit 0
+fi
+begin kind "$built"
 kubernetes=$(bash kubernetes.sh "$version")
-begin kind "$cache/kind-$arch-$inputs"
 
 for v in "${versions[@]}"; do
 	build_module sigs.k8s.io/kind "$v" "kubernetes-sigs/kind/releases/download/$v/kind-linux-$arch" ''
@@ -32,9 +39,9 @@ say "packing the images in the nodes"
 work=$part/.work
 mkdir -p "$work/images"
 build_package "go.etcd.io/etcd/server/v3@$etcd" "$work/etcd"
-build_package "github.com/coredns/coredns@$coredns" "$work/coredns"
+build_module github.com/coredns/coredns "$coredns" .work/coredns ''
 build_package "github.com/rancher/local-path-provisioner@$provisioner" "$work/local-path-provisioner"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/pause" ../k3s/pause
+(cd ../k3s && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/pause" ./pause)
 image_of() { sed -n "s/^const $2 = \"\(.*\)\"/\1/p" "$kind/pkg/build/nodeimage/$1"; }
 kindnet=$(image_of const_cni.go kindnetdImage) storage=$(image_of const_storage.go storageProvisionerImage) storage_helper=$(image_of const_storage.go storageHelperImage)
 pause=$(sed -n 's/^ *sandbox_image = "\(.*\)"/\1/p' "$base/etc/containerd/config.toml")
@@ -47,15 +54,15 @@ pause=$(sed -n 's/^ *sandbox_image = "\(.*\)"/\1/p' "$base/etc/containerd/config
 		"registry.k8s.io/kube-scheduler:$version=!$kubernetes/kube-scheduler" \
 		"$storage=!$work/local-path-provisioner"
 )
+# one image with three names, for what needs more than its own program: a layer that is kept once
 root_tar node-root.tar busybox,ca-certificates,conntrack,iproute2,iptables,kmod,mount,procps
-mkdir -p "$work/proxy/usr/local/bin" "$work/net/usr/local/bin" "$work/helper/usr/local/bin"
-cp "$kubernetes/kube-proxy" "$work/proxy/usr/local/bin/"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/net/usr/local/bin/kindnet-stand-in" ./net
-ln -s /bin/busybox "$work/helper/usr/local/bin/busybox"
-for name in proxy net helper; do layer "$work/$name" "$work/$name.tar"; done
-tree -o "$work/images/proxy.tar" "registry.k8s.io/kube-proxy:$version" "$roots/node-root.tar" "$work/proxy.tar"
-tree -o "$work/images/net.tar" -entrypoint /usr/local/bin/kindnet-stand-in "$kindnet" "$roots/node-root.tar" "$work/net.tar"
-tree -o "$work/images/helper.tar" "$storage_helper" "$roots/node-root.tar" "$work/helper.tar"
+mkdir -p "$work/userland/usr/local/bin"
+cp "$kubernetes/kube-proxy" "$work/userland/usr/local/bin/"
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/userland/usr/local/bin/kindnet-stand-in" ./net
+layer "$work/userland" "$work/userland.tar"
+tree -o "$work/images/userland.tar" -entrypoint /usr/local/bin/kindnet-stand-in \
+	"$kindnet" "$roots/node-root.tar" "$work/userland.tar"
+for name in "registry.k8s.io/kube-proxy:$version" "$storage_helper"; do echo "$kindnet $name"; done >"$work/images/names"
 
 say "packing the image of the nodes"
 manifest() { # manifest FILE CONSTANT: a text of kind's, with the names of images in it
@@ -69,7 +76,7 @@ chmod -R u=rwX,go=rX "$top"
 install -m 0755 "$base/usr/local/bin/entrypoint" "$top/usr/local/bin/entrypoint"
 chmod 0755 "$top"/kind/bin/*
 install -m 0755 load-images "$top/kind/bin/load-images"
-cp "$work"/images/*.tar "$top/kind/images/"
+cp "$work"/images/* "$top/kind/images/"
 for program in kubeadm kubectl kubelet; do cp "$kubernetes/$program" "$top/usr/bin/"; done
 printf '%s' "$version" >"$top/kind/version"
 manifest const_cni.go defaultCNIManifest >"$top/kind/manifests/default-cni.yaml"

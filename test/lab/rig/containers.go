@@ -26,6 +26,7 @@ func builtFiles() []builtFile {
 	return []builtFile{
 		{"k3d", "binary", `k3d-io/k3d/releases/download/(v[^/]+)/k3d-linux-` + arch},
 		{"k3d", "node-image", `pipeopshq/pipeops-agent/releases/download/node-images/k3d-node-image-(v[^/]+)-` + arch + `\.tar`},
+		{"k3d", "proxy-image", `pipeopshq/pipeops-agent/releases/download/node-images/k3d-proxy-image-(v[^/]+)-` + arch + `\.tar`},
 		{"kind", "binary", `kubernetes-sigs/kind/releases/download/(v[^/]+)/kind-linux-` + arch},
 		{"kind", "node-image", `pipeopshq/pipeops-agent/releases/download/node-images/kind-node-image-(v[^/]+)-` + arch + `\.tar`},
 	}
@@ -34,6 +35,18 @@ func builtFiles() []builtFile {
 // AddK3d puts k3d and the image of its nodes into the mirror and its manifest. The first time it builds them, which takes
 // five minutes; they are kept in the cache.
 func (r *Rig) AddK3d(ctx context.Context) error { return r.addBuilt(ctx, "test/k3d/build.sh") }
+
+// kindScript builds kind and the image of its nodes.
+const kindScript = "test/kind/build.sh"
+
+// KindBuilt reports whether what AddKind needs lies in the cache. It is built by make kind only, since that takes an hour.
+func (r *Rig) KindBuilt(ctx context.Context) (bool, error) {
+	folder, err := r.runScript(ctx, kindScript, "--if-built")
+	return folder != "", err
+}
+
+// AddKind puts kind and the image of its nodes into the mirror and its manifest.
+func (r *Rig) AddKind(ctx context.Context) error { return r.addBuilt(ctx, kindScript) }
 
 // NodeImage returns the file on this side that is the image of a product's nodes.
 func (r *Rig) NodeImage(product string) (string, error) {
@@ -55,15 +68,23 @@ func (r *Rig) BuiltProgram(product, version string) (string, error) {
 	return "", fmt.Errorf("cannot find %s %s: it was not added to the rig", product, version)
 }
 
-func (r *Rig) addBuilt(ctx context.Context, script string) error {
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(r.root, script))
+// runScript runs a script below test/ that builds something and returns the folder that it prints.
+func (r *Rig) runScript(ctx context.Context, script string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "bash", append([]string{filepath.Join(r.root, script)}, args...)...)
 	cmd.Env = append(os.Environ(), "K3S_RELEASE_DIR="+r.Release)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("cannot run %s: %w", script, err)
+		return "", fmt.Errorf("cannot run %s: %w", script, err)
 	}
-	folder := strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (r *Rig) addBuilt(ctx context.Context, script string) error {
+	folder, err := r.runScript(ctx, script)
+	if err != nil {
+		return err
+	}
 	err = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
