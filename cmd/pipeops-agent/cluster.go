@@ -85,20 +85,17 @@ func newClusterStatus(g *globals) *cobra.Command {
 			if state.API.Answers {
 				return nil
 			}
-			err = reason.Newf(reason.ClusterUnhealthy, "%s", state.API.Error).WithFix("pipeops-agent cluster start; docker logs " + firstNode(state))
+			if len(state.Nodes) == 0 {
+				err = reason.Newf(reason.ClusterGone, "the engine has no node of %s %s", state.Distro, state.Name)
+			} else {
+				err = reason.Newf(reason.ClusterUnhealthy, "%s", state.API.Error).WithFix("pipeops-agent cluster start; docker logs " + state.Nodes[0].Name)
+			}
 			if g.JSON() {
 				return cli.Told(err)
 			}
 			return err
 		},
 	}
-}
-
-func firstNode(s distro.ClusterState) string {
-	if len(s.Nodes) == 0 {
-		return "CONTAINER"
-	}
-	return s.Nodes[0].Name
 }
 
 func printCluster(w io.Writer, s distro.ClusterState) error {

@@ -28,8 +28,11 @@ type settings struct {
 	config.Config
 	adopt       bool
 	clusterInit bool
-	reboot      bool // by install itself, where it is needed
-	wait        time.Duration
+
+	minikubeDriver string // not kept: what is installed has the driver docker
+
+	reboot bool // by install itself, where it is needed
+	wait   time.Duration
 
 	bundleGiven bool     // by flag or environment: then it is used or refused, nothing else
 	resumes     bool     // they are those of an install that goes on by itself
@@ -53,6 +56,7 @@ func (s *settings) register(command *cobra.Command) {
 	flags.IntVar(&s.Workers, "workers", 0, "of k3d, kind and minikube: how many further nodes")
 	flags.IntVar(&s.APIPort, "api-port", 0, "of k3d, kind and minikube: port of the API on this machine (default one that is free, and then stays)")
 	flags.BoolVar(&s.MinikubeForce, "minikube-force", false, "let root run minikube, with --force, in place of a user that is made for it")
+	flags.StringVar(&s.minikubeDriver, "minikube-driver", distro.MinikubeDocker, "of minikube: docker; none, by which it changes the machine itself, is refused with the way out")
 	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
 	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -258,6 +262,9 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, err
 	}
+	if err := distro.CheckMinikubeDriver(s.minikubeDriver); err != nil {
+		return bootstrap.Options{}, err
+	}
 	manifests, err := g.manifests(c)
 	if err != nil {
 		return bootstrap.Options{}, err
@@ -288,7 +295,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Request: distro.Request{
 			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Context: c.Context, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
-			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce, ClusterInit: c.ClusterInit,
+			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce, MinikubeDriver: s.minikubeDriver, ClusterInit: c.ClusterInit,
 		},
 		Install: in,
 		Config: func(d distro.Decision, consent []reason.Cost) ([]byte, error) {

@@ -116,6 +116,8 @@ func (k *keeper) look(ctx context.Context) {
 				return
 			}
 			k.hold(held)
+			// by a clock that is far ahead of the API server's, the new one is due at once
+			k.notUntil = now.Add(min(k.life, held.Expires.Sub(held.Issued)) / 4)
 		} else if ctx.Err() == nil {
 			k.log.Warn("the token of the agent's account is not renewed", "err", k.failed)
 		}

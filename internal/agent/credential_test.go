@@ -159,6 +159,14 @@ func TestClockAhead(t *testing.T) {
 		if len(k.times()) > 4 {
 			t.Errorf("%d renewals in a minute", len(k.times()))
 		}
+		for range 12 * 60 {
+			time.Sleep(keepEvery)
+			k.saw(nil)
+		}
+		synctest.Wait()
+		if n := len(k.times()); n < 3 || n > 6 {
+			t.Errorf("%d renewals in an hour, of tokens of an hour", n)
+		}
 	})
 }
 

@@ -173,6 +173,9 @@ func RenewCredential(ctx context.Context, o CredentialOptions) (done string, err
 	wait, stop := context.WithTimeout(ctx, max(o.Wait, time.Second))
 	defer stop()
 	_, err = cluster.Until(wait, source, cluster.API())
+	if err == nil {
+		admin, err = source.Client() // it may be elsewhere by now
+	}
 	if err == nil { // it may have been the cluster that did not answer
 		if why, good = credentialGood(ctx, path, admin); good {
 			return "The agent's credential is good", nil

@@ -3,13 +3,18 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
@@ -139,6 +144,37 @@ func TestRenewCredential(t *testing.T) {
 	}
 }
 
+// TestRenewWhileTheClusterMoves: a start of a cluster in containers writes the kubeconfig anew while it is waited for.
+func TestRenewWhileTheClusterMoves(t *testing.T) {
+	a := newAccess(t)
+	moved, err := os.ReadFile(a.d.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	var once sync.Once
+	old := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		once.Do(func() {
+			if err := atomicfile.Write(path, 0o600, moved); err != nil {
+				t.Error(err)
+			}
+		})
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer old.Close()
+	before, err := os.ReadFile(clustertest.Kubeconfig(t, old.URL, clustertest.PEM(old.Certificate()), "token: x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := RenewCredential(t.Context(), CredentialOptions{Distro: a.d.Chosen, Kubeconfig: path, StateDir: a.o.StateDir, Wait: time.Minute}); err != nil {
+		t.Errorf("%q, %v", done, err)
+	}
+	a.works()
+}
+
 func TestAdoptable(t *testing.T) {
 	a := newAccess(t)
 	var told []wire.Event
@@ -149,8 +185,27 @@ func TestAdoptable(t *testing.T) {
 	if len(told) != 1 || !strings.HasPrefix(told[0].Message, "Adopting Kubernetes v1.33.2+k3s1 at "+a.URL) {
 		t.Errorf("told %+v", told)
 	}
+	if strings.Contains(told[0].Message, "certificate") {
+		t.Errorf("told %+v", told)
+	}
+	text, err := os.ReadFile(a.d.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusting := a.d
+	trusting.Kubeconfig = filepath.Join(t.TempDir(), "trusting")
+	blind := regexp.MustCompile(`certificate-authority-data: [^}]*`).ReplaceAllString(string(text), "insecure-skip-tls-verify: true")
+	if err := os.WriteFile(trusting.Kubeconfig, []byte(blind), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.o.adoptable(t.Context(), trusting); err != nil {
+		t.Fatal(err)
+	}
+	if last := told[len(told)-1].Message; !strings.Contains(last, "insecure-skip-tls-verify") {
+		t.Errorf("that nobody looks at the certificate is not told: %q", last)
+	}
 	a.Allow = func(what string) bool { return what != "create clusterroles" && what != "bind clusterroles" }
-	err := a.o.adoptable(t.Context(), a.d)
+	err = a.o.adoptable(t.Context(), a.d)
 	if !reason.Is(err, reason.ClusterRights) || !strings.HasSuffix(err.Error(), "jane@example.com may not: create clusterroles.rbac.authorization.k8s.io; "+
 		"bind clusterroles.rbac.authorization.k8s.io cluster-admin") {
 		t.Errorf("got %v", err)

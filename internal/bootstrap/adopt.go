@@ -79,6 +79,9 @@ func adoptedText(s cluster.Seen, d distro.Decision) string {
 	if d.Context != "" {
 		text += ", context " + d.Context
 	}
+	if s.Insecure {
+		text += "; its certificate is not looked at (insecure-skip-tls-verify): who is on the way can read and change all, the agent's token too"
+	}
 	return text
 }
 

@@ -18,7 +18,8 @@ type Seen struct {
 	Nodes      int    `json:"nodes"`
 	Ready      int    `json:"ready"` // of them
 	Provider   string `json:"provider,omitempty"`
-	Err        error  `json:"-"` // why it cannot be used, as an entry of the catalogue
+	Insecure   bool   `json:"insecure,omitempty"` // the kubeconfig says that nobody shall look at its certificate
+	Err        error  `json:"-"`                  // why it cannot be used, as an entry of the catalogue
 }
 
 // Look asks the cluster that a kubeconfig leads to what it is. It changes nothing. A user who may not list nodes sees none.
@@ -29,7 +30,7 @@ func Look(ctx context.Context, kubeconfig, contextName string) Seen {
 		s.Err = Trouble(err, kubeconfig, nil)
 		return s
 	}
-	s.Server = client.Base.String()
+	s.Server, s.Insecure = client.Base.String(), client.cluster.InsecureSkipTLSVerify
 	ctx, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
 	if s.Kubernetes, err = client.Version(ctx); err != nil {

@@ -26,7 +26,7 @@ const (
 type Error struct {
 	Argv   []string
 	Exit   int    // -1 when it never started or was killed
-	Stderr string // the end of its standard error, at most 1 KiB
+	Stderr string // the end of its standard error, at most 1 KiB, without colours
 	Err    error
 }
 
@@ -60,7 +60,7 @@ func Run(ctx context.Context, limit time.Duration, argv ...string) ([]byte, erro
 	if err == nil {
 		return out.buf, nil
 	}
-	e := &Error{Argv: argv, Exit: -1, Stderr: strings.TrimSpace(string(tail.buf)), Err: err}
+	e := &Error{Argv: argv, Exit: -1, Stderr: strings.TrimSpace(string(plain(tail.buf))), Err: err}
 	if ctx.Err() != nil {
 		e.Err = ctx.Err()
 	} else if x := (*exec.ExitError)(nil); errors.As(err, &x) {

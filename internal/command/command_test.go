@@ -56,3 +56,16 @@ func TestMissingProgramAndMissingLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestLastWordsWithoutColours: k3d and others colour what they say although nobody watches; some of it may be cut in the middle.
+func TestLastWordsWithoutColours(t *testing.T) {
+	const said = `printf '\033[31mFATA\033[0m[0003] Failed to \033]0;title\007create: \033[1;38;5;9mno\033[m node\033[' >&2; exit 1`
+	_, err := Run(t.Context(), 5*time.Second, "sh", "-c", said)
+	var e *Error
+	if !errors.As(err, &e) || e.Stderr != "FATA[0003] Failed to create: no node" {
+		t.Errorf("%v", err)
+	}
+	if _, err = Run(t.Context(), 5*time.Second, "sh", "-c", `printf '[31mcut%01023d\033[0m' 0 >&2; exit 1`); !errors.As(err, &e) || strings.ContainsRune(e.Stderr, 0x1b) {
+		t.Errorf("%v", err)
+	}
+}

@@ -100,6 +100,15 @@ func TestNothingObeysWhatOthersWrote(t *testing.T) {
 	}
 }
 
+// TestFixDoesNotObeyOthers: a fix names contexts, paths and users as somebody else has called them.
+func TestFixDoesNotObeyOthers(t *testing.T) {
+	var out bytes.Buffer
+	Error(&out, reason.Newf(reason.ClusterRights, "x").WithFix("run: access manifest --user 'a\x1b]52;c;cm0K\x07'"), "")
+	if strings.ContainsAny(out.String(), "\x1b\x07") {
+		t.Errorf("%q", out.String())
+	}
+}
+
 func TestErrors(t *testing.T) {
 	refused := fmt.Errorf("cannot install: %w", reason.New(reason.NetPortTaken, "port 6443/tcp is held by nginx (pid 812)", nil))
 	var out bytes.Buffer

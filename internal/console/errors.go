@@ -31,7 +31,8 @@ func Error(w io.Writer, err error, explaining string) {
 	if explaining != "" {
 		more = explaining + " " + string(e.Code)
 	}
-	_, _ = fmt.Fprintf(w, "  fix   %s\n  code  %s, exit code %d, more: %s\n", fix, e.Code, e.Entry.Exit, more)
+	// it may name contexts and users as others have called them
+	_, _ = fmt.Fprintf(w, "  fix   %s\n  code  %s, exit code %d, more: %s\n", cleanLines(fix), e.Code, e.Entry.Exit, more)
 }
 
 // Failure is an error in JSON.

@@ -31,8 +31,8 @@ func (n *nodeCluster) readdress(ctx context.Context, c *engine.Client, nodes []e
 	return atomicfile.Write(file, 0o600, changed)
 }
 
-// readdressed returns a kubeconfig whose clusters are at an address, HOST:PORT. A host that is there stays, if it is one of this
-// machine or a name: the certificate is made out to it.
+// readdressed returns a kubeconfig whose clusters are at an address, HOST:PORT, of this machine. The certificate is made out to
+// 127.0.0.1 by all of them.
 func readdressed(kubeconfig []byte, address string) ([]byte, error) {
 	var file map[string]any
 	if err := yaml.Unmarshal(kubeconfig, &file); err != nil {

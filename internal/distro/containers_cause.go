@@ -28,11 +28,15 @@ func toolCauses() []toolCause {
 		{says: words(`client version \S+ is too old`), code: reason.DockerTooNew},
 		{says: words(`client version \S+ is too new|requires API version`), code: reason.DockerTooOld},
 		{says: words(`permission denied while trying to connect`), code: reason.DockerUnreachable, fix: "run the command as root"},
-		{says: words(`[Cc]annot connect to the Docker daemon|[Ii]s the docker daemon running|executable file not found in \$PATH`), code: reason.DockerUnreachable},
+		{says: words(`PROVIDER_DOCKER_VERSION_LOW`), code: reason.DockerTooOld},
+		{says: words(`RSRC_[A-Z_]*CORES`), code: reason.HostCPU},
+		{says: words(`RSRC_[A-Z_]*MEM`), code: reason.HostMemoryLow},
+		{says: words(`RSRC_[A-Z_]*STORAGE`), code: reason.HostDiskLow},
+		{says: words(`[A-Z]_DOCKER_NOT_RUNNING|PROVIDER_DOCKER_NEWGRP|[Cc]annot connect to the Docker daemon|[Ii]s the docker daemon running|executable file not found in \$PATH`), code: reason.DockerUnreachable},
 		{says: words(`rootless provider requires`), code: reason.DockerRootless},
 		{says: words(`should not be used with root privileges|DRV_AS_ROOT`), code: reason.MinikubeRoot},
-		{says: words(`no space left on device`), code: reason.HostDiskLow},
 		{says: words(`too many open files|inotify_init|no space left on device: inotify`), code: reason.HostInotify},
+		{says: words(`no space left on device`), code: reason.HostDiskLow},
 	}
 }
 

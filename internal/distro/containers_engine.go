@@ -3,6 +3,8 @@ package distro
 import (
 	"bytes"
 	"os"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // dockerUnit is the unit of Docker in the packages of distributions, and in those of Docker itself; snapUnit is that of the snap.
@@ -13,15 +15,25 @@ const (
 
 // installedEngine returns the unit of the engine that is installed on this machine; "" is none: the engine is that of Docker Desktop, or
 // its socket was mounted.
-func (n *nodeCluster) installedEngine() string {
+func (in Install) installedEngine() string {
 	for _, name := range []string{dockerUnit, snapUnit} {
 		for _, dir := range []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
-			if _, err := os.Stat(n.path(dir + "/" + name)); err == nil {
+			if _, err := os.Stat(in.path(dir + "/" + name)); err == nil {
 				return name
 			}
 		}
 	}
 	return ""
+}
+
+// silent says for people why an engine does not answer: one that is installed has only to be started.
+func (in Install) silent(err error) error {
+	name := in.installedEngine()
+	if name == "" {
+		return reason.New(reason.DockerUnreachable, "", err)
+	}
+	return reason.New(reason.EngineStopped, "the engine does not answer", err).
+		WithFix("start it: systemctl start " + name + "; journalctl -u " + name + " says why it stopped")
 }
 
 // engineChanges is what the step of the engine changes, for people.

@@ -119,7 +119,7 @@ func (n *nodeCluster) check() error {
 		return reason.New(reason.Usage, err.Error(), nil)
 	}
 	if n.Units != nil { // else the steps are only shown
-		return n.manifests.Ready()
+		return errors.Join(n.userCanBe(), n.manifests.Ready())
 	}
 	return nil
 }
@@ -204,7 +204,7 @@ func (in Install) awaitEngine(ctx context.Context) error {
 	return until(ctx, func() error {
 		c, err := in.engine(ctx)
 		if err != nil {
-			return reason.New(reason.DockerUnreachable, "", err)
+			return in.silent(err)
 		}
 		c.Close()
 		return nil
@@ -358,7 +358,7 @@ func spread(first, count int) []int {
 func (n *nodeCluster) engineOf(ctx context.Context) (*engine.Client, error) {
 	c, err := n.engine(ctx)
 	if err != nil {
-		return nil, reason.New(reason.DockerUnreachable, "", err)
+		return nil, n.silent(err)
 	}
 	return c, nil
 }

@@ -37,13 +37,19 @@ func StartCluster(ctx context.Context, in Install, name string, tell func(string
 	return n.start(ctx, tell)
 }
 
-// StopCluster stops the nodes, those that were started last first.
+// StopCluster stops the nodes, those that were started last first. Where there are none of ours, nothing is to be done.
 func StopCluster(ctx context.Context, in Install, name string) error {
 	n, err := ourNodes(in, name)
 	if err != nil {
 		return err
 	}
+	if n.engineGone() {
+		return nil
+	}
 	nodes, err := n.containers(ctx)
+	if reason.Is(err, reason.EngineNameTaken) { // none of ours runs
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -172,7 +178,7 @@ func (n *nodeCluster) startNode(ctx context.Context, c *engine.Client, node engi
 }
 
 // awaitAPI waits until the API answers by the kubeconfig, whose address is mended where the engine has published another one. A node
-// that has died meanwhile is told at once.
+// that has died meanwhile is named.
 func (n *nodeCluster) awaitAPI(ctx context.Context, c *engine.Client, nodes []engine.Container) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterStartUp)
 	defer cancel()

@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (n *nodeCluster) download() (plan.Step, error) {
 		step.Changes = []string{"downloads of " + n.nodes.name + " " + n.nodes.version}
 	}
 	if step.About {
-		step.Bytes = nodesAbout
+		step.Bytes = cmp.Or(n.nodes.about, nodesAbout)
 	}
 	return step, err
 }

@@ -30,10 +30,28 @@ func (n *nodeCluster) as(argv ...string) []string {
 	return argv
 }
 
+// userCanBe refuses a machine without the programs by which a user is made and used: Alpine has them in packages of their own.
+func (n *nodeCluster) userCanBe() error {
+	if n.runsAs() == "" {
+		return nil
+	}
+	var missing []string
+	for _, name := range []string{"useradd", "userdel", "runuser", "getent"} {
+		if !hasCommand(n.Install, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return reason.Newf(reason.MinikubeRoot, "a user of its own has to run %s, and there is no %s", n.nodes.name, strings.Join(missing, ", ")).
+		WithFix("install what has them (Alpine: apk add shadow runuser); or let root run it, with --minikube-force; or choose --distro k3d")
+}
+
 // userMade makes the user that runs the program, in the group of the engine, and a folder that only it can read. Undone, both go.
 func (n *nodeCluster) userMade() plan.Step {
 	user, home := n.nodes.user, n.nodes.home
-	changes := []string{"user " + user + " in the group " + dockerGroup, home}
+	changes := []string{"user " + user + " in the group " + dockerGroup + ", which gives it the rights of root", home}
 	if n.runsAs() == "" {
 		changes = []string{home}
 	}

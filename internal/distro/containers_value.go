@@ -29,6 +29,9 @@ type nodeContainers struct {
 	name    string // K3d: also the product in the manifest, and the name of its program
 	version string // of the program, as its makers write it
 
+	// about is what an install downloads where no manifest is known yet, in bytes; 0 is nodesAbout.
+	about int64
+
 	// images lists what the engine must have before the nodes are made: the nodes' own first.
 	images func(Install) []nodeImage
 	// config is the text of the file that the nodes are made by. port is that of the API on this machine, engine what the

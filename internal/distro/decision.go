@@ -27,7 +27,8 @@ type Request struct {
 	Ingress bool          // the bundled ingress is wanted: it needs the ports 80 and 443
 	APIPort int           // of the machine, for the API of a cluster in containers; 0 is one that is free
 
-	MinikubeForce bool // root may run minikube, with --force
+	MinikubeForce  bool   // root may run minikube, with --force
+	MinikubeDriver string // of minikube: MinikubeDocker or MinikubeNone; "" is the first
 
 	ClusterInit *bool     // k3s keeps its state in etcd, not in SQLite; nil: as it does already, for a new one in SQLite
 	Node        wire.Role // the machine becomes a node of a k3s cluster that is there; "" is none: it gets a cluster of its own

@@ -267,7 +267,7 @@ func TestK3dOfTheSameNameThatCameLater(t *testing.T) {
 		t.Errorf("start: %v", err)
 	}
 	unchanged("a start")
-	if err := StopCluster(t.Context(), b.in, K3d); !reason.Is(err, reason.EngineNameTaken) {
+	if err := StopCluster(t.Context(), b.in, K3d); err != nil { // none of ours runs: an uninstall goes on
 		t.Errorf("stop: %v", err)
 	}
 	unchanged("a stop")
@@ -417,9 +417,18 @@ func TestStartClusterThatIsGone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b.in.EngineSocket += "-gone"
-	ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
-	defer cancel()
-	if err := StartCluster(ctx, b.in, K3d, func(string) {}); !reason.Is(err, reason.DockerUnreachable) {
+	if err := StopCluster(t.Context(), b.in, K3d); err != nil { // with the engine its containers are gone
 		t.Errorf("%v", err)
+	}
+	for _, want := range []reason.Code{reason.DockerUnreachable, reason.EngineStopped} {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*pollEvery)
+		if err := StartCluster(ctx, b.in, K3d, func(string) {}); !reason.Is(err, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if _, err := LookAtCluster(t.Context(), b.in, K3d); !reason.Is(err, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		cancel()
+		b.write("/usr/lib/systemd/system/docker.service", "")
 	}
 }

@@ -125,6 +125,34 @@ func (e *standInEngine) handler() http.Handler {
 			"HostConfig": map[string]any{"RestartPolicy": map[string]string{"Name": n.policy}}, "NetworkSettings": map[string]any{"Ports": ports, "Networks": networks},
 		})
 	}))
+	handle("POST /containers/create", func(w http.ResponseWriter, r *http.Request) {
+		var want struct {
+			Image      string
+			Labels     map[string]string
+			HostConfig struct {
+				NetworkMode  string
+				PortBindings map[string][]struct{ HostIp, HostPort string }
+			}
+		}
+		_ = json.NewDecoder(r.Body).Decode(&want)
+		n := &standInNode{name: r.URL.Query().Get("name"), labels: want.Labels, network: want.HostConfig.NetworkMode, published: map[string]string{}}
+		for inside, at := range want.HostConfig.PortBindings {
+			n.published[inside] = net.JoinHostPort(at[0].HostIp, at[0].HostPort)
+		}
+		switch {
+		case !e.images[want.Image]:
+			refuse(w, http.StatusNotFound, "No such image: "+want.Image)
+		case e.networks[n.network] == nil:
+			refuse(w, http.StatusNotFound, "network "+n.network+" not found")
+		default:
+			if err := e.create(n); err != nil {
+				refuse(w, http.StatusConflict, err.Error())
+				return
+			}
+			w.WriteHeader(http.StatusCreated)
+			answer(w, map[string]string{"Id": n.id})
+		}
+	})
 	handle("POST /containers/{id}/start", node(func(w http.ResponseWriter, _ *http.Request, n *standInNode) {
 		if err := e.start(n); err != nil {
 			refuse(w, http.StatusInternalServerError, err.Error())
@@ -286,12 +314,20 @@ func (e *standInEngine) start(n *standInNode) error {
 func (e *standInEngine) run(n *standInNode) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.create(n); err != nil {
+		return err
+	}
+	return e.start(n)
+}
+
+// create makes a container that does not run yet.
+func (e *standInEngine) create(n *standInNode) error {
 	if slices.ContainsFunc(e.containers, func(o *standInNode) bool { return o.name == n.name }) {
 		return fmt.Errorf(`the container name "/%s" is already in use by container "1"`, n.name)
 	}
 	n.id = fmt.Sprintf("id%d-%s", len(e.containers), n.name)
 	e.containers = append(e.containers, n)
-	return e.start(n)
+	return nil
 }
 
 // cut is a power cut: nothing runs. What the engine starts by itself, it starts in an order of its own, here backwards.

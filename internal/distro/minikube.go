@@ -35,7 +35,7 @@ func minikube() Distribution {
 		Requirements: append(containers{
 			name: Minikube, memory: minikubeMemory, memoryWarn: minikubeMemoryWarn, disk: minikubeDisk, diskWarn: minikubeDiskWarn,
 			engine: version{18, 9, 0}, proxy: true, command: true, kubernetes: kubernetesOf(MinikubeKubernetes),
-		}.requirements(), minikubeRoot()),
+		}.requirements(), minikubeRoot(), minikubeDriver()),
 		Steps:      minikubeNodes().steps,
 		Kubeconfig: at(minikubeNodes().kubeconfigFile()),
 	}
@@ -51,11 +51,38 @@ func minikubeRoot() Requirement {
 	}}
 }
 
+// The drivers of minikube that can be asked for.
+const (
+	MinikubeDocker = "docker"
+	MinikubeNone   = "none"
+)
+
+// CheckMinikubeDriver refuses what is no driver that is known here.
+func CheckMinikubeDriver(driver string) error {
+	if driver == "" || driver == MinikubeDocker || driver == MinikubeNone {
+		return nil
+	}
+	return reason.Newf(reason.Usage, "--minikube-driver %q: pipeops-agent knows docker, and none", driver).
+		WithFix("leave it out; or make the cluster yourself, and adopt it with --distro existing --kubeconfig FILE")
+}
+
+// minikubeDriver refuses the driver none. With it minikube makes the machine itself a node: what it writes there, and what of it is
+// left by minikube delete, no ledger of ours would tell.
+func minikubeDriver() Requirement {
+	return Requirement{Name: "minikube-driver", Code: reason.MinikubeNone, Judge: func(c Case) Finding {
+		if c.Request.MinikubeDriver == MinikubeNone {
+			return unmet("the driver none was asked for, by which minikube changes the machine itself, in ways that no uninstall could take back", "the driver docker")
+		}
+		return met()
+	}}
+}
+
 // minikubeNodes is how minikube makes its node. The program has to start it, too: it writes addresses anew into what is inside.
 // It publishes the API at another port after each start, beside the one that it was asked for, which stays.
 func minikubeNodes() nodeContainers {
 	return nodeContainers{
 		name: Minikube, version: MinikubeVersion,
+		about: 1000 << 20, // the program, the image of the node, and what minikube itself fetches into it: issue 7903
 		images: func(Install) []nodeImage {
 			return []nodeImage{{ref: minikubeBase + ":" + minikubeBaseTag, version: minikubeBaseTag, role: "node-image", sha256: minikubeBaseDigest}}
 		},

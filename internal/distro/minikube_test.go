@@ -29,7 +29,7 @@ func standInMinikube(b *nodesBench, env map[string]string, args []string) ([]byt
 	case args[0] != "start" || flags["--driver"] != "docker" || flags["--interactive"] != "false":
 		return nil, fmt.Errorf("minikube has no %q", args)
 	case !user && !forced:
-		return nil, &command.Error{Argv: args, Exit: 37, Stderr: `X Exiting due to DRV_AS_ROOT: The "docker" driver should not be used with root privileges.`, Err: errors.New("exit status 37")}
+		return nil, &command.Error{Argv: args, Exit: 57, Stderr: `X Exiting due to DRV_AS_ROOT: The "docker" driver should not be used with root privileges.`, Err: errors.New("exit status 37")}
 	case b.fail != nil:
 		return nil, b.fail
 	}
@@ -66,6 +66,7 @@ func newMinikubeBench(t *testing.T) *nodesBench {
 	b.list.Files = append(b.list.Files, b.file(Minikube, minikubeBaseTag, "node-image", minikubeBase+":"+minikubeBaseTag))
 	b.publish()
 	b.write("/var/lib/dpkg/status", "")
+	b.writeUserPrograms()
 	users := map[string]string{} // with their groups
 	tool := b.in.Run
 	b.in.Run = func(ctx context.Context, limit time.Duration, argv ...string) ([]byte, error) {
@@ -97,6 +98,35 @@ func newMinikubeBench(t *testing.T) *nodesBench {
 		}
 	})
 	return b
+}
+
+// writeUserPrograms puts what makes users where it is looked for.
+func (b *nodesBench) writeUserPrograms() {
+	for _, name := range []string{"useradd", "userdel", "runuser", "getent"} {
+		b.write("/usr/sbin/"+name, "")
+		if err := os.Chmod(b.in.path("/usr/sbin/"+name), 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// TestMinikubeWithoutUsers: where no user can be made, nothing is begun.
+func TestMinikubeWithoutUsers(t *testing.T) {
+	b := newMinikubeBench(t)
+	if err := os.Remove(b.in.path("/usr/sbin/runuser")); err != nil {
+		t.Fatal(err)
+	}
+	before := b.tree()
+	if _, err := b.install(); !reason.Is(err, reason.MinikubeRoot) || !strings.Contains(err.Error(), "there is no runuser") {
+		t.Errorf("%v", err)
+	}
+	if got := b.tree(); got != before {
+		t.Errorf("changed:\n%s", got)
+	}
+	b.in.MinikubeForce = true
+	if _, err := b.install(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestMinikubeInstall(t *testing.T) {

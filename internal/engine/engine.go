@@ -238,7 +238,11 @@ func complaint(b []byte) string {
 	if json.Unmarshal(b, &v) != nil || v.Message == "" {
 		v.Message = string(b)
 	}
-	return strings.Join(strings.Fields(strings.ToValidUTF8(v.Message, "")), " ")
+	return oneLine(v.Message)
+}
+
+func oneLine(text string) string {
+	return strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")
 }
 
 // filters is the parameter by which lists are narrowed.

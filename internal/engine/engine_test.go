@@ -110,6 +110,14 @@ func TestFailuresInTheStoryOfAPull(t *testing.T) {
 	}
 }
 
+// TestComplaintOfAStreamIsBounded: what an engine says goes into logs and events.
+func TestComplaintOfAStreamIsBounded(t *testing.T) {
+	err := follow(strings.NewReader(`{"error":"`+strings.Repeat("no ", 1<<20)+`"}`), "pull", nil)
+	if err == nil || len(err.Error()) > 2*maxComplaint {
+		t.Errorf("%d bytes", len(err.Error()))
+	}
+}
+
 func FuzzFollow(f *testing.F) {
 	f.Add([]byte(`{"status":"Downloading","id":"a","progressDetail":{"current":1,"total":4}}`))
 	f.Add([]byte(`{"error":"x"}`))

@@ -106,7 +106,7 @@ func follow(body io.Reader, what string, progress func(done, total int64)) error
 		case err != nil:
 			return fmt.Errorf("cannot %s: the Docker engine has not told the end: %w", what, err)
 		case line.Error != "":
-			return &Error{Status: http.StatusOK, Message: strings.Join(strings.Fields(line.Error), " "), what: what}
+			return &Error{Status: http.StatusOK, Message: oneLine(line.Error[:min(len(line.Error), maxComplaint)]), what: what}
 		}
 		if progress == nil || line.ProgressDetail.Total == 0 || line.Status != "Downloading" || len(parts) > 1000 {
 			continue

@@ -16,7 +16,7 @@ import (
 func TestCaptureReplays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "machine")
 	trials := map[string]TrialResult{"overlay": {OK: Is(true)}}
-	t.Setenv("DOCKER_HOST", "unix://"+engine(t, map[string]string{
+	t.Setenv("DOCKER_HOST", "unix://"+fakeEngine(t, map[string]string{
 		`/containers/json{"label":["app=k3d"]}`: k3dNodes, "/containers/json": "[]", "/version": dockerVersion, "/info": `{"Driver":"overlay2"}`,
 	}))
 	t.Setenv("https_proxy", "http://joe:s3cret@93.184.216.34:3128/path?key=s3cret")

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"path"
 	"runtime"
@@ -16,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/engine"
 )
 
 // Docker is the Docker engine.
@@ -174,47 +173,24 @@ func wouldStart(s *System, socket string, names []string) bool {
 
 // dockerGet asks the engine behind a socket one question.
 func dockerGet(ctx context.Context, socket, path string, limit int64) ([]byte, error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("cannot ask the Docker engine: %w", err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, limit))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the answer of the Docker engine: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("cannot ask the Docker engine: it answers %s", resp.Status)
-	}
-	return b, nil
+	c := engine.At(socket)
+	defer c.Close()
+	return c.Raw(ctx, path, limit)
 }
 
 // ParseDockerVersion reads the answer to GET /version. Podman answers it too, and is another engine.
 func ParseDockerVersion(b []byte) (Docker, error) {
-	var v struct {
-		Version, ApiVersion, MinAPIVersion string
-		Components                         []struct{ Name string }
-	}
+	var v engine.Version
 	if err := json.Unmarshal(b, &v); err != nil {
 		return Docker{}, fmt.Errorf("cannot read the answer of the Docker engine: %w", err)
 	}
 	if v.Version == "" {
 		return Docker{}, errors.New("cannot read the answer of the Docker engine: it names no version")
 	}
-	for _, c := range v.Components {
-		if strings.HasPrefix(c.Name, "Podman") {
-			return Docker{Reachable: Is(false)}, nil
-		}
+	if v.Podman() {
+		return Docker{Reachable: Is(false)}, nil
 	}
-	return Docker{Reachable: Is(true), Server: v.Version, API: v.ApiVersion, MinAPI: v.MinAPIVersion}, nil
+	return Docker{Reachable: Is(true), Server: v.Version, API: v.API, MinAPI: v.MinAPI}, nil
 }
 
 // ParseDockerInfo adds what the answer to GET /info tells.

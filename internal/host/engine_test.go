@@ -22,8 +22,8 @@ const (
 {"Names":["/k3d-old-server-0"],"State":"exited","Labels":{"app":"k3d","k3d.cluster":"old","k3d.role":"server"}}]`
 )
 
-// engine plays a Docker engine behind a unix socket.
-func engine(t *testing.T, answers map[string]string) string {
+// fakeEngine plays a Docker engine behind a unix socket.
+func fakeEngine(t *testing.T, answers map[string]string) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "docker.sock")
 	l, err := net.Listen("unix", socket)
@@ -49,7 +49,7 @@ func engine(t *testing.T, answers map[string]string) string {
 }
 
 func TestAskDocker(t *testing.T) {
-	socket := engine(t, map[string]string{"/version": dockerVersion, "/info": dockerInfo})
+	socket := fakeEngine(t, map[string]string{"/version": dockerVersion, "/info": dockerInfo})
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	d, err := askDocker(t.Context(), Live())
 	want := Docker{
@@ -68,7 +68,7 @@ func TestAskDocker(t *testing.T) {
 
 // TestDeniedSocket: an engine that is there, for others.
 func TestDeniedSocket(t *testing.T) {
-	socket := engine(t, map[string]string{"/version": dockerVersion, "/info": dockerInfo})
+	socket := fakeEngine(t, map[string]string{"/version": dockerVersion, "/info": dockerInfo})
 	for path, mode := range map[string]os.FileMode{socket: 0, filepath.Dir(filepath.Dir(socket)): 0o755} { // it can be seen
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
@@ -94,12 +94,12 @@ func TestDockerAnswersThatAreNone(t *testing.T) {
 	for name, answers := range map[string]map[string]string{
 		"not found": {}, "a page": {"/version": "<html>"}, "Podman": {"/version": `{"Version":"4.9.3","ApiVersion":"1.41","Components":[{"Name":"Podman Engine"}]}`},
 	} {
-		t.Setenv("DOCKER_HOST", "unix://"+engine(t, answers))
+		t.Setenv("DOCKER_HOST", "unix://"+fakeEngine(t, answers))
 		if d, err := askDocker(t.Context(), Live()); d.Reachable.Value || (err == nil) != (name == "Podman") {
 			t.Errorf("%s: %+v, %v", name, d, err)
 		}
 	}
-	t.Setenv("DOCKER_HOST", "unix://"+engine(t, map[string]string{"/version": dockerVersion}))
+	t.Setenv("DOCKER_HOST", "unix://"+fakeEngine(t, map[string]string{"/version": dockerVersion}))
 	if d, err := askDocker(t.Context(), Live()); !d.Reachable.Value || err == nil {
 		t.Errorf("half an answer: %+v, %v", d, err)
 	}
@@ -142,7 +142,7 @@ func TestDockerOfCapture(t *testing.T) {
 }
 
 func TestEngineClusters(t *testing.T) {
-	socket := engine(t, map[string]string{
+	socket := fakeEngine(t, map[string]string{
 		`/containers/json{"label":["app=k3d"]}`: k3dNodes, "/containers/json": "[]", "/version": dockerVersion, "/info": dockerInfo,
 	})
 	t.Setenv("DOCKER_HOST", "unix://"+socket)

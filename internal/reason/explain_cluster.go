@@ -9,6 +9,8 @@ func explainCluster(code Code) string {
 		return "Docker is installed here: its unit or its program was found, and no process of it. An install starts it and has it started at every boot, where it runs as root under systemd or OpenRC; otherwise start it yourself."
 	case "MINIKUBE_ROOT":
 		return "With the docker driver minikube does not let root run it, since files that it writes would be root's (minikube #8257, #11383). An install makes a user for it that is in the group of the engine, which is as much as root; to go without one, --force has to be asked for."
+	case "MINIKUBE_NONE":
+		return "With the driver none minikube makes the machine itself a node: it sets up a kubelet by systemd, and needs conntrack, crictl, cri-dockerd and CNI plugins that it does not bring. What it writes is not listed anywhere, and minikube delete leaves some of it, so that an uninstall could not make the machine what it was. A k3s does the same and can be taken away; one that you have made yourself is adopted."
 	case "ENGINE_SWARM":
 		return "The engine says that it is a member of a swarm. Nodes of a cluster are ordinary containers, which a swarm neither moves nor starts; they work beside it."
 	case "ENGINE_NAME_TAKEN":

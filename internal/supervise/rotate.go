@@ -27,8 +27,14 @@ func openLog(path string, private bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
 	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
 		return nil, errors.Join(fmt.Errorf("cannot log to %s: it is no file", path), err, f.Close())
+	}
+	if perm := st.Mode().Perm(); perm&0o007 != 0 { // it was there before
+		if err := f.Chmod(perm &^ 0o007); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot log to %s for root only: %w", path, err), f.Close())
+		}
 	}
 	return f, nil
 }

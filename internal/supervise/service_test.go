@@ -84,6 +84,22 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestLogIsNotForOthers: one that was there before may be for all; that its group may read it is the administrator's to say.
+func TestLogIsNotForOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := openLog(path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", st.Mode(), err)
+	}
+}
+
 func TestRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	f, err := openLog(path, true)

@@ -61,7 +61,7 @@ func TestReasonsK3d(t *testing.T) {
 		})
 	}
 	theirs := shell(t, m, dockerOracle)
-	w.installedK3d(t, m, "reasons")
+	w.installedIn(t, m, inK3d, "reasons")
 
 	docker, files := shell(t, m, dockerOracle), shell(t, m, fingerprint)
 	checkFailure(t, run(t, k3d("--nodes", "3")...), "CLUSTER_FIXED", 2)

@@ -18,6 +18,15 @@ import (
 
 const k3dServer = "k3d-pipeops-server-0"
 
+// inDocker is a distribution whose nodes are containers.
+type inDocker struct {
+	name   string   // as --distro has it
+	server string   // the container that is the first node
+	more   []string // arguments of the install
+}
+
+var inK3d = inDocker{name: "k3d", server: k3dServer}
+
 // dockerClutter is what a machine's Docker has that was not made for us. The last container does not run, and has a name
 // and a label that look like a node of k3d's, of a cluster that is not ours.
 const dockerClutter = `
@@ -58,38 +67,44 @@ func (w *world) dockerMachine(t *testing.T) *lab.Machine {
 	if err := w.AddK3d(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return w.dockerWithClutter(t)
+}
+
+// dockerWithClutter is a machine with Docker and clutter in it.
+func (w *world) dockerWithClutter(t *testing.T) *lab.Machine {
+	t.Helper()
 	m := w.machine(t, lab.Options{Docker: true})
 	shell(t, m, dockerClutter)
 	return m
 }
 
-// installedK3d installs k3d and the sample project, and wants its page.
-func (w *world) installedK3d(t *testing.T, m *lab.Machine, cluster string) {
+// installedIn installs such a distribution and the sample project, and wants its page.
+func (w *world) installedIn(t *testing.T, m *lab.Machine, d inDocker, cluster string) {
 	t.Helper()
 	token(t, w.Gateway, m)
 	began := time.Now()
-	result, err := m.Exec(t.Context(), nil, w.install(cluster, "--distro", "k3d", "-o", "json")...)
+	result, err := m.Exec(t.Context(), nil, w.install(cluster, append(d.arguments(), "-o", "json")...)...)
 	if err != nil || result.Code != 0 {
-		diagnosis, _ := m.Exec(t.Context(), nil, "sh", "-c", "docker ps -a; docker logs --tail 40 "+k3dServer+"; journalctl --no-pager -n 40 -u 'pipeops-*' -u docker")
+		diagnosis, _ := m.Exec(t.Context(), nil, "sh", "-c", "docker ps -a; docker logs --tail 40 "+d.server+"; journalctl --no-pager -n 40 -u 'pipeops-*' -u docker")
 		t.Fatalf("install: %v, exit code %d\n%s%s\n%s%s", err, result.Code, result.Stdout, result.Stderr, diagnosis.Stdout, diagnosis.Stderr)
 	}
 	checkEvents(t, result.Stdout)
 	t.Logf("installed in %s", time.Since(began).Round(time.Millisecond))
-	w.importSample(t, m)
+	w.importSample(t, m, d)
 	if _, err := w.Deploy(t.Context(), cluster, "web", greeting, 2*time.Minute); err != nil {
-		t.Fatalf("%v\n%s", err, shell(t, m, "docker exec "+k3dServer+" kubectl get pods -A; journalctl --no-pager -n 40 -u pipeops-agent"))
+		t.Fatalf("%v\n%s", err, shell(t, m, "docker exec "+d.server+" kubectl get pods -A; journalctl --no-pager -n 40 -u pipeops-agent"))
 	}
 }
 
-// importSample gives the sample image, which no registry of the lab has, to the node, as `k3d image import` does.
-func (w *world) importSample(t *testing.T, m *lab.Machine) {
+// importSample gives the sample image, which no registry of the lab has, to the node, as `k3d image import` and `kind load` do.
+func (w *world) importSample(t *testing.T, m *lab.Machine, d inDocker) {
 	t.Helper()
 	image, err := os.Open(rig.SampleTar)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer image.Close()
-	result, err := m.Exec(t.Context(), image, "docker", "exec", "-i", k3dServer, "ctr", "--namespace=k8s.io", "images", "import", "-")
+	result, err := m.Exec(t.Context(), image, "docker", "exec", "-i", d.server, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	if err == nil {
 		err = result.OK()
 	}
@@ -97,6 +112,9 @@ func (w *world) importSample(t *testing.T, m *lab.Machine) {
 		t.Fatal(err)
 	}
 }
+
+// arguments are those of an install of it.
+func (d inDocker) arguments() []string { return append([]string{"--distro", d.name}, d.more...) }
 
 // TestK3d goes from a machine with Docker, and with much of somebody else's in it, to an answering project; installs again;
 // and uninstalls.
@@ -106,7 +124,15 @@ func TestK3d(t *testing.T) {
 	m := w.dockerMachine(t)
 	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
 	w.withAgent(t, m)
-	w.installedK3d(t, m, "boxes")
+	w.installedIn(t, m, inK3d, "boxes")
+	w.looksRight(t, m, inK3d, "boxes")
+	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, inK3d, "boxes") })
+	uninstalledFrom(t, m, before, spaces)
+}
+
+// looksRight wants the conditions of the agent to hold, the node to be ready at the far end, and the kubeconfig to be root's.
+func (w *world) looksRight(t *testing.T, m *lab.Machine, d inDocker, cluster string) {
+	t.Helper()
 	status, err := agentStatus(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
@@ -115,14 +141,17 @@ func TestK3d(t *testing.T) {
 	for _, kind := range []string{"ClusterReachable", "Tunnel"} {
 		eventually(t, time.Minute, kind, func(ctx context.Context) error { return condition(ctx, m, kind, "True") })
 	}
-	if nodes := output(t, w.kubectlFor(t, "boxes")("get", "nodes")); !strings.Contains(nodes, k3dServer) || !strings.Contains(nodes, " Ready ") {
+	if nodes := output(t, w.kubectlFor(t, cluster)("get", "nodes")); !strings.Contains(nodes, d.server) || !strings.Contains(nodes, " Ready ") {
 		t.Errorf("nodes:\n%s", nodes)
 	}
-	t.Run("second install", func(t *testing.T) { secondK3dInstall(t, w, m, "boxes") })
-	if mode := shell(t, m, "stat -c '%a %U' /etc/pipeops-agent/k3d/kubeconfig"); mode != "600 root" {
+	if mode := shell(t, m, "stat -c '%a %U' /etc/pipeops-agent/"+d.name+"/kubeconfig"); mode != "600 root" {
 		t.Errorf("the kubeconfig is %s, want 600 root", mode)
 	}
+}
 
+// uninstalledFrom uninstalls and wants the machine, and what is in its Docker, to be as before.
+func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces string) {
+	t.Helper()
 	uninstall(t, m, 0)
 	shell(t, m, "rm -f "+rig.TokenFile)
 	eventually(t, 2*time.Minute, "the engine tidies up the network namespaces of containers that are gone, every minute", func(context.Context) error {
@@ -137,12 +166,12 @@ func TestK3d(t *testing.T) {
 // netNamespaces counts those that the engine keeps.
 const netNamespaces = "ls /run/docker/netns | wc -l"
 
-// secondK3dInstall runs the same install again, without the token: it must change nothing, and say so.
-func secondK3dInstall(t *testing.T, w *world, m *lab.Machine, cluster string) {
+// secondInstallIn runs the same install again, without the token: it must change nothing, and say so.
+func secondInstallIn(t *testing.T, w *world, m *lab.Machine, d inDocker, cluster string) {
 	shell(t, m, "rm "+rig.TokenFile)
 	const tree = `find /etc /usr/local /var/lib/pipeops-agent/identity -type f | sort | xargs sha256sum; systemctl show -p MainPID pipeops-agent docker; docker inspect -f '{{.Id}} {{.State.StartedAt}} {{.RestartCount}}' $(docker ps -aq --no-trunc | sort)`
 	before := shell(t, m, tree)
-	result, err := m.Exec(t.Context(), nil, w.install(cluster, "--distro", "k3d")...)
+	result, err := m.Exec(t.Context(), nil, w.install(cluster, d.arguments()...)...)
 	if err != nil || result.Code != 0 {
 		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
 	}
@@ -160,7 +189,7 @@ func TestRebootsK3d(t *testing.T) {
 	w := newWorld(t)
 	m := w.dockerMachine(t)
 	w.withAgent(t, m)
-	w.installedK3d(t, m, "boxes-again")
+	w.installedIn(t, m, inK3d, "boxes-again")
 	survives(t, w, m, "boxes-again")
 	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
 		t.Errorf("the containers of somebody else are %q", state)

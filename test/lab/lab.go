@@ -12,7 +12,7 @@
 //	go run ./test/lab/cmd/lab up plain && go run ./test/lab/cmd/lab debian plain   # apt-get install docker.io works in it
 //
 // What k3d needs is built by test/k3d/build.sh, which names the files, and put into the mirror of a test by AddK3d of package rig.
-// For kind, test/kind/build.sh is to do the same, and is not finished.
+// For kind, test/kind/build.sh and AddKind do the same; it takes an hour and more the first time, so only make kind runs it.
 //
 // It needs root, Linux namespaces and a Debian or Ubuntu host; [Open] says what is missing. This package and the other
 // ones below test/ may start processes; the product itself has one door for that, internal/command.

@@ -1,0 +1,46 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/pipeopshq/pipeops-agent/test/lab"
+)
+
+// inKind is kind with the only node image that the lab has, of a Kubernetes whose kubelet still starts on cgroup v1.
+var inKind = inDocker{name: "kind", server: "pipeops-control-plane", more: []string{"--k3s-version", "v1.33.2"}}
+
+// kindMachine is a machine with Docker and clutter in it, and a mirror with kind.
+func (w *world) kindMachine(t *testing.T) *lab.Machine {
+	t.Helper()
+	built, err := w.KindBuilt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !built {
+		t.Skip("kind and the image of its nodes are not in the cache: make e2e-kind builds them, which takes an hour and more the first time")
+	}
+	if err := w.AddKind(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return w.dockerWithClutter(t)
+}
+
+// TestKind goes from a machine with Docker, and with much of somebody else's in it, to an answering project, by a real kind whose node
+// image the lab has built; installs again; reboots the machine and cuts its power; and uninstalls.
+func TestKind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.kindMachine(t)
+	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
+	w.withAgent(t, m)
+	w.installedIn(t, m, inKind, "crates")
+	w.looksRight(t, m, inKind, "crates")
+	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, inKind, "crates") })
+	survives(t, w, m, "crates")
+	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
+		t.Errorf("the containers of somebody else are %q", state)
+	}
+	uninstalledFrom(t, m, before, spaces)
+}
