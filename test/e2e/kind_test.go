@@ -28,7 +28,7 @@ func (w *world) kindMachine(t *testing.T) *lab.Machine {
 }
 
 // TestKind goes from a machine with Docker, and with much of somebody else's in it, to an answering project, by a real kind whose node
-// image the lab has built; installs again; reboots the machine and cuts its power; and uninstalls.
+// image the lab has built; installs again; and uninstalls.
 func TestKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -38,9 +38,18 @@ func TestKind(t *testing.T) {
 	w.installedIn(t, m, inKind, "crates")
 	w.looksRight(t, m, inKind, "crates")
 	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, inKind, "crates") })
-	survives(t, w, m, "crates")
+	uninstalledFrom(t, m, before, spaces)
+}
+
+// TestRebootsKind reboots a machine with kind, and cuts its power.
+func TestRebootsKind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.kindMachine(t)
+	w.withAgent(t, m)
+	w.installedIn(t, m, inKind, "crates-again")
+	survives(t, w, m, "crates-again")
 	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
 		t.Errorf("the containers of somebody else are %q", state)
 	}
-	uninstalledFrom(t, m, before, spaces)
 }

@@ -33,8 +33,9 @@ type Machine struct {
 	options Options
 }
 
-// BootTimeout bounds a boot and an orderly reboot; a machine takes about a second when this host is idle.
-const BootTimeout = 60 * time.Second
+// BootTimeout bounds a boot and an orderly reboot; a machine takes about a second when this host is idle, and up to half a minute more
+// to stop nodes that are containers.
+const BootTimeout = 90 * time.Second
 
 // maxMachines is bounded by the addresses of the network: .2 to .254.
 const maxMachines = 254
