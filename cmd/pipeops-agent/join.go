@@ -41,7 +41,7 @@ says which k3s is installed, and how servers are configured. A further server ne
 install --cluster-init on its first server. With three servers the loss of one is borne; with two it is not.
 
 The token is read as that of install is: from --token-file, PIPEOPS_TOKEN_FILE, the systemd credential pipeops-token, or PIPEOPS_TOKEN.
-Killed, or cut off by a reboot, it goes on by itself, without a new token. Run on a node that is as it should be, it changes
+Killed, or cut off by a reboot, it goes on by itself, without a new token, within an hour. Run on a node that is as it should be, it changes
 nothing. Waiting, consent, reboot and exit codes are those of install.`,
 		Example: `  pipeops-agent join --gateway gateway.example.com:8443 --token-file token
   pipeops-agent join --dry-run`,
@@ -172,7 +172,7 @@ func (k keptJoin) options(g *globals) (bootstrap.Options, error) {
 	o.Wait = bootstrap.DefaultWait
 	o.Host = host.Live()
 	o.Token = func() (wire.Token, error) {
-		return wire.Token{}, reason.Newf(reason.IdentityMissing, "the cluster had taken this machine when the join began, and its answer is here no more").
+		return wire.Token{}, reason.Newf(reason.IdentityMissing, "the cluster had taken this machine when the join began, and its answer is here no more, or has ended").
 			WithFix("run join again, with a new token: pipeops-gateway join CLUSTER")
 	}
 	return o, err

@@ -17,6 +17,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -76,7 +77,7 @@ func (o Options) join(ctx context.Context, guard *Guard) (changed int, err error
 	if err := keepFirst(ctx, o.StateDir, guard.Store, facts); err != nil {
 		return 0, err
 	}
-	if id == nil {
+	if id == nil || tokenEnded(way, decision) {
 		if id, way, err = o.askToJoin(ctx); err != nil {
 			return 0, err
 		}
@@ -91,6 +92,12 @@ func (o Options) join(ctx context.Context, guard *Guard) (changed int, err error
 		return 0, err
 	}
 	return o.becomeNode(ctx, guard, id, facts, decision, began)
+}
+
+// tokenEnded reports whether the token of k3s that a worker was told has ended before it was used: the join was cut off, and too long
+// ago. A worker that has come once has certificates of its own, and the token of servers does not end.
+func tokenEnded(way identity.Joined, d distro.Decision) bool {
+	return way.Role == wire.RoleWorker && !way.Told.IsZero() && time.Since(way.Told) > nodes.TokenLife && !exists(d.Kubeconfig)
 }
 
 // becomeNode runs the plan of a join.

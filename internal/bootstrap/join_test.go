@@ -32,6 +32,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -200,6 +201,42 @@ func TestJoinAsksFirst(t *testing.T) {
 	install.Node, install.Cluster = nil, "shop"
 	if _, err := install.enroll(t.Context()); !reason.Is(err, reason.ClusterMember) {
 		t.Errorf("install on a node: %v", err)
+	}
+}
+
+// TestATokenThatHasEnded: a worker whose join was cut off for longer than its token of k3s lives asks again; one that has come once, or
+// that is told a token which does not end, goes on with what it has.
+func TestATokenThatHasEnded(t *testing.T) {
+	server, ca := k3sServer(t, "shop")
+	d := newDoorman(t, wire.RoleWorker, server)
+	d.k3s = "K10" + ca + "::abcdef.0123456789abcdef"
+	o, _ := joinOptions(t, d)
+	_, decision, err := ask(t, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, way, err := o.member()
+	if err != nil || time.Since(way.Told) > time.Minute {
+		t.Fatalf("told at %s, %v", way.Told, err)
+	}
+	decision.Kubeconfig = filepath.Join(t.TempDir(), "kubelet.kubeconfig")
+	late := way
+	late.Told = way.Told.Add(-nodes.TokenLife)
+	further, older := late, late
+	further.Role, older.Told = wire.RoleServer, time.Time{}
+	for name, c := range map[string]struct {
+		way  identity.Joined
+		want bool
+	}{"just told": {way, false}, "an hour ago": {late, true}, "a server": {further, false}, "of an older version": {older, false}, "asked never": {identity.Joined{}, false}} {
+		if got := tokenEnded(c.way, decision); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if err := os.WriteFile(decision.Kubeconfig, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if tokenEnded(late, decision) {
+		t.Error("a worker that has come")
 	}
 }
 

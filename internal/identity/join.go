@@ -30,6 +30,7 @@ type JoinOptions struct {
 type Joined struct {
 	wire.JoinAnswer
 	Role     wire.Role
+	Told     time.Time // when the cluster has said so; zero if that is not known
 	k3sToken string
 }
 
@@ -78,7 +79,11 @@ func Join(ctx context.Context, o JoinOptions) (*Identity, Joined, error) {
 	if err := o.post(ctx, address, wire.PathJoin, request, &answer); err != nil {
 		return nil, Joined{}, err
 	}
-	joined := Joined{JoinAnswer: answer.JoinAnswer, Role: answer.Role}
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
+	joined := Joined{JoinAnswer: answer.JoinAnswer, Role: answer.Role, Told: now().UTC()}
 	if joined.k3sToken, err = open(answer, public, private); err != nil {
 		return nil, Joined{}, reason.New(reason.GatewayRefused, address+" sent an answer that is of no use", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -19,12 +20,13 @@ type joinedDocument struct {
 	K3sVersion string              `json:"k3s_version"`
 	Settings   map[string][]string `json:"settings,omitempty"`
 	Token      string              `json:"token"` // of k3s
+	Told       time.Time           `json:"told,omitzero"`
 }
 
 // storeJoined keeps the way into the cluster. It comes before the identity, which says that the exchange was whole.
 func (f folder) storeJoined(j Joined) error {
 	raw, err := json.MarshalIndent(joinedDocument{
-		Version: wire.Version, Role: j.Role, Servers: j.Servers, K3sVersion: j.K3sVersion, Settings: j.Settings, Token: j.k3sToken,
+		Version: wire.Version, Role: j.Role, Servers: j.Servers, K3sVersion: j.K3sVersion, Settings: j.Settings, Token: j.k3sToken, Told: j.Told,
 	}, "", "  ")
 	if err == nil {
 		err = f.write(joinedFile, append(raw, '\n'))
@@ -55,7 +57,7 @@ func parseJoined(raw []byte) (Joined, error) {
 	if json.Unmarshal(raw, &d) != nil { // the cause could quote it
 		return Joined{}, errors.New("it is damaged")
 	}
-	j := Joined{Role: d.Role, k3sToken: d.Token}
+	j := Joined{Role: d.Role, Told: d.Told, k3sToken: d.Token}
 	j.Servers, j.K3sVersion, j.Settings = d.Servers, d.K3sVersion, d.Settings
 	checked := j.JoinAnswer
 	checked.Sealed = "AAAA" // what was sealed is open by now

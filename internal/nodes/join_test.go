@@ -172,7 +172,7 @@ func TestAWorkerIsToldTheWay(t *testing.T) {
 		data, _, _ := unstructured.NestedStringMap(o.Object, "stringData")
 		expires, err := time.Parse(time.RFC3339, data["expiration"])
 		if secret != data["token-id"]+"."+data["token-secret"] || o.GetName() != "bootstrap-token-"+data["token-id"] || o.Object["type"] != tokenType ||
-			data["auth-extra-groups"] != nodeGroup || data["usage-bootstrap-authentication"] != "true" || err != nil || time.Until(expires) > tokenLife || time.Until(expires) < tokenLife-time.Minute {
+			data["auth-extra-groups"] != nodeGroup || data["usage-bootstrap-authentication"] != "true" || err != nil || time.Until(expires) > TokenLife || time.Until(expires) < TokenLife-time.Minute {
 			t.Errorf("token %q, secret %+v", secret, o.Object)
 		}
 		if len(data["token-id"]) != 6 || len(data["token-secret"]) != 16 {
@@ -310,7 +310,7 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 		sweep(1)
-		time.Sleep(tokenLife - time.Second)
+		time.Sleep(TokenLife - time.Second)
 		sweep(1)
 		time.Sleep(2 * time.Second)
 		sweep(0)

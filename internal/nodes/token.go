@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// tokenLife is how long a machine has to fetch k3s and to start it. It is counted by the clock of this machine.
-	tokenLife = time.Hour
+	// TokenLife is how long a machine has to fetch k3s and to start it. It is counted by the clock of the server.
+	TokenLife = time.Hour
 	// nodeGroup is the group that k3s gives rights to for joining; `k3s token create` puts it into its tokens.
 	nodeGroup = "system:bootstrappers:k3s:default-node-token"
 
@@ -57,7 +57,7 @@ func (d Door) makeToken(ctx context.Context, client dynamic.Interface, request w
 		"stringData": map[string]any{
 			"token-id": id, "token-secret": secret,
 			"description":                    "for the machine " + request.NodeName + " to join by pipeops-agent join",
-			"expiration":                     d.now().Add(tokenLife).UTC().Format(time.RFC3339),
+			"expiration":                     d.now().Add(TokenLife).UTC().Format(time.RFC3339),
 			"usage-bootstrap-authentication": "true",
 			"auth-extra-groups":              nodeGroup,
 		},
@@ -107,7 +107,7 @@ func (d Door) Sweep(ctx context.Context, client dynamic.Interface, log *slog.Log
 	for _, o := range tokens {
 		node := o.GetAnnotations()[annotationNode]
 		come := node != "" && ready[node]
-		if !come && d.now().Before(o.GetCreationTimestamp().Add(tokenLife)) {
+		if !come && d.now().Before(o.GetCreationTimestamp().Add(TokenLife)) {
 			left++
 			continue
 		}
