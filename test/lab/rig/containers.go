@@ -36,6 +36,11 @@ func builtFiles() []builtFile {
 // five minutes; they are kept in the cache.
 func (r *Rig) AddK3d(ctx context.Context) error { return r.addBuilt(ctx, "test/k3d/build.sh") }
 
+// AddK3dProgram puts k3d in another version into the mirror and its manifest.
+func (r *Rig) AddK3dProgram(ctx context.Context, version string) error {
+	return r.addBuilt(ctx, "test/k3d/build.sh", version)
+}
+
 // NodeImage returns the file on this side that is the image of a product's nodes.
 func (r *Rig) NodeImage(product string) (string, error) {
 	for _, f := range r.built {
@@ -56,8 +61,8 @@ func (r *Rig) BuiltProgram(product, version string) (string, error) {
 	return "", fmt.Errorf("cannot find %s %s: it was not added to the rig", product, version)
 }
 
-func (r *Rig) addBuilt(ctx context.Context, script string) error {
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(r.root, script))
+func (r *Rig) addBuilt(ctx context.Context, script string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "bash", append([]string{filepath.Join(r.root, script)}, args...)...)
 	cmd.Env = append(os.Environ(), "K3S_RELEASE_DIR="+r.Release)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
