@@ -124,26 +124,6 @@ func (n *nodeCluster) check() error {
 	return nil
 }
 
-// engineFolders makes what an engine that we install keeps ours, before it does so: undone after its package is gone.
-func (n *nodeCluster) engineFolders() plan.Step {
-	owned := []string{"/etc/docker", "/var/lib/docker", "/var/lib/containerd", "/opt/containerd", "/run/docker", "/run/containerd"}
-	return plan.Step{
-		ID: "engine-folders", Title: "Note what the engine will make", Changes: owned,
-		Done: func(ctx context.Context) (bool, error) { return n.answers(ctx) == nil, nil },
-		Do: func(ctx context.Context, r *plan.Recorder) error {
-			if err := r.Expect(engineTraces, "docker", n.linksThere()); err != nil {
-				return err
-			}
-			for _, dir := range owned {
-				if err := r.Own(dir); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-}
-
 // answers asks the engine whether it is there.
 func (n *nodeCluster) answers(ctx context.Context) error {
 	c, err := n.engine(ctx)

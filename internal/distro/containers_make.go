@@ -79,7 +79,7 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 		if err := n.start(ctx, func(string) {}); err != nil {
 			return err
 		}
-		return n.grow(ctx, nodes)
+		return n.grow(ctx, c, nodes)
 	}
 	if err := os.MkdirAll(filepath.Join(n.Dir, "home"), 0o700); err != nil {
 		return fmt.Errorf("cannot make a home for %s: %w", n.nodes.name, err)
@@ -103,6 +103,9 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 	}
 	if err := n.keepAddresses(ctx, c, nodes); err != nil {
 		return err
+	}
+	if err := n.pin(ctx, c); err != nil {
+		return fmt.Errorf("cannot give the nodes their addresses: %w", err)
 	}
 	if err := n.finish(nodes); err != nil {
 		return err
@@ -190,11 +193,14 @@ const (
 )
 
 // grow adds the workers that are missing.
-func (n *nodeCluster) grow(ctx context.Context, nodes []engine.Container) error {
+func (n *nodeCluster) grow(ctx context.Context, c *engine.Client, nodes []engine.Container) error {
 	for have := n.count(nodes, n.nodes.worker); have < n.Workers; have++ {
 		if _, err := n.call(ctx, clusterMake, n.nodes.addWorker(n.Install, have)...); err != nil {
 			return fmt.Errorf("cannot add a worker: %w", err)
 		}
+	}
+	if err := n.pin(ctx, c); err != nil {
+		return fmt.Errorf("cannot give the nodes their addresses: %w", err)
 	}
 	nodes, err := n.containers(ctx)
 	if err != nil {

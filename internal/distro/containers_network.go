@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,46 @@ func (d nodeContainers) policy() string {
 		return "no"
 	}
 	return restartPolicy
+}
+
+// addressed is the network in which each node keeps its address; "": the program sees to that, for all of them.
+func (d nodeContainers) addressed() string { return cmp.Or(d.fixed, d.pinned) }
+
+// pin gives those nodes the address that they have for good to which the program has given none: another one could take it while they do
+// not run. For that they are stopped and started again.
+func (n *nodeCluster) pin(ctx context.Context, c *engine.Client) error {
+	if n.nodes.pinned == "" {
+		return nil
+	}
+	nodes, err := n.containers(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.keepAddresses(ctx, c, nodes); err != nil {
+		return err
+	}
+	for _, node := range nodes {
+		d, err := c.Container(ctx, node.ID)
+		if err != nil {
+			return err
+		}
+		if in, ok := d.NetworkSettings.Networks[n.nodes.pinned]; !ok || in.IPAMConfig.IPv4Address != "" || !d.State.Running {
+			continue
+		}
+		if err := c.StopContainer(ctx, node.ID, stopGrace); err != nil {
+			return err
+		}
+		if d, err = c.Container(ctx, node.ID); err != nil {
+			return err
+		}
+		if err := n.place(ctx, c, node, d); err != nil {
+			return err
+		}
+		if err := c.StartContainer(ctx, node.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeNetwork makes the network in which nodes can be given addresses: only one with a subnet that somebody has chosen is such. It is
@@ -92,7 +133,7 @@ func (n *nodeCluster) addresses() (map[string]netip.Addr, error) {
 
 // place gives a node that does not run its address again.
 func (n *nodeCluster) place(ctx context.Context, c *engine.Client, node engine.Container, d engine.Details) error {
-	if n.nodes.fixed == "" {
+	if n.nodes.addressed() == "" {
 		return nil
 	}
 	kept, err := n.addresses()
@@ -103,21 +144,21 @@ func (n *nodeCluster) place(ctx context.Context, c *engine.Client, node engine.C
 	if !ok {
 		return nil
 	}
-	in, connected := d.NetworkSettings.Networks[n.nodes.fixed]
+	in, connected := d.NetworkSettings.Networks[n.nodes.addressed()]
 	if connected && in.IPAMConfig.IPv4Address == at.String() {
 		return nil
 	}
 	if connected {
-		if err := c.DisconnectNetwork(ctx, n.nodes.fixed, node.ID); err != nil {
+		if err := c.DisconnectNetwork(ctx, n.nodes.addressed(), node.ID); err != nil {
 			return err
 		}
 	}
-	return c.ConnectNetwork(ctx, n.nodes.fixed, node.ID, at.String())
+	return c.ConnectNetwork(ctx, n.nodes.addressed(), node.ID, at.String())
 }
 
 // keepAddresses notes the addresses of all nodes. What is known of a node stays: others have been told of it.
 func (n *nodeCluster) keepAddresses(ctx context.Context, c *engine.Client, nodes []engine.Container) error {
-	if n.nodes.fixed == "" {
+	if n.nodes.addressed() == "" {
 		return nil
 	}
 	kept, err := n.addresses()
@@ -133,7 +174,7 @@ func (n *nodeCluster) keepAddresses(ctx context.Context, c *engine.Client, nodes
 		if err != nil {
 			return err
 		}
-		if ip, err := netip.ParseAddr(d.NetworkSettings.Networks[n.nodes.fixed].IPAddress); err == nil && ip.Is4() {
+		if ip, err := netip.ParseAddr(d.NetworkSettings.Networks[n.nodes.addressed()].IPAddress); err == nil && ip.Is4() {
 			kept[node.Name()], more = ip, true
 		}
 	}

@@ -2,26 +2,30 @@ package distro
 
 import (
 	"context"
-	"net"
-	"slices"
 	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/engine"
+	"github.com/pipeopshq/pipeops-agent/internal/remains"
 )
-
-// engineTraces is the kind of what an engine leaves beside its folders when its package is removed: its links. The target is the
-// engine, before are the links that were there.
-const engineTraces plan.Kind = "engine-traces"
 
 // undoContainers returns how the changes of clusters in containers are undone.
 func (in Install) undoContainers() map[plan.Kind]func(context.Context, plan.Record) ([]string, error) {
-	return map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
+	all := map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
 		containerCluster: in.removeCluster,
 		containerImage:   in.removeImage,
 		engineTraces:     in.removeEngineTraces,
 	}
+	for _, thing := range remains.Engine(in.remains("")) {
+		all[plan.Kind(thing.Kind)] = func(ctx context.Context, c plan.Record) ([]string, error) {
+			if in.enginePrograms() != nil {
+				return nil, nil // it stays, with all that is its own
+			}
+			return thing.Remove(ctx, c.Before.Names)
+		}
+	}
+	return all
 }
 
 func (in Install) removeCluster(ctx context.Context, c plan.Record) ([]string, error) {
@@ -57,31 +61,4 @@ func (in Install) removeImage(ctx context.Context, c plan.Record) ([]string, err
 	default:
 		return nil, err
 	}
-}
-
-// engineLinks are the links that an engine makes for itself.
-func engineLinks() []string { return []string{"docker0"} }
-
-// linksThere lists those that are there.
-func (n *nodeCluster) linksThere() []string {
-	var there []string
-	for _, name := range engineLinks() {
-		if _, err := net.InterfaceByName(name); err == nil {
-			there = append(there, name)
-		}
-	}
-	return there
-}
-
-// removeEngineTraces removes the links that have come with the engine.
-func (in Install) removeEngineTraces(ctx context.Context, c plan.Record) ([]string, error) {
-	for _, name := range (&nodeCluster{Install: in}).linksThere() {
-		if slices.Contains(c.Before.Names, name) || in.Root != "" {
-			continue
-		}
-		if err := in.change(ctx, "ip", "link", "delete", name); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
 }

@@ -71,6 +71,9 @@ type nodeContainers struct {
 	networks, volumes []string
 	// fixed is one of the networks: ours, in which each node keeps the address that it was made with. "": the program sees to that.
 	fixed string
+	// pinned is one of the networks: the program's, in which it has given some nodes an address to keep and others none, which get the
+	// one that they have.
+	pinned string
 
 	// repair mends what a start of the containers has broken, once the API answers; nil means nothing.
 	repair func(ctx context.Context, n *nodeCluster) error

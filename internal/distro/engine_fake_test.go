@@ -31,6 +31,7 @@ type fakeContainer struct {
 	labels                          map[string]string
 	port                            string // of this machine, at which 6443/tcp is published
 	volumes                         []string
+	pinned                          bool // to its address
 }
 
 // fakeEngine is a stand-in for a Docker engine, on a socket: it keeps what it is told of, and runs nothing.
@@ -115,12 +116,32 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.answer(w, e.list(e.networks))
 	case path == "/volumes":
 		e.answer(w, map[string]any{"Volumes": e.list(e.volumes)})
+	case parts[0] == "networks" && (parts[2] == "connect" || parts[2] == "disconnect"):
+		var want struct {
+			Container      string
+			EndpointConfig struct{ IPAMConfig struct{ IPv4Address string } }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&want); err != nil {
+			e.t.Error(err)
+		}
+		c := e.containers[want.Container]
+		if c == nil || c.state == "running" {
+			e.t.Errorf("%s of %q", parts[2], want.Container)
+			return
+		}
+		c.pinned = parts[2] == "connect" && want.EndpointConfig.IPAMConfig.IPv4Address == "172.20.0.3"
 	case parts[0] == "networks" && r.Method == http.MethodDelete:
 		e.drop(w, e.networks, parts[1], http.StatusForbidden)
 	case parts[0] == "networks" && e.networks[parts[1]]:
 		e.answer(w, map[string]any{"Name": parts[1], "IPAM": map[string]any{"Config": []any{map[string]any{"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1"}}}})
 	case parts[0] == "volumes" && r.Method == http.MethodDelete:
 		e.drop(w, e.volumes, parts[1], http.StatusConflict)
+	case path == "/images/json":
+		all := []any{}
+		for _, name := range slices.Sorted(maps.Keys(e.images)) {
+			all = append(all, map[string]any{"Id": e.images[name], "RepoTags": []string{name}})
+		}
+		e.answer(w, all)
 	case parts[0] == "images":
 		e.image(w, r, path)
 	case path == "/containers/json":
@@ -253,12 +274,16 @@ func (e *fakeEngine) container(w http.ResponseWriter, r *http.Request, name, ver
 		if c.port != "" && c.state == "running" {
 			ports["6443/tcp"] = []any{map[string]string{"HostIp": "127.0.0.1", "HostPort": c.port}}
 		}
+		fixed := map[string]string{}
+		if c.pinned {
+			fixed["IPv4Address"] = "172.20.0.3"
+		}
 		e.answer(w, map[string]any{
 			"Id": c.id, "Name": "/" + name,
 			"State":           map[string]any{"Status": c.state, "Running": c.state == "running", "Paused": c.state == "paused"},
 			"Config":          map[string]any{"Image": c.image, "Labels": c.labels},
 			"HostConfig":      map[string]any{"RestartPolicy": map[string]string{"Name": c.restart}},
-			"NetworkSettings": map[string]any{"Ports": ports, "Networks": map[string]any{"k3d-pipeops": map[string]string{"IPAddress": "172.20.0.3"}}},
+			"NetworkSettings": map[string]any{"Ports": ports, "Networks": map[string]any{"k3d-pipeops": map[string]any{"IPAddress": "172.20.0.3", "IPAMConfig": fixed}}},
 		})
 	}
 }
@@ -270,7 +295,7 @@ func (e *fakeEngine) make(cluster, role string, n int, port string) {
 	name := fmt.Sprintf("k3d-%s-%s-%d", cluster, role, n)
 	e.made++
 	e.containers[name] = &fakeContainer{id: fmt.Sprintf("%064x", e.made), name: name, image: "rancher/k3s", state: "running", restart: "unless-stopped", port: port,
-		labels: map[string]string{"app": "k3d", "k3d.cluster": cluster, "k3d.role": role}, volumes: []string{"anonymous of " + name}}
+		labels: map[string]string{"app": "k3d", "k3d.cluster": cluster, "k3d.role": role}, volumes: []string{"anonymous of " + name}, pinned: n < 10}
 	e.volumes["anonymous of "+name] = true
 	e.networks["k3d-"+cluster] = true
 }

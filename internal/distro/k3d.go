@@ -42,6 +42,8 @@ func k3dNodes() nodeContainers {
 		workerLine: regexp.MustCompile(`^agents: [0-9]+\n$`),
 		label:      "k3d.cluster", role: "k3d.role", order: []string{"server", "agent", "loadbalancer"},
 		server: "server", worker: "agent", apiPort: "6443/tcp",
+		// the balancer, and workers that are added, would take the address of a server that starts after them
+		pinned:   "k3d-" + ClusterName,
 		networks: []string{"k3d-" + ClusterName}, volumes: []string{"k3d-" + ClusterName + "-images"},
 		repair: k3dRepair,
 	}

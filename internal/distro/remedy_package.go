@@ -32,6 +32,7 @@ type packageManager struct {
 	hasSays  string   // and says this first; "" is anything
 	list     []string // prints the names of all that are installed
 	remove   []string // refuses to remove what something else needs
+	purge    []string // does so, and takes their settings too; nil where remove does
 	snapshot bool     // what it installs is there from the next boot on
 }
 
@@ -64,7 +65,7 @@ func packageManagers() []packageManager {
 			refresh: []string{"apt-get", "update", "--option=DPkg::Lock::Timeout=600"},
 			has:     []string{"dpkg-query", "--show", "--showformat=${db:Status-Abbrev}"}, hasSays: "ii",
 			list:   []string{"dpkg-query", "--show", "--showformat=${binary:Package}\\n"},
-			remove: []string{"dpkg", "--remove"},
+			remove: []string{"dpkg", "--remove"}, purge: []string{"dpkg", "--purge"},
 		},
 		rpm(packageManager{name: "dnf", needs: []string{"/usr/bin/dnf"}, install: []string{"dnf", "install", "--assumeyes"}}),
 		rpm(packageManager{name: "yum", needs: []string{"/usr/bin/yum"}, install: []string{"yum", "install", "--assumeyes"}}),
@@ -154,11 +155,15 @@ func (k *k3sInstall) installPackages(ctx context.Context, rec *plan.Recorder) er
 			return err
 		}
 	}
-	undo := plan.Reversal{Undo: slices.Concat(m.remove, missing), Lax: true} // something else may need them by now
+	remove := m.remove
+	if m.purge != nil && !slices.ContainsFunc(missing, func(p string) bool { return slices.Contains(before, p) }) {
+		remove = m.purge // no settings of them were there
+	}
+	undo := plan.Reversal{Undo: slices.Concat(remove, missing), Lax: true} // something else may need them by now
 	if !m.snapshot {
 		undo.Check = append(slices.Clone(m.has), missing[0])
 	}
-	err = rec.Act("package", strings.Join(missing, " "), undo, func() error {
+	err = rec.Act(packageKind, strings.Join(missing, " "), undo, func() error {
 		err := k.changeFor(ctx, packageLimit, slices.Concat(m.install, missing)...)
 		if err != nil && m.refresh != nil && ctx.Err() == nil { // fresh machines have no lists, or old ones
 			if refreshErr := k.changeFor(ctx, packageLimit, m.refresh...); refreshErr != nil {
@@ -187,8 +192,11 @@ func (k *k3sInstall) installPackages(ctx context.Context, rec *plan.Recorder) er
 	if len(added) == 0 || slices.Equal(added, missing) {
 		return nil
 	}
-	undo.Undo = slices.Concat(m.remove, added)
-	return rec.Act("package", strings.Join(added, " "), undo, func() error { return nil })
+	if m.purge != nil {
+		remove = m.purge // none of them was known
+	}
+	undo.Undo = slices.Concat(remove, added)
+	return rec.Act(packageKind, strings.Join(added, " "), undo, func() error { return nil })
 }
 
 // missing returns which of the packages are not installed.

@@ -15,6 +15,7 @@ import (
 // Kinds of changes that are undone by what this package knows. Their targets are names of units; those of [remains.All] have
 // the data folder of k3s.
 const (
+	packageKind plan.Kind = "package"
 	unitsRead   plan.Kind = "units-read" // the service manager has read files that were written
 	unitEnabled plan.Kind = "unit-enabled"
 	unitStarted plan.Kind = "unit-started"
@@ -29,6 +30,7 @@ func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]str
 		return func(ctx context.Context, c plan.Record) ([]string, error) { return nil, do(ctx, c.Target) }
 	}
 	all := map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
+		packageKind:  in.removePackages,
 		unitsRead:    undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
 		unitEnabled:  undone(in.Units.Disable),
 		openrcTraces: in.removeTraces,

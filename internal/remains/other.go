@@ -17,6 +17,8 @@ func (e Env) sets() Thing     { return nothing("k3s-sets") }
 func (e Env) counters() Thing { return nothing("k3s-counters") }
 func (e Env) modules() Thing  { return nothing("k3s-modules") }
 
+func (e Env) engineRules() Thing { return nothing("engine-rules") }
+
 func bridges() []string { return nil }
 
 func nothing(kind string) Thing {

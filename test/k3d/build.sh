@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds what a k3d cluster is made of, for machines that reach no registry, and prints the folder: K3S_RELEASE_DIR=DIR build.sh
+# With a version of k3d, as v5.6.3, it builds only the program in that version.
 # It is laid out as mirrors are:
 #
 #	k3d-io/k3d/releases/download/VERSION/k3d-linux-ARCH           k3d itself, from its Go modules
@@ -17,14 +18,18 @@ cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh
 . ../images/lib.sh
 
-readonly version=v5.6.0 k3s_version=v1.33.2+k3s1
+readonly version=${1:-v5.6.0} k3s_version=v1.33.2+k3s1
 : "${K3S_RELEASE_DIR:?}"
 arch=$(go env GOARCH)
 inputs=$(cat build.sh confd/main.go containerd.toml ../images/lib.sh ../images/tree/main.go "$K3S_RELEASE_DIR/sha256sum-$arch.txt" | sha256sum | cut -c 1-12)
-begin k3d "$cache/k3d-$arch-$inputs"
+begin k3d "$cache/k3d-$arch-$inputs${1:+-$1}"
 
 build_module github.com/k3d-io/k3d/v5 "$version" "k3d-io/k3d/releases/download/$version/k3d-linux-$arch" \
 	"-X github.com/k3d-io/k3d/v5/version.Version=$version -X github.com/k3d-io/k3d/v5/version.K3sVersion=${k3s_version/+/-}"
+if [[ -n ${1:-} ]]; then
+	finish
+	exit
+fi
 
 say "packing the image of the nodes"
 root_tar node-root.tar busybox,ca-certificates,conntrack,iproute2,iptables,kmod,mount,procps

@@ -44,6 +44,7 @@ type Record struct {
 	After  *Image    `json:"after,omitempty"`
 
 	Reversal *Reversal `json:"reversal,omitempty"` // of a note that commands reverse
+	Unless   []string  `json:"unless,omitempty"`   // a tree stays as long as one of these files is there
 }
 
 // Ledger is the record of every change, written before it is made.

@@ -96,8 +96,9 @@ func (r *Recorder) SetValue(target, value string) error {
 }
 
 // Own makes the folder at target part of the installation, with all that a service of ours will put into it from now on.
-// What is in it by now is not ours. The folder need not be there yet.
-func (r *Recorder) Own(target string) error {
+// What is in it by now is not ours. The folder need not be there yet. As long as one of the files unless is there, such as
+// the program that fills the folder and that somebody has kept, the folder stays.
+func (r *Recorder) Own(target string, unless ...string) error {
 	for _, c := range r.store.Ledger.Changes() {
 		if c.Kind == Tree && c.Target == target { // since an earlier run; what came since then is ours
 			return nil
@@ -110,7 +111,7 @@ func (r *Recorder) Own(target string) error {
 	if err != nil {
 		return fmt.Errorf("cannot own %s: %w", target, err)
 	}
-	return r.record(Record{Kind: Tree, Target: target, Before: &before, After: &Image{Type: "tree"}}, func() error { return nil })
+	return r.record(Record{Kind: Tree, Target: target, Before: &before, After: &Image{Type: "tree"}, Unless: unless}, func() error { return nil })
 }
 
 // Settled reports whether an earlier run of the plan has made a change and brought its step to an end.

@@ -2,7 +2,10 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 )
 
@@ -46,6 +49,11 @@ func (s *Store) reverseOne(ctx context.Context, c Record, keep func(path string)
 	case File, Dir, Value:
 		return s.reverseImage(c)
 	case Tree:
+		for _, file := range c.Unless {
+			if _, err := os.Lstat(s.path(file)); !errors.Is(err, fs.ErrNotExist) {
+				return Left, []string{c.Target + ": " + file + ", which needs it, is still there"}, nil
+			}
+		}
 		left, err := removeTree(ctx, s.path(c.Target), *c.Before, keep)
 		if len(left) > 0 {
 			return Left, left, err

@@ -315,3 +315,29 @@ func TestATreeIsOwnedOnce(t *testing.T) {
 		t.Error(h.tree())
 	}
 }
+
+// A tree that a program fills stays as long as the program does.
+func TestATreeStaysWithItsProgram(t *testing.T) {
+	h := newHost(t)
+	p := Plan{Name: "x", Steps: []Step{{ID: "a", Do: func(_ context.Context, r *Recorder) error {
+		if err := errors.Join(r.Own("/var/lib/kubelet", "/usr/bin/nothing", "/usr/sbin/engine"), r.Own("/var/lib/gone", "/usr/bin/nothing")); err != nil {
+			return err
+		}
+		h.write("/var/lib/kubelet/new", "precious", 0o600)
+		h.write("/var/lib/gone/new", "ours", 0o600)
+		h.write("/usr/sbin/engine", "", 0o755)
+		return nil
+	}}}}
+	if _, err := h.run(p); err != nil {
+		t.Fatal(err)
+	}
+	s := h.open(nil)
+	defer s.Close()
+	reversed, err := (&Uninstaller{Store: s}).Run(t.Context())
+	if err != nil || len(reversed) != 2 || reversed[0].Op != Undone || reversed[1].Op != Left || !strings.Contains(reversed[1].Left[0], "/usr/sbin/engine") {
+		t.Errorf("%+v, %v", reversed, err)
+	}
+	if !h.is("/var/lib/kubelet/new", "precious") || h.is("/var/lib/gone/new", "ours") {
+		t.Error(h.tree())
+	}
+}

@@ -48,6 +48,11 @@ func (r *Rig) KindBuilt(ctx context.Context) (bool, error) {
 // AddKind puts kind and the image of its nodes into the mirror and its manifest.
 func (r *Rig) AddKind(ctx context.Context) error { return r.addBuilt(ctx, kindScript) }
 
+// AddK3dProgram puts k3d in another version into the mirror and its manifest.
+func (r *Rig) AddK3dProgram(ctx context.Context, version string) error {
+	return r.addBuilt(ctx, "test/k3d/build.sh", version)
+}
+
 // NodeImage returns the file on this side that is the image of a product's nodes.
 func (r *Rig) NodeImage(product string) (string, error) {
 	for _, f := range r.built {
@@ -80,8 +85,8 @@ func (r *Rig) runScript(ctx context.Context, script string, args ...string) (str
 	return strings.TrimSpace(string(out)), nil
 }
 
-func (r *Rig) addBuilt(ctx context.Context, script string) error {
-	folder, err := r.runScript(ctx, script)
+func (r *Rig) addBuilt(ctx context.Context, script string, args ...string) error {
+	folder, err := r.runScript(ctx, script, args...)
 	if err != nil {
 		return err
 	}
