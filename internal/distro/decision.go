@@ -146,8 +146,10 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 }
 
 // judge asks all requirements. A distribution that fits is eligible, also if only remedies or waivers make it so.
-func (d Distribution) judge(c Case) Candidate {
-	k := Candidate{Name: d.Name, Verdict: Eligible, Reasons: []Reason{}, Counterfactual: []string{}}
+func (d Distribution) judge(c Case) (k Candidate) {
+	k = Candidate{Name: d.Name, Verdict: Eligible, Reasons: []Reason{}, Counterfactual: []string{}}
+	var waived []Reason // told after those that refuse: their way out would not help
+	defer func() { k.Reasons = append(k.Reasons, waived...) }()
 	for _, q := range d.Requirements {
 		f := q.Judge(c)
 		k.last = k.last || f.Last
@@ -163,10 +165,11 @@ func (d Distribution) judge(c Case) Candidate {
 		case q.Advice, f.Warns:
 			k.Warnings = append(k.Warnings, f.reason(q.Code))
 		default:
-			k.Reasons = append(k.Reasons, f.reason(q.Code))
 			if q.Waivable && c.Request.named(d.Name) {
+				waived = append(waived, f.reason(q.Code))
 				continue
 			}
+			k.Reasons = append(k.Reasons, f.reason(q.Code))
 			k.Verdict = Rejected
 			k.consent, k.beyond = append(k.consent, f.Remedies...), k.beyond || len(f.Remedies) == 0
 			change := f.Change

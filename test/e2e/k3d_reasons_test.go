@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,20 +53,20 @@ func TestReasonsK3d(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			shell(t, m, "true\n"+tt.before)
-			docker, files := shell(t, m, dockerOracle), shell(t, m, fingerprint)
+			docker, files := steadyDocker(t, m), shell(t, m, fingerprint)
 			checkFailure(t, run(t, k3d(tt.more...)...), tt.code, tt.exit)
-			if diff := difference(docker+"\n"+files, shell(t, m, dockerOracle)+"\n"+shell(t, m, fingerprint)); diff != "" {
+			if diff := difference(docker+"\n"+files, steadyDocker(t, m)+"\n"+shell(t, m, fingerprint)); diff != "" {
 				t.Errorf("the machine is not as before:\n%s", diff)
 			}
 			shell(t, m, "true\n"+tt.after)
 		})
 	}
-	theirs := shell(t, m, dockerOracle)
+	theirs := steadyDocker(t, m)
 	w.installedIn(t, m, inK3d, "reasons")
 
-	docker, files := shell(t, m, dockerOracle), shell(t, m, fingerprint)
+	docker, files := steadyDocker(t, m), shell(t, m, fingerprint)
 	checkFailure(t, run(t, k3d("--nodes", "3")...), "CLUSTER_FIXED", 2)
-	if diff := difference(docker+"\n"+files, shell(t, m, dockerOracle)+"\n"+shell(t, m, fingerprint)); diff != "" {
+	if diff := difference(docker+"\n"+files, steadyDocker(t, m)+"\n"+shell(t, m, fingerprint)); diff != "" {
 		t.Errorf("a change that cannot be has changed:\n%s", diff)
 	}
 
@@ -75,10 +76,26 @@ func TestReasonsK3d(t *testing.T) {
 		t.Errorf("the install that makes it anew: exit code %d\n%s%s", result.Code, result.Stdout, result.Stderr)
 	}
 	eventually(t, time.Minute, "ClusterReachable", func(ctx context.Context) error { return condition(ctx, m, "ClusterReachable", "True") })
-	now := shell(t, m, dockerOracle)
+	now := steadyDocker(t, m)
 	for line := range strings.Lines(theirs) {
 		if !strings.Contains(now, strings.TrimSpace(line)) {
 			t.Errorf("of somebody else's is gone, or another: %s", line)
 		}
 	}
+}
+
+// steadyDocker is what the engine has, the mounts of a container in one order: the engine lists them in any.
+func steadyDocker(t *testing.T, m *lab.Machine) string {
+	t.Helper()
+	var all []string
+	for line := range strings.Lines(shell(t, m, dockerOracle)) {
+		words := strings.Split(strings.TrimSpace(line), " ")
+		for i, word := range words {
+			parts := strings.Split(word, ",")
+			slices.Sort(parts)
+			words[i] = strings.Join(parts, ",")
+		}
+		all = append(all, strings.Join(words, " ")+"\n")
+	}
+	return strings.Join(all, "")
 }
