@@ -189,6 +189,7 @@ journalctl --no-pager | grep -F -f /root/secret | head -3; rm /root/secret`)
 // TestJoinServers: a cluster with SQLite is moved to etcd by install --cluster-init, two servers join, and the first is cut: the API
 // and a project answer on. A server that is uninstalled leaves its etcd in good order.
 func TestJoinServers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first := w.machine(t, lab.Options{})
 	if err := w.PushSample(t.Context(), first); err != nil {

@@ -67,6 +67,7 @@ func listed(ctx context.Context, g *rig.Gateway, cluster string) (map[string]gat
 // TestNodes: a cluster of two servers and a worker is listed as it is; the worker is drained, past a PodDisruptionBudget, and removed; the
 // second server takes the lead over and gives it back; it is removed and leaves an etcd of one; the last server is not removed.
 func TestNodes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first := w.machine(t, lab.Options{})
 	if err := w.PushSample(t.Context(), first); err != nil {

@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -56,7 +57,7 @@ func main() {
 			continue
 		}
 		if err = write(*file); err == nil {
-			err = exec.Command("nginx", "-s", "reload").Run()
+			err = exec.CommandContext(context.Background(), "nginx", "-s", "reload").Run()
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "confd:", err)
