@@ -68,7 +68,7 @@ func TestMinikubeScripts(t *testing.T) {
 			"undo":    scriptUndo,
 			"engine":  scriptEngine,
 			"rename":  scriptRename,
-			"image":   func(ts *testscript.TestScript, _ bool, args []string) { scriptBench(ts).engine.images[args[0]] = true },
+			"image":   scriptImage,
 		},
 	})
 }
@@ -111,6 +111,14 @@ func scriptBoot(ts *testscript.TestScript, _ bool, _ []string) {
 func scriptUndo(ts *testscript.TestScript, _ bool, _ []string) {
 	b := scriptBench(ts)
 	b.uninstalled(b.before)
+}
+
+// scriptImage puts an image into the engine.
+func scriptImage(ts *testscript.TestScript, _ bool, args []string) {
+	e := scriptBench(ts).engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.images[args[0]] = true
 }
 
 // scriptRename gives a container another name, and leaves its labels.

@@ -11,7 +11,6 @@
 # Kubernetes takes about an hour of two cores the first time, the rest a quarter of one; what is built is kept in the cache.
 # A machine with Docker to try it in: go run ./test/lab/cmd/lab up d --docker.
 #
-#	build.sh --if-built     only looks: prints the folder if it is there, else nothing
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh

@@ -39,12 +39,6 @@ func (r *Rig) AddK3d(ctx context.Context) error { return r.addBuilt(ctx, "test/k
 // kindScript builds kind and the image of its nodes.
 const kindScript = "test/kind/build.sh"
 
-// KindBuilt reports whether what AddKind needs lies in the cache. It is built by make kind only, since that takes an hour.
-func (r *Rig) KindBuilt(ctx context.Context) (bool, error) {
-	folder, err := r.runScript(ctx, kindScript, "--if-built")
-	return folder != "", err
-}
-
 // AddKind puts kind and the image of its nodes into the mirror and its manifest.
 func (r *Rig) AddKind(ctx context.Context) error { return r.addBuilt(ctx, kindScript) }
 
