@@ -10,7 +10,6 @@
 #
 # Kubernetes takes about an hour of two cores the first time, the rest a quarter of one; what is built is kept in the cache.
 # A machine with Docker to try it in: go run ./test/lab/cmd/lab up d --docker.
-#
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=test/images/lib.sh
@@ -21,10 +20,6 @@ readonly etcd=v3.5.21 coredns=v1.12.0 provisioner=v0.0.30
 arch=$(go env GOARCH)
 inputs=$(cat ./*.sh load-images net/main.go ../k3s/pause/main.go ../images/*.sh ../images/main.go ../images/tree/main.go | sha256sum | cut -c 1-12)
 built=$cache/kind-$arch-$inputs
-if [[ ${1:-} == --if-built ]]; then
-	if [[ -d $built ]]; then echo "$built"; fi
-	exit 0
-fi
 begin kind "$built"
 kubernetes=$(bash kubernetes.sh "$version")
 

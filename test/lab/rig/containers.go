@@ -36,11 +36,8 @@ func builtFiles() []builtFile {
 // five minutes; they are kept in the cache.
 func (r *Rig) AddK3d(ctx context.Context) error { return r.addBuilt(ctx, "test/k3d/build.sh") }
 
-// kindScript builds kind and the image of its nodes.
-const kindScript = "test/kind/build.sh"
-
 // AddKind puts kind and the image of its nodes into the mirror and its manifest.
-func (r *Rig) AddKind(ctx context.Context) error { return r.addBuilt(ctx, kindScript) }
+func (r *Rig) AddKind(ctx context.Context) error { return r.addBuilt(ctx, "test/kind/build.sh") }
 
 // AddK3dProgram puts k3d in another version into the mirror and its manifest.
 func (r *Rig) AddK3dProgram(ctx context.Context, version string) error {
@@ -67,23 +64,15 @@ func (r *Rig) BuiltProgram(product, version string) (string, error) {
 	return "", fmt.Errorf("cannot find %s %s: it was not added to the rig", product, version)
 }
 
-// runScript runs a script below test/ that builds something and returns the folder that it prints.
-func (r *Rig) runScript(ctx context.Context, script string, args ...string) (string, error) {
+func (r *Rig) addBuilt(ctx context.Context, script string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "bash", append([]string{filepath.Join(r.root, script)}, args...)...)
 	cmd.Env = append(os.Environ(), "K3S_RELEASE_DIR="+r.Release)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("cannot run %s: %w", script, err)
+		return fmt.Errorf("cannot run %s: %w", script, err)
 	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-func (r *Rig) addBuilt(ctx context.Context, script string, args ...string) error {
-	folder, err := r.runScript(ctx, script, args...)
-	if err != nil {
-		return err
-	}
+	folder := strings.TrimSpace(string(out))
 	err = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
