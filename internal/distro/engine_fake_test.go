@@ -124,7 +124,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err := json.NewDecoder(r.Body).Decode(&want); err != nil {
 			e.t.Error(err)
 		}
-		c := e.containers[want.Container]
+		c := e.containers[e.named(want.Container)]
 		if c == nil || c.state == "running" {
 			e.t.Errorf("%s of %q", parts[2], want.Container)
 			return
@@ -236,12 +236,18 @@ func (e *fakeEngine) listContainers(w http.ResponseWriter, r *http.Request) {
 	e.answer(w, all)
 }
 
-func (e *fakeEngine) container(w http.ResponseWriter, r *http.Request, name, verb string) {
+// named returns the name of the container with that id or name.
+func (e *fakeEngine) named(which string) string {
 	for _, c := range e.containers {
-		if c.id == name {
-			name = c.name
+		if c.id == which {
+			return c.name
 		}
 	}
+	return which
+}
+
+func (e *fakeEngine) container(w http.ResponseWriter, r *http.Request, name, verb string) {
+	name = e.named(name)
 	c := e.containers[name]
 	switch {
 	case c == nil:
