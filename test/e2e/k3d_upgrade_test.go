@@ -77,7 +77,7 @@ func upgradedK3d(t *testing.T, w *world, m *lab.Machine) {
 	if err := m.Push(t.Context(), agentWithK3d(t, nextK3d), "/usr/local/bin/next"); err != nil {
 		t.Fatal(err)
 	}
-	shell(t, m, "mv /usr/local/bin/next /usr/local/bin/pipeops-agent") // the one that runs cannot be written to
+	shell(t, m, "mv /usr/local/bin/next /usr/local/bin/pipeops-agent")     // the one that runs cannot be written to
 	for _, want := range []string{"k3d " + nextK3d, "Nothing to change"} { // the second time
 		result, err := m.Exec(t.Context(), nil, "pipeops-agent", "install")
 		if err != nil || result.Code != 0 || !strings.Contains(result.Stdout+result.Stderr, want) {
