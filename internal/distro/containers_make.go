@@ -40,6 +40,9 @@ func (n *nodeCluster) made() plan.Step {
 	}
 }
 
+// modulesFolder is where the modules of the kernel are, on machines that have any.
+const modulesFolder = "/lib/modules"
+
 func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 	c, err := n.engineOf(ctx)
 	if err != nil {
@@ -54,6 +57,11 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 	whole, err := n.finished()
 	if err != nil {
 		return err
+	}
+	for _, dir := range n.nodes.mounts {
+		if err := r.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	switch {
 	case !ours:

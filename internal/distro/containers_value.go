@@ -75,6 +75,9 @@ type nodeContainers struct {
 	// one that they have.
 	pinned string
 
+	// mounts are folders of the machine that the nodes see. The engine makes those that are missing, as ours they go again.
+	mounts []string
+
 	// repair mends what a start of the containers has broken, once the API answers; nil means nothing.
 	repair func(ctx context.Context, n *nodeCluster) error
 }

@@ -61,7 +61,7 @@ func kindNodes() nodeContainers {
 		label:      "io.x-k8s.kind.cluster", role: "io.x-k8s.kind.role",
 		order:  []string{"control-plane", "worker", "external-load-balancer"},
 		server: "control-plane", worker: "worker", apiPort: "6443/tcp",
-		networks: []string{kindNetwork}, fixed: kindNetwork,
+		networks: []string{kindNetwork}, fixed: kindNetwork, mounts: []string{modulesFolder},
 	}
 }
 

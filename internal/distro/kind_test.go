@@ -112,6 +112,9 @@ func standInKind(b *nodesBench, env map[string]string, args []string) ([]byte, e
 				labels: map[string]string{"io.x-k8s.kind.cluster": f.Name, "io.x-k8s.kind.role": role}, published: map[string]string{"6443/tcp": published},
 			})
 		}
+		if err := os.MkdirAll(b.in.path("/lib/modules"), 0o755); err != nil { // which nodes mount: the engine makes what is missing
+			return nil, err
+		}
 		counts := map[string]int{}
 		servers := 0
 		for _, n := range f.Nodes {

@@ -94,6 +94,7 @@ func minikubeNodes() nodeContainers {
 		arguments:      minikubeArgs,
 		kubeconfigCopy: func(in Install) string { return minikubeHomeOf(in) + "/kubeconfig" },
 		starts:         true,
+		mounts:         []string{modulesFolder},
 		user:           minikubeUser, home: minikubeHome, single: true,
 		label: "name.minikube.sigs.k8s.io", role: "created_by.minikube.sigs.k8s.io", order: []string{"true"},
 		server: "true", apiPort: "8443/tcp",
