@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -27,14 +26,7 @@ const policyDrops = " drops"
 func (e Env) engineRules() Thing {
 	return Thing{
 		Kind: "engine-rules", Title: "rules of the container engine",
-		List: func(context.Context) ([]string, error) {
-			if _, err := os.Stat("/sys/module/nf_tables"); err != nil && !hasNFTables() {
-				return nil, nil // to ask would load it
-			}
-			c, err := nftables.New()
-			if err != nil {
-				return nil, err
-			}
+		List: listing(func(c *nftables.Conn) ([]string, error) {
 			all, err := listChains(c)
 			if err != nil {
 				return nil, err
@@ -46,7 +38,7 @@ func (e Env) engineRules() Thing {
 				}
 			}
 			return all, err
-		},
+		}),
 		Remove: func(_ context.Context, before []string) ([]string, error) {
 			c, err := nftables.New()
 			if err != nil {

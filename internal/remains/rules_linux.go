@@ -36,16 +36,7 @@ func ofIptables(t *nftables.Table) bool {
 func (e Env) rules() Thing {
 	return Thing{
 		Kind: "k3s-rules", Title: "rules of the firewall (nftables)",
-		List: func(context.Context) ([]string, error) {
-			if _, err := os.Stat("/sys/module/nf_tables"); err != nil && !hasNFTables() {
-				return nil, nil // to ask would load it
-			}
-			c, err := nftables.New()
-			if err != nil {
-				return nil, err
-			}
-			return listChains(c)
-		},
+		List: listing(listChains),
 		Remove: func(_ context.Context, before []string) ([]string, error) {
 			c, err := nftables.New()
 			if err != nil {
@@ -59,6 +50,20 @@ func (e Env) rules() Thing {
 			}
 			return left, nil
 		},
+	}
+}
+
+// listing asks nftables, where the kernel has it loaded: to ask would load it.
+func listing(list func(*nftables.Conn) ([]string, error)) func(context.Context) ([]string, error) {
+	return func(context.Context) ([]string, error) {
+		if _, err := os.Stat("/sys/module/nf_tables"); err != nil && !hasNFTables() {
+			return nil, nil
+		}
+		c, err := nftables.New()
+		if err != nil {
+			return nil, err
+		}
+		return list(c)
 	}
 }
 
