@@ -122,11 +122,17 @@ func TestK3d(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	m := w.dockerMachine(t)
+	w.comesAndGoes(t, m, inK3d, "boxes")
+}
+
+// comesAndGoes installs such a distribution, twice, and uninstalls it.
+func (w *world) comesAndGoes(t *testing.T, m *lab.Machine, d inDocker, cluster string) {
+	t.Helper()
 	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
 	w.withAgent(t, m)
-	w.installedIn(t, m, inK3d, "boxes")
-	w.looksRight(t, m, inK3d, "boxes")
-	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, inK3d, "boxes") })
+	w.installedIn(t, m, d, cluster)
+	w.looksRight(t, m, d, cluster)
+	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, d, cluster) })
 	uninstalledFrom(t, m, before, spaces)
 }
 
@@ -188,9 +194,15 @@ func TestRebootsK3d(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	m := w.dockerMachine(t)
+	w.survivesIn(t, m, inK3d, "boxes-again")
+}
+
+// survivesIn reboots a machine with such a distribution, and cuts its power; what somebody else has in the engine is as before.
+func (w *world) survivesIn(t *testing.T, m *lab.Machine, d inDocker, cluster string) {
+	t.Helper()
 	w.withAgent(t, m)
-	w.installedIn(t, m, inK3d, "boxes-again")
-	survives(t, w, m, "boxes-again")
+	w.installedIn(t, m, d, cluster)
+	survives(t, w, m, cluster)
 	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
 		t.Errorf("the containers of somebody else are %q", state)
 	}

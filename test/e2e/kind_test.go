@@ -30,12 +30,7 @@ func TestKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	m := w.kindMachine(t)
-	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
-	w.withAgent(t, m)
-	w.installedIn(t, m, inKind, "crates")
-	w.looksRight(t, m, inKind, "crates")
-	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, inKind, "crates") })
-	uninstalledFrom(t, m, before, spaces)
+	w.comesAndGoes(t, m, inKind, "crates")
 }
 
 // TestRebootsKind reboots a machine with kind, and cuts its power.
@@ -43,10 +38,5 @@ func TestRebootsKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	m := w.kindMachine(t)
-	w.withAgent(t, m)
-	w.installedIn(t, m, inKind, "crates-again")
-	survives(t, w, m, "crates-again")
-	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
-		t.Errorf("the containers of somebody else are %q", state)
-	}
+	w.survivesIn(t, m, inKind, "crates-again")
 }
