@@ -17,6 +17,8 @@ type Cause struct {
 	When Circumstance
 	// Stuck marks what every start says in passing, and what is the cause only if the cluster still runs and is not ready.
 	Stuck bool
+	// Passes marks what the next start may well not meet again: it gets one more, [startsThatPass] times.
+	Passes bool
 
 	Code reason.Code
 	Fix  string // "" means that of the catalogue

@@ -18,6 +18,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 )
 
+// startsThatPass is how many more starts a service gets that has ended of what passes.
+const startsThatPass = 2
+
 // service is a systemd unit, or a service of OpenRC, that a step writes, enables, starts, and starts anew when what it runs
 // on has changed.
 type service struct {
@@ -133,16 +136,21 @@ func (s service) do(ctx context.Context, r *plan.Recorder, running bool) error {
 		if err := s.enable(ctx, r); err != nil {
 			return err
 		}
-		if err := s.Units.ResetFailed(ctx, s.name); err != nil {
-			return err
-		}
-		return s.Units.RestartNoWait(ctx, s.name)
+		return s.startAnew(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	// after the start, so that a run that is stopped between the two starts it again
 	return atomicfile.Write(s.stamp(), 0o600, []byte(inputs))
+}
+
+// startAnew starts the service, whatever became of its starts before.
+func (s service) startAnew(ctx context.Context) error {
+	if err := s.Units.ResetFailed(ctx, s.name); err != nil {
+		return err
+	}
+	return s.Units.RestartNoWait(ctx, s.name)
 }
 
 // write writes the files of the service, and has them read.
@@ -197,11 +205,21 @@ func (s service) prove(ctx context.Context) error {
 // await waits until the service is of use.
 func (s service) await(ctx context.Context) error {
 	wait := func(ctx context.Context) error {
-		err := s.Units.WaitActive(ctx, s.name)
-		if err == nil && s.ready != nil {
-			err = s.waitReady(ctx)
+		for again := 0; ; again++ {
+			err := s.Units.WaitActive(ctx, s.name)
+			if err == nil && s.ready != nil {
+				err = s.waitReady(ctx)
+			}
+			if err == nil || again == startsThatPass || ctx.Err() != nil {
+				return err
+			}
+			if _, d, ok := s.look(ctx, Diagnose); !ok || !d.Cause.Passes {
+				return err
+			}
+			if err := s.startAnew(ctx); err != nil {
+				return err
+			}
 		}
-		return err
 	}
 	if s.Suspect == nil || s.diagnose == nil {
 		return wait(ctx)

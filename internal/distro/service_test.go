@@ -1,6 +1,7 @@
 package distro
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	units "github.com/pipeopshq/pipeops-agent/systemd"
 )
 
@@ -58,6 +61,48 @@ func TestAgentServiceOfAPackage(t *testing.T) {
 	}
 	if _, err := os.Lstat(b.in.path("/etc/systemd/system/" + units.Agent)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the package's unit is hidden by ours: %v", err)
+	}
+}
+
+// passingUnits are units of which the start ends a number of times before it succeeds.
+type passingUnits struct {
+	fakeUnits
+	ends int
+}
+
+func (u *passingUnits) WaitActive(context.Context, string) error {
+	if u.ends == 0 {
+		return nil
+	}
+	u.ends--
+	return errors.New("k3s.service does not start")
+}
+
+// TestWhatPassesIsTriedAgain: a start that ended of what the next may not meet again gets two more, and no other does.
+func TestWhatPassesIsTriedAgain(t *testing.T) {
+	const passes = startLine + nameLine + "panic: failed to normalize server token; must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>\n"
+	again := []string{"reset k3s.service", "restart k3s.service"}
+	for _, tt := range []struct {
+		name, said string
+		ends       int
+		want       reason.Code // "" means that it is up in the end
+		calls      []string
+	}{
+		{"at once", "", 0, "", nil},
+		{"once", passes, 1, "", again},
+		{"twice", passes, 2, "", slices.Repeat(again, 2)},
+		{"each time", passes, 9, reason.K3sToken, slices.Repeat(again, 2)},
+		{"of what stays", startLine + nameLine + fatalLine, 1, reason.HostDiskLow, nil},
+	} {
+		units := &passingUnits{fakeUnits{states: map[string]unit.State{}}, tt.ends}
+		k := &k3sInstall{dataDir: k3sDataDir, Install: Install{Root: t.TempDir(), Units: units, LastWords: func(context.Context, string) string { return tt.said }}}
+		err := service{Install: k.Install, name: "k3s.service", diagnose: k.diagnose}.prove(t.Context())
+		if (err == nil) != (tt.want == "") || tt.want != "" && !reason.Is(err, tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if calls := units.since(); !slices.Equal(calls, tt.calls) {
+			t.Errorf("%s: systemd was told %v, want %v", tt.name, calls, tt.calls)
+		}
 	}
 }
 

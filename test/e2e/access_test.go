@@ -64,7 +64,7 @@ func TestAgentAccount(t *testing.T) {
 	install := w.install("own", "-o", "json")
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("install: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	checkEvents(t, result.Stdout)
 	kubectl := w.kubectlFor(t, "own")
@@ -116,7 +116,7 @@ func TestAgentAccount(t *testing.T) {
 			eventually(t, 3*time.Minute, "the agent has a new credential", func(ctx context.Context) error {
 				result, err := m.Exec(ctx, nil, "sha256sum", agentKubeconfig)
 				if err != nil || result.Code != 0 || result.Stdout == before+"\n" {
-					return fmt.Errorf("%w: %s%s", errors.Join(err, errors.New("the same")), result.Stdout, result.Stderr)
+					return fmt.Errorf("%w: %s", errors.Join(err, errors.New("the same")), result.Told())
 				}
 				return errors.Join(condition(ctx, m, "ClusterAccess", "True"), condition(ctx, m, "ClusterReachable", "True"))
 			})

@@ -99,7 +99,7 @@ func TestAdopt(t *testing.T) {
 	argv := w.install("theirs", by("-o", "json")...)
 	result, err := m.Exec(t.Context(), nil, argv...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("adopt: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("adopt: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	checkEvents(t, result.Stdout)
 	if !strings.Contains(result.Stdout, "Adopting Kubernetes v1.33.2+k3s1 (k3s) at https://127.0.0.1:6443, 1 of 1 nodes ready, by /root/limited.yaml") {
@@ -147,7 +147,7 @@ cd /root && grep -E '^#   (umask|kubectl)' install.yaml | sed 's/^#   //' >lines
 	token(t, w.Gateway, m)
 	result, err = m.Exec(t.Context(), nil, w.install("again", "--distro", "existing", "--kubeconfig", "/root/install.kubeconfig", "-o", "json")...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("adopt with the account of the manifest: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("adopt with the account of the manifest: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	output(t, w.kubectlFor(t, "again")("get", "nodes"))
 }

@@ -133,7 +133,7 @@ func TestBundle(t *testing.T) {
 	}
 	result, err := m.Exec(t.Context(), nil, append(slices.Clone(install), "/root/bundle.tar")...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("install: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	kubectl := w.kubectlFor(t, "offline")
 	if nodes := output(t, kubectl("get", "nodes", "--no-headers")); !strings.Contains(nodes, " Ready ") {
@@ -149,7 +149,7 @@ func TestBundle(t *testing.T) {
 	shell(t, m, "rm /root/*.tar")
 	result, err = m.Exec(t.Context(), nil, install[:len(install)-1]...)
 	if err != nil || result.Code != 0 || !strings.Contains(result.Stdout, "Nothing to change") {
-		t.Errorf("again: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Errorf("again: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 }
 
@@ -219,7 +219,7 @@ func TestProxy(t *testing.T) {
 	for _, argv := range [][]string{plan[:len(plan)-2], with} {
 		result, err := m.Exec(t.Context(), nil, argv...)
 		if err != nil || result.Code != 0 {
-			t.Fatalf("%v: %v, exit code %d\n%s%s", argv, err, result.Code, result.Stdout, result.Stderr)
+			t.Fatalf("%v: %v, exit code %d\n%s", argv, err, result.Code, result.Told())
 		}
 		told.WriteString(result.Stdout + result.Stderr)
 	}
@@ -267,6 +267,6 @@ func TestProxy(t *testing.T) {
 	// the next run knows it without being told
 	result, err := m.Exec(t.Context(), nil, w.install("proxied", "-o", "json")...)
 	if err != nil || result.Code != 0 || !strings.Contains(result.Stdout, "Nothing to change") {
-		t.Errorf("again: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Errorf("again: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 }

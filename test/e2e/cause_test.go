@@ -71,7 +71,7 @@ func TestCauses(t *testing.T) {
 	}
 	result, err := m.Exec(t.Context(), nil, w.install("caused")...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("once it is mended: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("once it is mended: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 
 	t.Run("doctor", func(t *testing.T) { // the cluster works, and then its token is another one

@@ -197,7 +197,7 @@ func TestFailures(t *testing.T) {
 	})
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("with all causes gone: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("with all causes gone: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	w.deploy(t, m, "failing")
 	t.Run("the cluster goes away", func(t *testing.T) {

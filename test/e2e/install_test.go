@@ -55,7 +55,7 @@ func TestFromPackageToPage(t *testing.T) {
 	install := w.install("shop", "-o", "json")
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(),
 			shell(t, m, "journalctl --no-pager -n 60 -u k3s -u pipeops-agent"))
 	}
 	checkEvents(t, result.Stdout)
@@ -266,10 +266,10 @@ func secondInstall(t *testing.T, m *lab.Machine, install []string) {
 	before := shell(t, m, tree)
 	result, err := m.Exec(t.Context(), nil, install[:len(install)-2]...) // without -o json
 	if err != nil || result.Code != 0 {
-		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	if !strings.Contains(result.Stdout+result.Stderr, "Nothing to change") {
-		t.Errorf("it does not say that nothing was changed:\n%s%s", result.Stdout, result.Stderr)
+		t.Errorf("it does not say that nothing was changed:\n%s", result.Told())
 	}
 	if after := shell(t, m, tree); before != after {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)

@@ -202,7 +202,7 @@ func TestJoinServers(t *testing.T) {
 	w.withAgent(t, early)
 	nodeToken(t, w.Gateway, early, "high", "server")
 	if result, err := early.Exec(t.Context(), nil, w.joinLine()...); err != nil || result.Code != 50 || !strings.Contains(result.Stdout+result.Stderr, "JOIN_NO_ETCD") {
-		t.Fatalf("a server joins SQLite: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("a server joins SQLite: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	shell(t, early, "test ! -e /etc/rancher")
 
@@ -210,7 +210,7 @@ func TestJoinServers(t *testing.T) {
 	began := time.Now()
 	result, err := first.Exec(t.Context(), nil, "pipeops-agent", "install", "-o", "json", "--cluster-init")
 	if err != nil || result.Code != 0 {
-		t.Fatalf("to etcd: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("to etcd: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	t.Logf("moved to etcd in %s", time.Since(began).Round(time.Millisecond))
 	shell(t, first, "test -e /var/lib/rancher/k3s/server/db/etcd/member && test -e /var/lib/rancher/k3s/server/db/state.db.migrated")

@@ -80,7 +80,7 @@ func judged(t *testing.T, m *lab.Machine) (host.Facts, distro.Decision) {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(result.Stdout), into); err != nil {
-			t.Fatalf("%s: %v\n%s%s", command, err, result.Stdout, result.Stderr)
+			t.Fatalf("%s: %v\n%s", command, err, result.Told())
 		}
 	}
 	return report.Facts, plan.Decision

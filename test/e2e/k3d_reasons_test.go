@@ -73,7 +73,7 @@ func TestReasonsK3d(t *testing.T) {
 	shell(t, m, "docker rm -f "+k3dServer)
 	checkFailure(t, run(t, "pipeops-agent", "cluster", "start", "-o", "json"), "CLUSTER_GONE", 40)
 	if result := run(t, k3d("--nodes", "1")...); result.Code != 0 {
-		t.Errorf("the install that makes it anew: exit code %d\n%s%s", result.Code, result.Stdout, result.Stderr)
+		t.Errorf("the install that makes it anew: exit code %d\n%s", result.Code, result.Told())
 	}
 	eventually(t, time.Minute, "ClusterReachable", func(ctx context.Context) error { return condition(ctx, m, "ClusterReachable", "True") })
 	now := steadyDocker(t, m)

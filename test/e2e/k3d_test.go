@@ -86,7 +86,7 @@ func (w *world) installedIn(t *testing.T, m *lab.Machine, d inDocker, cluster st
 	result, err := m.Exec(t.Context(), nil, w.install(cluster, append(d.arguments(), "-o", "json")...)...)
 	if err != nil || result.Code != 0 {
 		diagnosis, _ := m.Exec(t.Context(), nil, "sh", "-c", "docker ps -a; docker logs --tail 40 "+d.server+"; journalctl --no-pager -n 40 -u 'pipeops-*' -u docker")
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s%s", err, result.Code, result.Stdout, result.Stderr, diagnosis.Stdout, diagnosis.Stderr)
+		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Told(), diagnosis.Stdout, diagnosis.Stderr)
 	}
 	checkEvents(t, result.Stdout)
 	t.Logf("installed in %s", time.Since(began).Round(time.Millisecond))
@@ -179,10 +179,10 @@ func secondInstallIn(t *testing.T, w *world, m *lab.Machine, d inDocker, cluster
 	before := shell(t, m, tree)
 	result, err := m.Exec(t.Context(), nil, w.install(cluster, d.arguments()...)...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	if !strings.Contains(result.Stdout+result.Stderr, "Nothing to change") {
-		t.Errorf("it does not say that nothing was changed:\n%s%s", result.Stdout, result.Stderr)
+		t.Errorf("it does not say that nothing was changed:\n%s", result.Told())
 	}
 	if after := shell(t, m, tree); before != after {
 		t.Errorf("it has changed\n%s", difference(before, after))

@@ -81,7 +81,7 @@ func upgradedK3d(t *testing.T, w *world, m *lab.Machine) {
 	for _, want := range []string{"k3d " + nextK3d, "Nothing to change"} { // the second time
 		result, err := m.Exec(t.Context(), nil, "pipeops-agent", "install")
 		if err != nil || result.Code != 0 || !strings.Contains(result.Stdout+result.Stderr, want) {
-			t.Fatalf("want %q: %v, exit code %d\n%s%s", want, err, result.Code, result.Stdout, result.Stderr)
+			t.Fatalf("want %q: %v, exit code %d\n%s", want, err, result.Code, result.Told())
 		}
 	}
 	if got := shell(t, m, "k3d version"); !strings.Contains(got, nextK3d) {

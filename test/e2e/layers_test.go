@@ -96,7 +96,7 @@ func TestLayers(t *testing.T) {
 	install := w.install("layers", "--disable", "traefik,servicelb", "-o", "json")
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr, shell(t, m, "k3s kubectl get pods,pvc -A"))
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(), shell(t, m, "k3s kubectl get pods,pvc -A"))
 	}
 	checkEvents(t, result.Stdout)
 	for line := range strings.Lines(result.Stdout) {
@@ -119,7 +119,7 @@ func TestLayers(t *testing.T) {
 		killIn(t, m, "layer-storage", install)
 		result, err := m.Exec(t.Context(), nil, install...)
 		if err != nil || result.Code != 0 {
-			t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+			t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 		}
 		nothingLeft(t, m)
 	})
@@ -177,7 +177,7 @@ func breaks(t *testing.T, m *lab.Machine, o outage) {
 	})
 	result, err := m.Exec(t.Context(), nil, "pipeops-agent", "doctor", "-o", "json")
 	if err != nil || result.Code != 40 {
-		t.Errorf("doctor: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Errorf("doctor: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	var report struct {
 		Findings []struct{ Code, Evidence, Fix string }
@@ -249,7 +249,7 @@ func installFails(t *testing.T, m *lab.Machine, install []string) {
 	}
 	checkFailure(t, result, "LAYER_LARGE_PACKET", 40)
 	if !strings.Contains(result.Stdout+result.Stderr, "bytes from this machine to the pod") {
-		t.Errorf("the direction is not named:\n%s%s", result.Stdout, result.Stderr)
+		t.Errorf("the direction is not named:\n%s", result.Told())
 	}
 	nothingLeft(t, m)
 	if err := condition(t.Context(), m, "LargePacket", "False"); err != nil {
@@ -258,7 +258,7 @@ func installFails(t *testing.T, m *lab.Machine, install []string) {
 	shell(t, m, "systemctl is-active k3s pipeops-agent")
 	result, err = m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("again: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("again: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	if err := onlyFalse(t.Context(), m, ""); err != nil {
 		t.Error(err)

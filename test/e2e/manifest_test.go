@@ -125,7 +125,7 @@ func TestManifestRefusals(t *testing.T) {
 	}
 	publish(func(m *manifest.Manifest) { m.Serial += 2 })(t)
 	if result, err := m.Exec(t.Context(), nil, w.install("lied-to")...); err != nil || result.Code != 0 {
-		t.Fatalf("with an honest mirror: %v\n%s%s", err, result.Stdout, result.Stderr)
+		t.Fatalf("with an honest mirror: %v\n%s", err, result.Told())
 	}
 	// with everything in place the mirror is not asked
 	requests, _ := w.Mirror.Sent("/" + manifest.Path)
@@ -133,7 +133,7 @@ func TestManifestRefusals(t *testing.T) {
 	result, err := m.Exec(t.Context(), nil, w.install("lied-to")...)
 	w.Mirror.Mend()
 	if again, _ := w.Mirror.Sent("/" + manifest.Path); err != nil || result.Code != 0 || again != requests {
-		t.Errorf("a second install: %v, %d requests\n%s%s", err, again-requests, result.Stdout, result.Stderr)
+		t.Errorf("a second install: %v, %d requests\n%s", err, again-requests, result.Told())
 	}
 	if out := shell(t, m, "pipeops-agent version"); !strings.Contains(out, "DEVELOPMENT key") {
 		t.Errorf("version does not say that it trusts a development key: %s", out)

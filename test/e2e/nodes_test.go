@@ -41,7 +41,7 @@ func (w *world) member(t *testing.T, name, cluster, role string) *lab.Machine {
 	began := time.Now()
 	result, err := m.Exec(t.Context(), nil, "env", "PIPEOPS_MIRROR="+w.Mirror.URL(), "pipeops-agent", "join", "--gateway", w.Gateway.Address, "--token-file", rig.TokenFile)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("join: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr, shell(t, m, "journalctl --no-pager -n 60 -u k3s -u k3s-agent -u pipeops-agent"))
+		t.Fatalf("join: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(), shell(t, m, "journalctl --no-pager -n 60 -u k3s -u k3s-agent -u pipeops-agent"))
 	}
 	t.Logf("%s joined in %s", name, time.Since(began).Round(time.Millisecond))
 	return m
@@ -76,7 +76,7 @@ func TestNodes(t *testing.T) {
 	w.withAgent(t, first)
 	token(t, w.Gateway, first)
 	if result, err := first.Exec(t.Context(), nil, w.install("many", "--cluster-init")...); err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("install: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	worker, second := w.member(t, "e2e-nodes-w", "many", "worker"), w.member(t, "e2e-nodes-2", "many", "server")
 	eventually(t, time.Minute, "three nodes", func(ctx context.Context) error {

@@ -50,14 +50,14 @@ func TestOpenRC(t *testing.T) {
 	}
 	checkFailure(t, result, "K3S_NETWORKS", 30)
 	if !strings.Contains(result.Stdout+result.Stderr, "not-a-network") {
-		t.Errorf("the failure does not say why:\n%s%s", result.Stdout, result.Stderr)
+		t.Errorf("the failure does not say why:\n%s", result.Told())
 	}
 	shell(t, m, "! pgrep k3s && ! pgrep supervise-daemo && test ! -e /etc/init.d/k3s && test ! -e /etc/runlevels/default/k3s && test ! -e /etc/logrotate.d/k3s")
 	shell(t, m, "rm "+brokenK3s)
 
 	result, err = m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(),
 			shell(t, m, "rc-status; tail -n 60 /var/log/k3s.log /var/log/pipeops-agent.log"))
 	}
 	for _, layer := range []string{"layer-api", "layer-node", "layer-dns", "layer-pod", "connected"} {
@@ -89,10 +89,10 @@ func secondInstallOpenRC(t *testing.T, m *lab.Machine, install []string) {
 	before := shell(t, m, tree)
 	result, err := m.Exec(t.Context(), nil, install[:len(install)-2]...) // without -o json
 	if err != nil || result.Code != 0 {
-		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	if !strings.Contains(result.Stdout+result.Stderr, "Nothing to change") {
-		t.Errorf("it does not say that nothing was changed:\n%s%s", result.Stdout, result.Stderr)
+		t.Errorf("it does not say that nothing was changed:\n%s", result.Told())
 	}
 	if after := shell(t, m, tree); before != after {
 		t.Errorf("it changed:\n%s", difference(before, after))

@@ -137,14 +137,14 @@ func checkFailure(t *testing.T, result lab.Result, code string, exit int) {
 	var last map[string]json.RawMessage
 	lines := strings.Split(strings.TrimSpace(result.Stdout), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
-		t.Fatalf("the last line is no JSON: %v\n%s%s", err, result.Stdout, result.Stderr)
+		t.Fatalf("the last line is no JSON: %v\n%s", err, result.Told())
 	}
 	var failure console.Failure
 	if err := json.Unmarshal(last["error"], &failure); err != nil {
 		t.Fatalf("the last line holds no error: %s", lines[len(lines)-1])
 	}
 	if failure.Code != code || result.Code != exit {
-		t.Errorf("got %s and exit code %d, want %s and %d\n%s%s", failure.Code, result.Code, code, exit, result.Stdout, result.Stderr)
+		t.Errorf("got %s and exit code %d, want %s and %d\n%s", failure.Code, result.Code, code, exit, result.Told())
 	}
 	if failure.Evidence == "" || failure.Fix == "" {
 		t.Errorf("the error lacks evidence or fix: %+v", failure)

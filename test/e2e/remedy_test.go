@@ -94,7 +94,7 @@ func throughFirewall(t *testing.T, f firewall) {
 	install := w.install("behind", append([]string{"-o", "json"}, f.args...)...)
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(),
 			shell(t, m, f.show+"; journalctl --no-pager -n 40 -u k3s -u pipeops-agent"))
 	}
 	checkEvents(t, result.Stdout)

@@ -50,7 +50,7 @@ func TestRerun(t *testing.T) {
 		shell(t, m, "useradd -m somebody")
 		nobody := append([]string{"runuser", "-u", "somebody", "--"}, append(slices.Clone(first[:len(first)-6]), "--dry-run")...)
 		if result := changesNothing(t, m, everything, nobody); !strings.Contains(result.Stdout, "Without root") {
-			t.Errorf("without root: %s%s", result.Stdout, result.Stderr)
+			t.Errorf("without root: %s", result.Told())
 		}
 	})
 
@@ -62,7 +62,7 @@ func TestRerun(t *testing.T) {
 		}
 	})
 	if result.Code != 0 || !reexecuted {
-		t.Fatalf("exit code %d, systemd executed anew: %v\n%s%s", result.Code, reexecuted, result.Stdout, result.Stderr)
+		t.Fatalf("exit code %d, systemd executed anew: %v\n%s", result.Code, reexecuted, result.Told())
 	}
 	shell(t, m, "rm "+rig.TokenFile)
 	if events := ofKind(t, result.Stdout, "settings"); len(events) > 0 {
@@ -90,7 +90,7 @@ func TestRerun(t *testing.T) {
 			k3s, agent := invocation(t, m, "k3s"), invocation(t, m, "pipeops-agent")
 			result, err := m.Exec(t.Context(), nil, append([]string{"pipeops-agent", "install", "-o", "json"}, tt.flags...)...)
 			if err != nil || result.Code != 0 {
-				t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+				t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 			}
 			checkDifference(t, result.Stdout, tt.want)
 			if got := invocation(t, m, "k3s") != k3s; got != tt.k3s {
@@ -143,7 +143,7 @@ func changesNothing(t *testing.T, m *lab.Machine, what string, argv []string) la
 	before := shell(t, m, what)
 	result, err := m.Exec(t.Context(), nil, argv...)
 	if err != nil || result.Code != 0 {
-		t.Errorf("%q: %v, exit code %d\n%s%s", argv, err, result.Code, result.Stdout, result.Stderr)
+		t.Errorf("%q: %v, exit code %d\n%s", argv, err, result.Code, result.Told())
 	}
 	if after := shell(t, m, what); after != before {
 		t.Errorf("%q has changed the machine:\n%s", argv, difference(before, after))

@@ -36,7 +36,7 @@ func TestKilledInstallConverges(t *testing.T) {
 	}
 	result, err := m.Exec(t.Context(), nil, install...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	w.deploy(t, m, "tough")
 	if left := shell(t, m, "find /usr/local /etc/rancher /etc/systemd /etc/pipeops-agent /var/lib/rancher/k3s/agent/images -name '*.part' -o -name '.*tmp*' -o -name '*.tmp'"); left != "" {
@@ -169,7 +169,7 @@ func TestForeignK3s(t *testing.T) {
 
 	result, err = m.Exec(t.Context(), nil, w.install("theirs")...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("adopt: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("adopt: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	if after := shell(t, m, "find /etc/rancher /etc/systemd/system/k3s.service /usr/local/bin -type f | sort | xargs sha256sum; systemctl show -p MainPID k3s"); after != before {
 		t.Errorf("the foreign k3s was touched:\n%s", difference(before, after))

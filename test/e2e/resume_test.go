@@ -102,7 +102,7 @@ func TestResumeKilled(t *testing.T) {
 	}
 	result, err := m.Exec(t.Context(), nil, w.install("lonely")...)
 	if err != nil || result.Code != 0 || !strings.Contains(result.Stdout, "Nothing to change") {
-		t.Errorf("another install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Errorf("another install: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 }
 
@@ -166,7 +166,7 @@ func TestResumePowerCuts(t *testing.T) {
 	whole := boot("e2e-whole")
 	result, err := whole.Exec(t.Context(), nil, w.install("whole")...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("install: %v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	files := func(m *lab.Machine, cluster string) string {
 		return shell(t, m, `find /etc/rancher/k3s /etc/systemd/system /usr/local /etc/pipeops-agent /etc/sysctl.d /etc/modules-load.d \

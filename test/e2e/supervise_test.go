@@ -55,7 +55,7 @@ func TestSupervise(t *testing.T) {
 	secret := token(t, w.Gateway, m)
 	result, err := m.Exec(t.Context(), nil, w.install("bare")...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(),
 			shell(t, m, "tail -n 60 /var/log/k3s.log /var/log/pipeops-agent*.log 2>&1; pipeops-agent services 2>&1; true"))
 	}
 	if said := result.Stdout + result.Stderr; !strings.Contains(said, "HOST_NO_SYSTEMD") && !strings.Contains(said, "Nothing starts the services of this machine when it starts") {

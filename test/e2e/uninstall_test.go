@@ -132,7 +132,7 @@ func installed(t *testing.T, w *world, m *lab.Machine, cluster string) {
 	token(t, w.Gateway, m)
 	result, err := m.Exec(t.Context(), nil, w.install(cluster)...)
 	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s%s\n%s", err, result.Code, result.Stdout, result.Stderr,
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(),
 			shell(t, m, "journalctl --no-pager -n 60 -u k3s -u pipeops-agent || tail -60 /var/log/k3s.log"))
 	}
 }
@@ -254,7 +254,7 @@ func TestUninstallKilled(t *testing.T) {
 	}
 	result, err := m.Exec(t.Context(), nil, "pipeops-agent", "uninstall") // is not asked again
 	if err != nil || result.Code != 0 {
-		t.Fatalf("%v, exit code %d\n%s%s", err, result.Code, result.Stdout, result.Stderr)
+		t.Fatalf("%v, exit code %d\n%s", err, result.Code, result.Told())
 	}
 	t.Log(result.Stdout)
 	shell(t, m, "grep -q data "+volume+"/file && rm -r /var/lib/rancher/k3s/storage /run/install.pid") // it was there before the last install

@@ -29,7 +29,21 @@ func (r Result) OK() error {
 	if r.Code == 0 {
 		return nil
 	}
-	return fmt.Errorf("exit code %d:\n%s%s", r.Code, r.Stdout, r.Stderr)
+	return fmt.Errorf("exit code %d:\n%s", r.Code, r.Told())
+}
+
+// Told returns the end of what the command said, each line cut short: a line of "-o json" can be as long as all the facts of a host,
+// and what went wrong stands below it.
+func (r Result) Told() string {
+	const lines, columns = 60, 600
+	all := strings.Split(strings.TrimSpace(r.Stdout+r.Stderr), "\n")
+	all = all[max(0, len(all)-lines):]
+	for i, line := range all {
+		if len(line) > columns {
+			all[i] = line[:columns] + " […]"
+		}
+	}
+	return strings.Join(all, "\n")
 }
 
 // Exec runs a program in the machine as root, in a clean environment and in / there. The error tells only that it could
