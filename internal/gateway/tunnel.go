@@ -42,14 +42,9 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 	if err := session.Tune(conn.NetConn()); err != nil {
 		log.Debug("connection not tuned", "err", err)
 	}
-	s, err := session.Server(conn, log)
-	if err != nil {
-		log.Error("cannot start the session", "err", err)
-		return
-	}
 	p := &peer{
 		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
-		remote: conn.RemoteAddr().String(), since: g.Now(), session: s,
+		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(conn, log),
 	}
 	if refused != nil {
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
@@ -66,7 +61,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 	}
 	log.Info("agent connected", "cluster", p.name, "machine", p.machine, "role", p.role)
 	g.leads.look(p.id)
-	err = s.Serve(ctx, g.agentAPI(p))
+	err = p.session.Serve(ctx, g.agentAPI(p))
 	g.sessions.remove(p)
 	g.leads.look(p.id)
 	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
@@ -149,7 +144,7 @@ func (g *Gateway) drain(ctx context.Context) {
 		all.Go(func() {
 			p.goodbye(ctx, why)
 			p.drained(ctx)
-			p.session.Flush()
+			p.session.Flush(ctx)
 			p.session.Close(why)
 		})
 	}

@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
+	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -47,9 +44,9 @@ func (s *Session) Serve(ctx context.Context, handler http.Handler) error {
 	s.Close(nil)
 	_ = server.Close()
 	s.requests.wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cause
+	s.pings.Wait()
+	s.mux.Wait()
+	return describe(s.mux.Err())
 }
 
 // requests counts what is being served, up to maxRequests. After wait none begins.
@@ -89,19 +86,11 @@ func (r *requests) wait() {
 type listener struct{ session *Session }
 
 func (l listener) Accept() (net.Conn, error) {
-	for {
-		accepted, err := l.session.mux.AcceptStream()
-		if err != nil {
-			l.session.setCause(describe(err))
-			return nil, net.ErrClosed // not err: net/http would try again after a timeout
-		}
-		if l.session.streams.Add(1) > maxStreams {
-			l.session.streams.Add(-1)
-			_ = accepted.Close()
-			continue
-		}
-		return &stream{Stream: accepted, session: l.session, accepted: true}, nil
+	st, err := l.session.mux.Accept()
+	if err != nil {
+		return nil, net.ErrClosed // not err: net/http would try again after a timeout
 	}
+	return st, nil
 }
 
 func (l listener) Close() error   { return nil } // the session's owner closes it
@@ -110,22 +99,12 @@ func (l listener) Addr() net.Addr { return l.session.mux.Addr() }
 // describe says in plain words what a dead connection says in its own.
 func describe(err error) error {
 	switch {
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("the peer closed the connection: %w", err)
+	case errors.Is(err, mux.ErrStalled):
+		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the peer was silent for %s: %w", Silence, err)
-	case errors.Is(err, yamux.ErrKeepAliveTimeout):
-		return fmt.Errorf("the peer did not answer a ping within %s: %w", PingTimeout, err)
 	case errors.Is(err, syscall.ETIMEDOUT):
 		return fmt.Errorf("the peer's machine acknowledged nothing for %s: %w", userTimeout, err)
 	}
 	return err
 }
-
-// muxLog passes on what yamux says. Its errors are consequences of what the session's end reports, so they are details.
-type muxLog struct{ log *slog.Logger }
-
-func (l muxLog) Print(v ...any)                 { l.say(fmt.Sprint(v...)) }
-func (l muxLog) Println(v ...any)               { l.say(fmt.Sprint(v...)) }
-func (l muxLog) Printf(format string, v ...any) { l.say(fmt.Sprintf(format, v...)) }
-func (l muxLog) say(s string)                   { l.log.Debug(strings.TrimSpace(s), "from", "yamux") }

@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -65,12 +64,7 @@ func connect(t testing.TB, secure bool, agent, gateway http.Handler) *pair {
 		client, accepted = tls.Client(client, &tls.Config{InsecureSkipVerify: true}), tls.Server(accepted, &tls.Config{Certificates: []tls.Certificate{certificate(t)}})
 	}
 	log := slog.New(slog.DiscardHandler)
-	if p.agent, err = Client(client, log); err != nil {
-		t.Fatal(err)
-	}
-	if p.gateway, err = Server(accepted, log); err != nil {
-		t.Fatal(err)
-	}
+	p.agent, p.gateway = Client(client, log), Server(accepted, log)
 	var served sync.WaitGroup
 	served.Go(func() { p.agentEnd <- p.agent.Serve(context.Background(), agent) })
 	served.Go(func() { p.gatewayEnd <- p.gateway.Serve(context.Background(), gateway) })
@@ -189,7 +183,7 @@ func TestOwnEndOfAStreamIsClean(t *testing.T) {
 		_, _ = io.WriteString(w, "whole")
 	})
 	each(t, bye, func(t *testing.T, _ *pair, asker, _ *Session) {
-		conn, err := asker.Open(t.Context())
+		conn, err := asker.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +198,7 @@ func TestOwnEndOfAStreamIsClean(t *testing.T) {
 
 func TestCloseWakesAReader(t *testing.T) {
 	p := connect(t, false, http.NotFoundHandler(), http.NotFoundHandler())
-	conn, err := p.gateway.Open(t.Context())
+	conn, err := p.gateway.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,24 +282,19 @@ func TestTooManyRequestsAreRefusedNotDropped(t *testing.T) {
 func TestSilenceEndsASession(t *testing.T) {
 	for _, end := range []struct {
 		name  string
-		start func(net.Conn, *slog.Logger) (*Session, error)
+		start func(net.Conn, *slog.Logger) *Session
 		limit time.Duration
 	}{
 		{"agent", Client, KeepAlive + PingTimeout},
 		{"gateway", Server, Silence},
 	} {
 		t.Run(end.name, func(t *testing.T) {
-			emptyPools()
-			defer emptyPools()
 			synctest.Test(t, func(t *testing.T) {
 				here, there := net.Pipe()
 				go func() { _, _ = io.Copy(io.Discard, there) }() // takes everything, says nothing
-				s, err := end.start(here, slog.New(slog.DiscardHandler))
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := end.start(here, slog.New(slog.DiscardHandler))
 				began := time.Now()
-				err = s.Serve(t.Context(), http.NotFoundHandler())
+				err := s.Serve(t.Context(), http.NotFoundHandler())
 				if took := time.Since(began); took > end.limit || took < KeepAlive {
 					t.Errorf("ended after %s: %v", took, err)
 				}
@@ -318,13 +307,6 @@ func TestSilenceEndsASession(t *testing.T) {
 	}
 }
 
-// emptyPools drops what lies in a sync.Pool, which the second collection after it was put there does. yamux keeps its timers in one, and
-// those of a bubble of time cannot be used outside it, nor the other way round.
-func emptyPools() {
-	runtime.GC()
-	runtime.GC()
-}
-
 func TestCloseCauseIsKept(t *testing.T) {
 	p := connect(t, true, http.NotFoundHandler(), http.NotFoundHandler())
 	cause := errors.New("a reason")
@@ -333,10 +315,10 @@ func TestCloseCauseIsKept(t *testing.T) {
 	if err := <-p.agentEnd; err != cause {
 		t.Errorf("got %v", err)
 	}
-	if _, err := p.agent.Open(t.Context()); !errors.Is(err, cause) {
+	if _, err := p.agent.Open(); !errors.Is(err, cause) {
 		t.Errorf("open: %v", err)
 	}
-	if _, err := p.agent.Ping(); !errors.Is(err, cause) {
+	if _, err := p.agent.Ping(t.Context()); !errors.Is(err, cause) {
 		t.Errorf("ping: %v", err)
 	}
 }

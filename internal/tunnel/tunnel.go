@@ -89,10 +89,7 @@ func (t *tunnel) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := session.Client(conn, t.Log)
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
+	s := session.Client(conn, t.Log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	bye := make(chan wire.Error, 1)
@@ -100,7 +97,7 @@ func (t *tunnel) session(ctx context.Context) error {
 	go func() { served <- s.Serve(ctx, t.handler(bye)) }()
 
 	// With TLS 1.3 the gateway's verdict on the certificate comes after the handshake: only an answer means yes.
-	if _, err := s.Ping(); err != nil {
+	if _, err := s.Ping(ctx); err != nil {
 		s.Close(err)
 		return t.why(<-served, nil)
 	}

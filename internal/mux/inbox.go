@@ -1,0 +1,202 @@
+package mux
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// segment is a piece of what came and was not read. It is lent, so that a stream on which nothing lies has none.
+type segment struct {
+	bytes       [32 << 10]byte
+	read, wrote int
+	next        *segment
+}
+
+var segments = sync.Pool{New: func() any { return new(segment) }} //nolint:gochecknoglobals // a pool; all sessions lend from it
+
+func putSegment(s *segment) {
+	s.read, s.wrote, s.next = 0, 0, nil
+	segments.Put(s)
+}
+
+// inbox is what a stream has received.
+type inbox struct {
+	mu         sync.Mutex
+	head, tail *segment
+	filling    bool // the tail is being written to, without the lock
+	unread     int  // bytes in the segments
+	given      int64
+	limit      uint32 // the size of the window
+	used       uint32 // bytes that were read since the last grant
+	credited   time.Time
+	ended      error // io.EOF, or why nothing more comes; what lies here can be read first, unless shut
+	shut_      bool
+}
+
+// read takes what lies there. It returns the frame that grants the peer more, if it is time for one: its length is then not 0.
+func (in *inbox) read(st *Stream, p []byte) (n int, grant header, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.shut_ {
+		return 0, header{}, in.ended
+	}
+	for in.head != nil && n < len(p) {
+		seg := in.head
+		c := copy(p[n:], seg.bytes[seg.read:seg.wrote])
+		seg.read += c
+		n += c
+		if seg.read < seg.wrote {
+			break
+		}
+		if seg == in.tail && in.filling {
+			break
+		}
+		in.head = seg.next
+		if in.head == nil {
+			in.tail = nil
+		}
+		putSegment(seg)
+	}
+	if n == 0 {
+		if len(p) > 0 && in.unread == 0 && in.ended != nil {
+			st.readable.notify() // for who else reads
+			return 0, header{}, in.ended
+		}
+		return 0, header{}, nil
+	}
+	in.unread -= n
+	in.given += int64(n)
+	in.used += uint32(n)
+	st.session.unread.Add(-int64(n))
+	if in.unread > 0 || in.ended != nil {
+		st.readable.notify()
+	}
+	return n, in.credit(st), nil
+}
+
+// credit makes the frame that grants the peer what was read, once it is half the window. A reader who takes half of the window in less
+// than two round trips has a peer that waits for it: then the window is doubled. in.mu is held.
+func (in *inbox) credit(st *Stream) header {
+	if in.used < in.limit/2 || in.ended != nil {
+		return header{}
+	}
+	now := time.Now()
+	delta := in.used
+	if now.Sub(in.credited) < 2*max(st.session.RTT(), minRTT) {
+		if by := st.session.grow(st, in.limit); by > 0 {
+			in.limit += by
+			delta += by
+		}
+	}
+	in.credited = now
+	in.used = 0
+	return header{kind: typeWindow, stream: st.id, length: delta}
+}
+
+// minRTT is what a round trip is taken for at least. On one machine it is less than the time in which a goroutine wakes.
+const minRTT = 500 * time.Microsecond
+
+// grow takes what a window of this size may be doubled by from the budget; 0 if it may not.
+func (s *Session) grow(st *Stream, limit uint32) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	by := min(int(limit), s.config.Window-int(limit), s.config.Budget/2-s.grown)
+	if by <= 0 || s.streams[st.id] != st {
+		return 0
+	}
+	s.grown += by
+	st.grown += by
+	return uint32(by)
+}
+
+// admit counts a frame against the window. False means that it is more than the peer may send.
+func (in *inbox) admit(n uint32) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return uint64(n)+uint64(in.unread)+uint64(in.used) <= uint64(in.limit)
+}
+
+// space returns where what comes can be written, at most n bytes; nil if nobody reads here any more.
+func (in *inbox) space(n int) []byte {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.ended != nil {
+		return nil
+	}
+	if in.tail == nil || in.tail.wrote == len(in.tail.bytes) {
+		seg := segments.Get().(*segment)
+		if in.tail == nil {
+			in.head = seg
+		} else {
+			in.tail.next = seg
+		}
+		in.tail = seg
+	}
+	in.filling = true
+	free := in.tail.bytes[in.tail.wrote:]
+	return free[:min(n, len(free))]
+}
+
+// came takes over what was written into the space.
+func (in *inbox) came(st *Stream, n int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.filling = false
+	if in.shut_ {
+		in.drop(st)
+		return
+	}
+	in.tail.wrote += n
+	in.unread += n
+	st.session.unread.Add(int64(n))
+	st.readable.notify()
+}
+
+// finish ends the inbox after what lies in it: the peer has said all.
+func (in *inbox) finish(st *Stream) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.ended == nil {
+		in.ended = io.EOF
+	}
+	st.readable.notify()
+}
+
+// fail ends the inbox after what lies in it, which is not all that the peer had to say.
+func (in *inbox) fail(st *Stream, cause error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.ended == nil {
+		in.ended = &cut{in.given + int64(in.unread), cause}
+	}
+	st.readable.notify()
+}
+
+// shut ends the inbox and drops what lies in it. It returns how much that was.
+func (in *inbox) shut(st *Stream, cause error) int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.shut_ {
+		return 0
+	}
+	dropped := in.unread
+	in.shut_, in.ended = true, cause
+	if !in.filling {
+		in.drop(st)
+	}
+	st.readable.notify()
+	return dropped
+}
+
+// drop gives back the segments. in.mu is held, and nobody fills one.
+func (in *inbox) drop(st *Stream) {
+	st.session.unread.Add(-int64(in.unread))
+	in.unread = 0
+	for in.head != nil {
+		seg := in.head
+		in.head = seg.next
+		putSegment(seg)
+	}
+	in.tail = nil
+}

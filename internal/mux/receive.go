@@ -1,0 +1,224 @@
+package mux
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// receive reads frames until the connection ends, and returns why. It waits for nothing but the connection.
+func (s *Session) receive() error {
+	var raw [headerLen]byte
+	for {
+		if _, err := io.ReadFull(s.conn, raw[:]); err != nil {
+			return lost(err)
+		}
+		s.heard.Store(time.Now().UnixNano())
+		h, err := parseHeader(&raw)
+		if err != nil {
+			return err
+		}
+		switch h.kind {
+		case typeData, typeWindow:
+			err = s.stream(h)
+		case typePing:
+			s.pinged(h)
+		case typeGoAway:
+			s.mu.Lock()
+			s.goingAway = true
+			s.mu.Unlock()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lost keeps the end of the connection from being taken for that of a stream, which is io.EOF.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		return ErrPeerClosed
+	}
+	return err
+}
+
+func (s *Session) pinged(h header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.flags&flagSYN != 0 {
+		s.control(header{kind: typePing, flags: flagACK, length: h.length})
+		s.flush(nil)
+		return
+	}
+	if answered, ok := s.pings[h.length]; ok {
+		delete(s.pings, h.length)
+		close(answered)
+	}
+}
+
+// stream acts on a frame of a stream.
+func (s *Session) stream(h header) error {
+	st, err := s.lookup(h)
+	if err != nil {
+		return err
+	}
+	if h.flags&flagRST != 0 {
+		if st != nil {
+			s.mu.Lock()
+			s.over(st)
+			s.mu.Unlock()
+			st.end(fmt.Errorf("%w: %s", ErrReset, Code(h.length)))
+		}
+		return nil
+	}
+	switch {
+	case h.kind == typeData && h.length > 0:
+		if err := s.data(st, h.length); err != nil {
+			return err
+		}
+	case h.kind == typeWindow && st != nil:
+		if err := s.granted(st, h.length); err != nil {
+			return err
+		}
+	}
+	if h.flags&flagFIN != 0 && st != nil {
+		s.finished(st)
+	}
+	return nil
+}
+
+// maxAcks is how many acknowledgements may wait for something to go out with.
+const maxAcks = 64
+
+// lookup finds the stream of a frame; one that opens a stream makes it. nil is a stream that is no more.
+func (s *Session) lookup(h header) (*Stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.streams[h.stream]
+	if h.flags&flagSYN == 0 {
+		if st != nil && st.done {
+			st = nil
+		}
+		return st, nil
+	}
+	switch {
+	case !s.theirsIs(h.stream):
+		return nil, fmt.Errorf("%w: it opens stream %d, which is not for it to open", ErrProtocol, h.stream)
+	case st != nil:
+		return nil, fmt.Errorf("%w: it opens stream %d twice", ErrProtocol, h.stream)
+	case s.cause != nil:
+		return nil, s.cause
+	}
+	st = newStream(s, h.stream)
+	if s.theirs >= s.config.Streams {
+		s.control(header{kind: typeWindow, flags: flagRST, stream: st.id, length: uint32(CodeRefused)})
+		s.flush(nil)
+		return nil, nil
+	}
+	s.streams[st.id] = st
+	s.theirs++
+	s.accepted <- st                                                   // has room for as many as may be open
+	s.control(header{kind: typeWindow, flags: flagACK, stream: st.id}) // goes out with the next word: only stock yamux looks at it,
+	if len(s.out.control) >= maxAcks*headerLen {                       // and only when it has opened 256 without one
+		s.flush(nil)
+	}
+	return st, nil
+}
+
+// data reads the body of a frame. What comes for a stream that was closed is lost, and the peer is told.
+func (s *Session) data(st *Stream, length uint32) error {
+	if st != nil && !st.in.admit(length) {
+		return fmt.Errorf("%w: %d bytes are more than the window of stream %d has room for", ErrProtocol, length, st.id)
+	}
+	left := int(length)
+	for st != nil && left > 0 {
+		space := st.in.space(left)
+		if space == nil {
+			break
+		}
+		n, err := s.conn.Read(space)
+		st.in.came(st, n)
+		left -= n
+		if err != nil {
+			return lost(err)
+		}
+	}
+	if left > 0 {
+		if _, err := io.CopyN(io.Discard, s.conn, int64(left)); err != nil {
+			return lost(err)
+		}
+		if st != nil {
+			s.unwanted(st)
+		}
+		return nil
+	}
+	if s.unread.Load() > int64(s.config.Budget) {
+		s.lighten()
+	}
+	return nil
+}
+
+// unwanted tells the peer that a stream is closed here.
+func (s *Session) unwanted(st *Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reset(st, CodeClosed)
+	st.tidy()
+	s.flush(nil)
+}
+
+// lighten gives up the stream on which the most lies unread.
+func (s *Session) lighten() {
+	var worst *Stream
+	most := 0
+	s.mu.Lock()
+	all := make([]*Stream, 0, len(s.streams))
+	for _, st := range s.streams {
+		all = append(all, st)
+	}
+	s.mu.Unlock()
+	for _, st := range all {
+		st.in.mu.Lock()
+		if st.in.unread > most {
+			worst, most = st, st.in.unread
+		}
+		st.in.mu.Unlock()
+	}
+	if worst == nil {
+		return
+	}
+	s.mu.Lock()
+	s.reset(worst, CodeBudget)
+	s.flush(nil)
+	s.mu.Unlock()
+	cause := fmt.Errorf("%d bytes lie unread on the session, the most of them on this stream", s.unread.Load())
+	worst.in.shut(worst, &cut{worst.Received(), cause})
+	worst.end(cause)
+}
+
+// granted lets a stream send more.
+func (s *Session) granted(st *Stream, by uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st.window+by < st.window {
+		return fmt.Errorf("%w: the window of stream %d is larger than can be", ErrProtocol, st.id)
+	}
+	st.window += by
+	if by > 0 {
+		s.enqueue(st)
+		s.flush(nil)
+	}
+	return nil
+}
+
+// finished notes that the peer says nothing more on a stream.
+func (s *Session) finished(st *Stream) {
+	st.in.finish(st)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.finCame = true
+	if st.finSent {
+		s.over(st)
+	}
+}

@@ -1,0 +1,249 @@
+// Package mux carries many streams over one connection. It is an implementation of yamux, version 0, that a stock yamux
+// (github.com/hashicorp/yamux) understands, and that does what the tunnel needs and stock yamux cannot be made to do from outside:
+//
+//   - A stream that says little overtakes streams that say much, see [Stream] and schedule.go.
+//   - Header and body, and the frames of several streams, go out in one write.
+//   - The receive window of a stream grows to what its path takes, and all streams together stay within a budget.
+//   - The end of the connection is an error on every stream, which tells how far it got; only a peer's own close is [io.EOF].
+//   - An end that reads no more says so, and its peer's writer is woken; a reset has a [Code].
+//   - Receiving never waits for sending, for a reader, or for anybody who accepts.
+package mux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	// ErrProtocol means that the peer sent what no end may send.
+	ErrProtocol = errors.New("the peer broke the protocol")
+	// ErrClosed is the cause of a session that this end closed without giving another.
+	ErrClosed = errors.New("the session was closed by this end")
+	// ErrPeerClosed means that the peer has closed the connection, or that its machine did when it ended.
+	ErrPeerClosed = errors.New("the peer closed the connection")
+	// ErrExhausted means that a session has used up its stream numbers, after two thousand million streams.
+	ErrExhausted = errors.New("the session has no stream numbers left")
+	// ErrGoingAway means that the peer takes no more streams.
+	ErrGoingAway = errors.New("the peer takes no more streams")
+	// ErrStalled means that nothing could be written to the connection in time.
+	ErrStalled = errors.New("the connection takes nothing more")
+)
+
+// Config says how one end of a session is. The zero value of a number means its default.
+type Config struct {
+	Client bool // its streams have odd numbers; the other end's must be false
+
+	// Window is the most that a stream may hold unread, in bytes: 16 MiB carry 1 Gbit/s at 130 ms. A window starts with 256 KiB.
+	Window int
+	// Budget bounds what may lie unread on all streams together, in bytes; where it is more, the stream with the most is given up with
+	// [CodeBudget]. All windows together grow by half of it. The default is 32 MiB.
+	Budget int
+	// Streams is how many streams the peer may have open; above it they are reset with [CodeRefused]. The default is 1000.
+	Streams int
+	// WriteTimeout is how long one write to the connection may take, of at most 64 KiB, before the session ends. The default is 10 s.
+	WriteTimeout time.Duration
+}
+
+const (
+	defaultWindow       = 16 << 20
+	defaultBudget       = 32 << 20
+	defaultStreams      = 1000
+	defaultWriteTimeout = 10 * time.Second
+	// maxControl bounds what a peer can make this end queue that does not read it, in bytes: some 20,000 frames.
+	maxControl = 256 << 10
+)
+
+// Session is one connection with its streams. All methods may be called concurrently.
+type Session struct {
+	conn     net.Conn
+	config   Config
+	accepted chan *Stream
+	done     chan struct{}
+	unread   atomic.Int64 // bytes that lie on all streams
+	rtt      atomic.Int64 // nanoseconds, of the newest ping
+	heard    atomic.Int64 // when a byte last came, Unix nanoseconds
+
+	mu        sync.Mutex // after Stream.in.mu where both are held
+	streams   map[uint32]*Stream
+	next      uint32 // number of the next stream that this end opens
+	theirs    int    // streams of the peer's that are open
+	grown     int    // bytes that windows have grown by
+	goingAway bool
+	pings     map[uint32]chan struct{}
+	pingID    uint32
+	cause     error
+	out       outgoing
+	work      sync.WaitGroup
+}
+
+// New starts a session on conn, which it owns from now on.
+func New(conn net.Conn, c Config) *Session {
+	if c.Window == 0 {
+		c.Window = defaultWindow
+	}
+	if c.Budget == 0 {
+		c.Budget = defaultBudget
+	}
+	if c.Streams == 0 {
+		c.Streams = defaultStreams
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = defaultWriteTimeout
+	}
+	s := &Session{
+		conn: conn, config: c, next: 2,
+		accepted: make(chan *Stream, c.Streams), // so that it is never full
+		done:     make(chan struct{}),
+		streams:  map[uint32]*Stream{},
+		pings:    map[uint32]chan struct{}{},
+	}
+	if c.Client {
+		s.next = 1
+	}
+	s.heard.Store(time.Now().UnixNano())
+	s.work.Go(func() { s.Close(s.receive()) })
+	return s
+}
+
+// Open opens a stream. It does not wait for the peer: that one refuses by a reset.
+func (s *Session) Open() (*Stream, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.cause != nil:
+		return nil, s.cause
+	case s.goingAway:
+		return nil, ErrGoingAway
+	case s.next >= 1<<31: // a stock peer counts no further
+		return nil, ErrExhausted
+	}
+	st := newStream(s, s.next)
+	s.next += 2
+	st.silent = true
+	s.streams[st.id] = st
+	s.control(header{kind: typeWindow, flags: flagSYN, stream: st.id}) // goes out with the first word
+	return st, nil
+}
+
+// Accept returns the next stream that the peer opened. The error is the cause of the session's end.
+func (s *Session) Accept() (*Stream, error) {
+	select {
+	case st := <-s.accepted:
+		return st, nil
+	case <-s.done:
+		return nil, s.Err()
+	}
+}
+
+// Ping makes a round trip and returns the time that it took, waiting in the queue included.
+func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
+	answered := make(chan struct{})
+	s.mu.Lock()
+	if s.cause != nil {
+		defer s.mu.Unlock()
+		return 0, s.cause
+	}
+	s.pingID++
+	id := s.pingID
+	s.pings[id] = answered
+	s.control(header{kind: typePing, flags: flagSYN, length: id})
+	began := time.Now()
+	s.flush(nil)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.pings, id)
+		s.mu.Unlock()
+	}()
+	select {
+	case <-answered:
+		took := time.Since(began)
+		s.rtt.Store(int64(took))
+		return took, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-s.done:
+		return 0, s.Err()
+	}
+}
+
+// RTT is what the newest ping took; 0 before the first.
+func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
+
+// Heard is when the newest byte came from the peer.
+func (s *Session) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
+
+// Streams is how many streams are open.
+func (s *Session) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
+}
+
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is the cause of the session's end; nil before it.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// Close ends the session, its streams and its connection. The first cause that is given is the one that stays; nil means ErrClosed.
+func (s *Session) Close(cause error) {
+	if cause == nil {
+		cause = ErrClosed
+	}
+	s.mu.Lock()
+	if s.cause != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.cause = cause
+	streams := s.streams
+	s.streams = nil
+	s.mu.Unlock()
+	close(s.done)
+	_ = s.conn.Close() // its own error tells nothing that the cause does not
+	for _, st := range streams {
+		st.end(fmt.Errorf("the connection is gone: %w", cause))
+	}
+}
+
+// Wait returns when the session has ended and nothing of it runs any more.
+func (s *Session) Wait() {
+	<-s.done
+	s.work.Wait()
+}
+
+// Addr is this end's address.
+func (s *Session) Addr() net.Addr { return s.conn.LocalAddr() }
+
+// RemoteAddr is the other end's address.
+func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// over notes that nothing more comes or goes for a stream. It counts as open until this end has closed it, too. s.mu is held.
+func (s *Session) over(st *Stream) {
+	st.done = true
+	if st.forgotten != nil {
+		st.forgotten.Stop()
+	}
+	if !st.closed || s.streams[st.id] != st {
+		return
+	}
+	delete(s.streams, st.id)
+	s.grown -= st.grown
+	st.grown = 0
+	if s.theirsIs(st.id) {
+		s.theirs--
+	}
+}
+
+// theirsIs reports whether the number is of the peer's streams.
+func (s *Session) theirsIs(id uint32) bool { return (id%2 == 1) != s.config.Client }
