@@ -60,7 +60,7 @@ e2e: dist-here sample ## the tests in lab machines; needs root
 
 .PHONY: e2e-kind
 e2e-kind: dist-here sample kind ## the tests with a real kind, which make e2e leaves out; needs root
-	E2E_KIND=1 go test -tags e2e -count=1 -timeout 30m -run 'Kind$$' ./test/e2e
+	E2E_KIND=1 go test -tags e2e -count=1 -timeout 30m -run 'Kind(Upgrade)?$$' ./test/e2e
 
 .PHONY: bench-install
 bench-install: dist-here sample ## time our install and first page against k3s's own install.sh and kubectl apply; needs root

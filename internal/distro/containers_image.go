@@ -39,10 +39,16 @@ func (n *nodeCluster) obtainable(ctx context.Context) error {
 		_, digest := n.registryDigest(i)
 		if m, known := n.manifests.Known(); !archive && !digest && known {
 			why := artifact.Lacks(m, n.nodes.name, i.version, n.Arch, i.role)
-			return reason.New(reason.EngineImageMissing, "the engine has no image "+i.ref, why)
+			return reason.New(reason.EngineImageMissing, "the engine has no image "+i.ref, why).
+				WithFix("name a version that is listed by --k3s-version, or a mirror that lists it by --mirror; or " + i.loadable())
 		}
 	}
 	return nil
+}
+
+// loadable says how somebody gives the engine an image: what is there by its name is used.
+func (i nodeImage) loadable() string {
+	return "load it: docker save -o FILE " + i.ref + " where it is, docker load -i FILE here, then run the command again"
 }
 
 // digest is the entry of the manifest with the digest of an image.
@@ -82,7 +88,12 @@ func (n *nodeCluster) images() plan.Step {
 			}
 			return nil
 		},
-		Commit: func(context.Context) error { return artifact.Prune(n.artifacts()) },
+		Commit: func(context.Context) error {
+			if placed, err := n.toolPlaced(); !placed {
+				return err // the program is among what was downloaded
+			}
+			return artifact.Prune(n.artifacts())
+		},
 	}
 	for _, i := range n.nodes.images(n.Install) {
 		step.Changes = append(step.Changes, "image "+i.ref)
@@ -101,7 +112,8 @@ func (n *nodeCluster) give(ctx context.Context, c *engine.Client, i nodeImage) e
 	}
 	name, tag, _ := strings.Cut(i.ref, ":")
 	if err := c.PullImage(ctx, name, "sha256:"+digest, nil); err != nil {
-		return reason.New(reason.EngineImageMissing, i.ref, err)
+		return reason.New(reason.EngineImageMissing, i.ref, err).
+			WithFix("let the engine reach the registry, or name a mirror that has the image by --mirror; or " + i.loadable())
 	}
 	return c.TagImage(ctx, name+"@sha256:"+digest, name, tag)
 }

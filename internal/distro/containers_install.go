@@ -65,7 +65,7 @@ func (d nodeContainers) steps(in Install) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps = append(steps, download, n.tool(), n.images(), machine.sysctl())
+	steps = append(steps, download, n.images(), n.tool(), machine.sysctl()) // images first: a registry may not answer, and then no program stays
 	steps = append(steps, late...)
 	unit, err := n.unit()
 	if err != nil {

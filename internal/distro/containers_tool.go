@@ -161,7 +161,7 @@ func (n *nodeCluster) toolPlaced() (bool, error) {
 	return got == want.SHA256, err
 }
 
-// tool puts the program into its place.
+// tool puts the program into its place. Nothing that was downloaded is needed after it.
 func (n *nodeCluster) tool() plan.Step {
 	return plan.Step{
 		ID: n.nodes.name + "-binary", Title: "Install " + n.nodes.name,
@@ -181,6 +181,7 @@ func (n *nodeCluster) tool() plan.Step {
 			}
 			return atomicfile.Place(path, 0o755, d.Path())
 		},
+		Commit: func(context.Context) error { return artifact.Prune(n.artifacts()) },
 	}
 }
 

@@ -39,7 +39,7 @@ func (b *k3dBench) refused(code reason.Code, evidence string) {
 func TestK3dInstall(t *testing.T) {
 	b := newK3dBench(t)
 	before := b.tree()
-	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 	if got := MadeCluster(b.in); got != K3d {
 		t.Errorf("the cluster that was made is %q", got)
 	}
@@ -185,7 +185,7 @@ func TestK3dOfSomebodyElse(t *testing.T) {
 	})
 	t.Run("what is in use by now stays", func(t *testing.T) {
 		b := newK3dBench(t)
-		b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+		b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 		b.engine.inUse["k3d-pipeops"], b.engine.inUse["rancher/k3s:v1.33.2-k3s1"] = true, true
 		s, err := plan.Open(b.in.Dir, b.in.Root)
 		if err != nil {
@@ -216,7 +216,7 @@ func TestK3dKeepsWhatItHolds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newK3dBench(t)
-			b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+			b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 			id, file := b.engine.containers["k3d-pipeops-server-0"].id, b.in.path("/etc/pipeops-agent/k3d/kubeconfig")
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -244,7 +244,7 @@ func TestK3dKeepsWhatItHolds(t *testing.T) {
 // TestK3dOfTheSameNameThatCameLater wants a cluster that somebody has made under our name, after ours was removed by hand, to be left alone.
 func TestK3dOfTheSameNameThatCameLater(t *testing.T) {
 	b := newK3dBench(t)
-	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 	clear(b.engine.containers)
 	clear(b.engine.volumes)
 	b.engine.make("pipeops", "server", 0, "6443")
@@ -290,7 +290,7 @@ func TestK3dImages(t *testing.T) {
 		b := newK3dBench(t)
 		b.list.Files[1].Name, b.list.Files[1].Origin = "node-image-digest", "https://registry-1.docker.io"
 		b.publish()
-		b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+		b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 		if got := b.engine.images["rancher/k3s:v1.33.2-k3s1"]; got != "sha256:"+b.list.Files[1].SHA256 {
 			t.Errorf("the image is %q", got)
 		}
@@ -317,7 +317,7 @@ func TestK3dImages(t *testing.T) {
 
 func TestK3dChanges(t *testing.T) {
 	b := newK3dBench(t)
-	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 	b.in.Workers = 2
 	b.mustChange("k3d-config", "k3d-cluster")
 	if n := len(b.engine.containers); n != 3 {
@@ -366,7 +366,7 @@ func TestK3dCannotBe(t *testing.T) {
 func TestStartCluster(t *testing.T) {
 	b := newK3dBench(t)
 	b.in.Workers = 1
-	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 	other := httptest.NewServer(http.HandlerFunc(b.serveAPI)) // the engine has chosen another port
 	defer other.Close()
 	at := strings.TrimPrefix(other.URL, "http://")

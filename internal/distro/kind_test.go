@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -160,7 +161,7 @@ func TestKindInstall(t *testing.T) {
 	b := newKindBench(t)
 	before := b.tree()
 	changed, err := b.install()
-	if want := []string{"kind-download", "kind-binary", "kind-images", "sysctl", "kind-config", "kind-cluster", "cluster-unit"}; err != nil || !equalButFor(changed, want, "sysctl", "kind-download") {
+	if want := []string{"kind-download", "kind-images", "kind-binary", "sysctl", "kind-config", "kind-cluster", "cluster-unit"}; err != nil || !equalButFor(changed, want, "sysctl", "kind-download") {
 		t.Fatalf("changed %v, %v", changed, err)
 	}
 	if got := b.read("/usr/local/bin/kind"); got != "the program kind" {
@@ -186,6 +187,35 @@ func TestKindInstall(t *testing.T) {
 	if len(b.engine.containers) > 0 || b.engine.networks[kindNetwork] != nil || len(b.engine.images) > 0 {
 		t.Errorf("left are %v, %v, %v", b.engine.containers, b.engine.networks, b.engine.images)
 	}
+}
+
+// TestKindReplaced: a newer program takes the place of the one that is there, and an image that is gone is given again; the cluster stays,
+// and none of the downloads does.
+func TestKindReplaced(t *testing.T) {
+	b := newKindBench(t)
+	replace := func(want ...string) {
+		t.Helper()
+		made := len(b.engine.containers)
+		if changed, err := b.install(); err != nil || !equalButFor(changed, want, "sysctl", "kind-download") {
+			t.Fatalf("changed %v, %v, want %v", changed, err, want)
+		}
+		if left, err := filepath.Glob(filepath.Join(b.in.Dir, "artifacts", "*")); err != nil || len(left) != 0 {
+			t.Errorf("there are left %v, %v", left, err)
+		}
+		if made > 0 && len(b.engine.containers) != made {
+			t.Errorf("the engine has %d nodes, and had %d", len(b.engine.containers), made)
+		}
+	}
+	replace("kind-images", "kind-binary", "kind-config", "kind-cluster", "cluster-unit")
+	b.nodes.version = "v0.99.0"
+	b.list.Files = append(b.list.Files, b.file(Kind, b.nodes.version, "binary", "a newer program"))
+	b.publish()
+	replace("kind-binary")
+	if got := b.read("/usr/local/bin/kind"); got != "a newer program" {
+		t.Errorf("the program is %q", got)
+	}
+	delete(b.engine.images, kindImage(b.in).ref)
+	replace("kind-images")
 }
 
 // equalButFor compares lists, in which some may be missing.
@@ -367,6 +397,9 @@ func TestKindImageByDigest(t *testing.T) {
 	b.publish()
 	if _, err := b.install(); err == nil || !slices.Equal(b.engine.pulls, []string{"kindest/node@sha256:" + kindNodeDigest}) {
 		t.Errorf("%v, %v", err, b.engine.pulls)
+	}
+	if _, err := os.Lstat(b.in.path("/usr/local/bin/kind")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the program is here, for nodes that cannot be made: %v", err)
 	}
 }
 

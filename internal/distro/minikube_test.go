@@ -134,7 +134,7 @@ func TestMinikubeInstall(t *testing.T) {
 	b.left = true
 	before := b.tree()
 	changed, err := b.install()
-	want := []string{"minikube-download", "minikube-binary", "minikube-images", "minikube-config", "minikube-user", "minikube-cluster", "cluster-unit"}
+	want := []string{"minikube-download", "minikube-images", "minikube-binary", "minikube-config", "minikube-user", "minikube-cluster", "cluster-unit"}
 	if err != nil || !equalButFor(changed, want, "sysctl", "minikube-download") {
 		t.Fatalf("changed %v, %v", changed, err)
 	}

@@ -267,7 +267,7 @@ func All() []Entry {
 		{MinikubeNone, ExitHostRefused, "minikube is not installed with its driver none", "choose --distro k3s, which is Kubernetes on the machine itself; or make the cluster yourself, as root with systemd, conntrack, crictl, cri-dockerd and the CNI plugins: minikube start --driver=none; then adopt it with --distro existing --kubeconfig FILE", Here, CostNone},
 		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
 		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
-		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "see that the registry can be reached from the engine, or use a mirror or a bundle that has the image", Here, CostNone},
+		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "let the engine reach the registry, or name a mirror that has the image by --mirror; or load it: docker load -i FILE", Here, CostNone},
 
 		{ClusterDebris, ExitHostRefused, "remains of an earlier cluster are in the way", "remove what is listed (for k3s: k3s-uninstall.sh), then run the command again", Here, CostNone},
 		{ClusterForeign, ExitHostRefused, "a cluster that pipeops-agent did not install is already here", "adopt it with --distro existing, or remove it first", Here, CostNone},

@@ -16,7 +16,7 @@ func explainCluster(code Code) string {
 	case "ENGINE_NAME_TAKEN":
 		return "The containers of a node are called after the cluster, and the engine has a cluster, or a container, of that name which pipeops-agent did not make: the labels of containers are compared with the ledger. It is left as it is."
 	case "ENGINE_IMAGE_MISSING":
-		return "Nodes in containers are made from an image, named by its digest. It is taken from the signed list of releases if that has it, and else pulled by the engine, which must reach the registry or hold the image already."
+		return "Nodes in containers are made from an image, named by its digest. It is taken from the signed list of releases if that has it, and else pulled by the engine, which must reach the registry or hold the image already: one that docker load has given it by that name is used. A bundle holds no image of nodes, but a whole k3s, which needs no registry: install --distro k3s --bundle FILE."
 	case "DOCKER_TOO_NEW":
 		return "An engine speaks a range of API versions, and so does each tool. Docker 29 has dropped all before 1.44, so that older tools can no longer talk to it. The engine is asked for the oldest version that it speaks."
 	case "DOCKER_TOO_OLD":

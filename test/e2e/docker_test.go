@@ -11,6 +11,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
+// nextK3d is the version of k3d that a later agent would bring.
+const nextK3d = "v5.6.3"
+
 // TestDockerInstalled goes from a machine without Docker to a project on k3d, by an install that may install packages; brings
 // a newer k3d; and uninstalls: Docker goes too, with all that it has made.
 func TestDockerInstalled(t *testing.T) {
@@ -37,7 +40,12 @@ func TestDockerInstalled(t *testing.T) {
 	d := inK3d
 	d.more = []string{"--consent", "package"}
 	w.installedIn(t, m, d, "from-nothing")
-	t.Run("upgrade", func(t *testing.T) { upgradedK3d(t, w, m) })
+	t.Run("upgrade", func(t *testing.T) {
+		if err := w.AddK3dProgram(t.Context(), nextK3d); err != nil {
+			t.Fatal(err)
+		}
+		upgradedIn(t, m, inK3d, inK3d.version, nextK3d, agentWith(t, inK3d, nextK3d))
+	})
 	w.pageAgain(t, "from-nothing")
 	uninstall(t, m, 0)
 	shell(t, m, "rm -f "+rig.TokenFile)

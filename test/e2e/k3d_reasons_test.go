@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,21 @@ func TestReasonsK3d(t *testing.T) {
 	k3d := func(more ...string) []string {
 		return w.install("reasons", append([]string{"--distro", "k3d", "-o", "json"}, more...)...)
 	}
+	// untouched wants a command to fail so, soon, and the machine and its engine to be as before.
+	untouched := func(t *testing.T, argv []string, code string, exit int) lab.Result {
+		t.Helper()
+		docker, files, began := steadyDocker(t, m), shell(t, m, fingerprint), time.Now()
+		result := run(t, argv...)
+		took := time.Since(began)
+		if t.Logf("%s after %s", code, took.Round(time.Millisecond)); took > 30*time.Second {
+			t.Errorf("it took %s to say so", took)
+		}
+		checkFailure(t, result, code, exit)
+		if diff := difference(docker+"\n"+files, steadyDocker(t, m)+"\n"+shell(t, m, fingerprint)); diff != "" {
+			t.Errorf("the machine is not as before:\n%s", diff)
+		}
+		return result
+	}
 	for _, tt := range []struct {
 		name, before, after string // shell
 		more                []string
@@ -53,22 +69,15 @@ func TestReasonsK3d(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			shell(t, m, "true\n"+tt.before)
-			docker, files := steadyDocker(t, m), shell(t, m, fingerprint)
-			checkFailure(t, run(t, k3d(tt.more...)...), tt.code, tt.exit)
-			if diff := difference(docker+"\n"+files, steadyDocker(t, m)+"\n"+shell(t, m, fingerprint)); diff != "" {
-				t.Errorf("the machine is not as before:\n%s", diff)
-			}
+			untouched(t, k3d(tt.more...), tt.code, tt.exit)
 			shell(t, m, "true\n"+tt.after)
 		})
 	}
+	t.Run("image missing", func(t *testing.T) { w.imageMissing(t, m, untouched, k3d) })
 	theirs := steadyDocker(t, m)
 	w.installedIn(t, m, inK3d, "reasons")
 
-	docker, files := steadyDocker(t, m), shell(t, m, fingerprint)
-	checkFailure(t, run(t, k3d("--nodes", "3")...), "CLUSTER_FIXED", 2)
-	if diff := difference(docker+"\n"+files, steadyDocker(t, m)+"\n"+shell(t, m, fingerprint)); diff != "" {
-		t.Errorf("a change that cannot be has changed:\n%s", diff)
-	}
+	untouched(t, k3d("--nodes", "3"), "CLUSTER_FIXED", 2)
 
 	shell(t, m, "docker rm -f "+k3dServer)
 	checkFailure(t, run(t, "pipeops-agent", "cluster", "start", "-o", "json"), "CLUSTER_GONE", 40)
@@ -81,6 +90,49 @@ func TestReasonsK3d(t *testing.T) {
 		if !strings.Contains(now, strings.TrimSpace(line)) {
 			t.Errorf("of somebody else's is gone, or another: %s", line)
 		}
+	}
+}
+
+// imageMissing asks for nodes whose image no mirror has: one that no release lists, and one that is only in a registry, which nobody
+// reaches. Then somebody loads it, as the failure says, and the engine has it.
+func (w *world) imageMissing(t *testing.T, m *lab.Machine, untouched func(*testing.T, []string, string, int) lab.Result, k3d func(...string) []string) {
+	const missing, load = "ENGINE_IMAGE_MISSING", "docker load -i FILE here"
+	wayOut := func(result lab.Result, image string) {
+		t.Helper()
+		if !strings.Contains(result.Stdout, image) || !strings.Contains(result.Stdout, load) {
+			t.Errorf("it does not say how to load %s:\n%s", image, result.Told())
+		}
+	}
+	wayOut(untouched(t, k3d("--k3s-version", "v1.33.99+k3s1"), missing, 20), "rancher/k3s:v1.33.99-k3s1")
+	list, err := w.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range list.Files {
+		if f.Product == "k3d" && f.Name == "node-image" {
+			list.Files[i].Name, list.Files[i].Origin = "node-image-digest", "https://registry-1.docker.io"
+		}
+	}
+	if err := w.Publish(list); err != nil {
+		t.Fatal(err)
+	}
+	result := untouched(t, k3d(), missing, 20)
+	wayOut(result, "rancher/k3s:v1.33.2-k3s1")
+
+	file, err := w.NodeImage("k3d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	if result, err = m.Exec(t.Context(), archive, "docker", "load"); err == nil {
+		err = result.OK()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

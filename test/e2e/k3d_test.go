@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
@@ -20,12 +21,14 @@ const k3dServer = "k3d-pipeops-server-0"
 
 // inDocker is a distribution whose nodes are containers.
 type inDocker struct {
-	name   string   // as --distro has it
-	server string   // the container that is the first node
-	more   []string // arguments of the install
+	name    string   // as --distro has it
+	version string   // of the tool
+	server  string   // the container that is the first node
+	label   string   // which all nodes have, with the name of the cluster
+	more    []string // arguments of the install
 }
 
-var inK3d = inDocker{name: "k3d", server: k3dServer}
+var inK3d = inDocker{name: "k3d", version: distro.K3dVersion, server: k3dServer, label: "k3d.cluster"}
 
 // dockerClutter is what a machine's Docker has that was not made for us. The last container does not run, and has a name
 // and a label that look like a node of k3d's, of a cluster that is not ours.

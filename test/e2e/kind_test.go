@@ -4,13 +4,22 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
+	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
+	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
 // inKind is kind with the only node image that the lab has, of a Kubernetes whose kubelet still starts on cgroup v1.
-var inKind = inDocker{name: "kind", server: "pipeops-control-plane", more: []string{"--k3s-version", "v1.33.2"}}
+var inKind = inDocker{
+	name: "kind", version: distro.KindVersion, server: "pipeops-control-plane", label: "io.x-k8s.kind.cluster",
+	more: []string{"--k3s-version", "v1.33.2"},
+}
+
+// previousKind is the version of kind that an earlier agent has brought.
+const previousKind = "v0.32.0"
 
 // kindMachine is a machine with Docker and clutter in it, and a mirror with kind.
 func (w *world) kindMachine(t *testing.T) *lab.Machine {
@@ -39,4 +48,18 @@ func TestRebootsKind(t *testing.T) {
 	w := newWorld(t)
 	m := w.kindMachine(t)
 	w.survivesIn(t, m, inKind, "crates-again")
+}
+
+// TestKindUpgrade makes a cluster by an agent that brings the kind before ours, and installs again by ours: kind is replaced, and the
+// cluster goes on as it is. An uninstall takes all of it away.
+func TestKindUpgrade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.kindMachine(t)
+	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
+	pushAgent(t, m, agentWith(t, inKind, previousKind))
+	w.installedIn(t, m, inKind, "older-crates")
+	upgradedIn(t, m, inKind, previousKind, inKind.version, filepath.Join(rig.Dist, "pipeops-agent-linux-"+rig.Arch()))
+	w.pageAgain(t, "older-crates")
+	uninstalledFrom(t, m, before, spaces)
 }

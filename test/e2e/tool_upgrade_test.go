@@ -11,29 +11,26 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/test/lab"
 	"github.com/pipeopshq/pipeops-agent/test/lab/rig"
 )
 
-// nextK3d is the version of k3d that a later agent would bring.
-const nextK3d = "v5.6.3"
-
-// agentWithK3d builds the agent as it will be when it brings another version of k3d, which is all that differs.
-func agentWithK3d(t *testing.T, version string) string {
+// agentWith builds the agent that brings another version of the tool of such a distribution, which is all that differs.
+func agentWith(t *testing.T, d inDocker, version string) string {
 	t.Helper()
 	dir := t.TempDir()
-	const file = "internal/distro/k3d.go"
+	file := "internal/distro/" + d.name + ".go"
 	source, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := `const K3dVersion = "` + distro.K3dVersion + `"`
+	constant := strings.ToUpper(d.name[:1]) + d.name[1:] + `Version = "`
+	was := "const " + constant + d.version + `"`
 	if strings.Count(string(source), was) != 1 {
 		t.Fatalf("%s has no line %q", file, was)
 	}
-	replaced := filepath.Join(dir, "k3d.go")
-	if err := os.WriteFile(replaced, []byte(strings.Replace(string(source), was, `const K3dVersion = "`+version+`"`, 1)), 0o600); err != nil {
+	replaced := filepath.Join(dir, "replaced.go")
+	if err := os.WriteFile(replaced, []byte(strings.Replace(string(source), was, "const "+constant+version+`"`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	original, err := filepath.Abs(file)
@@ -62,30 +59,33 @@ func agentWithK3d(t *testing.T, version string) string {
 	return program
 }
 
-// upgradedK3d runs the install again by an agent that brings another version of k3d: the tool is replaced, and the cluster
-// goes on as it is.
-func upgradedK3d(t *testing.T, w *world, m *lab.Machine) {
+// pushAgent puts a program into the machine as its agent, also while one runs, which cannot be written to.
+func pushAgent(t *testing.T, m *lab.Machine, program string) {
 	t.Helper()
-	const containers = `docker inspect -f '{{.Id}} {{.State.StartedAt}} {{.RestartCount}}' $(docker ps -aq --no-trunc --filter label=k3d.cluster=pipeops | sort)`
+	if err := m.Push(t.Context(), program, "/usr/local/bin/next"); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, m, "mv /usr/local/bin/next /usr/local/bin/pipeops-agent")
+}
+
+// upgradedIn runs the install again by an agent that brings another version of the tool: it is replaced, and the cluster
+// goes on as it is.
+func upgradedIn(t *testing.T, m *lab.Machine, d inDocker, from, to, agent string) {
+	t.Helper()
+	containers := `docker inspect -f '{{.Id}} {{.State.StartedAt}} {{.RestartCount}}' $(docker ps -aq --no-trunc --filter label=` + d.label + `=pipeops | sort)`
 	before := shell(t, m, containers)
-	if got := shell(t, m, "k3d version"); !strings.Contains(got, distro.K3dVersion) {
-		t.Fatalf("the tool is %s", got)
+	if got := shell(t, m, d.name+" version"); !strings.Contains(got, from) {
+		t.Fatalf("the tool is %s, not %s", got, from)
 	}
-	if err := w.AddK3dProgram(t.Context(), nextK3d); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Push(t.Context(), agentWithK3d(t, nextK3d), "/usr/local/bin/next"); err != nil {
-		t.Fatal(err)
-	}
-	shell(t, m, "mv /usr/local/bin/next /usr/local/bin/pipeops-agent")     // the one that runs cannot be written to
-	for _, want := range []string{"k3d " + nextK3d, "Nothing to change"} { // the second time
+	pushAgent(t, m, agent)
+	for _, want := range []string{d.name + " " + to, "Nothing to change"} { // the second time
 		result, err := m.Exec(t.Context(), nil, "pipeops-agent", "install")
 		if err != nil || result.Code != 0 || !strings.Contains(result.Stdout+result.Stderr, want) {
 			t.Fatalf("want %q: %v, exit code %d\n%s", want, err, result.Code, result.Told())
 		}
 	}
-	if got := shell(t, m, "k3d version"); !strings.Contains(got, nextK3d) {
-		t.Errorf("the tool is %s", got)
+	if got := shell(t, m, d.name+" version"); !strings.Contains(got, to) {
+		t.Errorf("the tool is %s, not %s", got, to)
 	}
 	if after := shell(t, m, containers); before != after {
 		t.Errorf("the cluster has changed\n%s", difference(before, after))
