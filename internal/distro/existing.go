@@ -2,6 +2,7 @@ package distro
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
@@ -45,7 +46,7 @@ func existing() Distribution {
 // allows is found out when it is adopted: that needs a connection, and this is a judgement.
 func adoptable(c Case) Finding {
 	switch given := c.Request.Kubeconfig; {
-	case given == k3sKubeconfig && onlyOurK3s(c.Facts): // as an install has noted it, which may not have come to its k3s
+	case given == k3sKubeconfig && onlyOurK3s(c.Facts), ownKubeconfig(given): // as an install has noted it, which may not have come to its cluster
 		return unmet("the kubeconfig is that of the agent's own cluster", "a cluster that the agent did not install")
 	case given != "":
 		for _, g := range foreign(c.Facts, host.Gone) {
@@ -87,6 +88,11 @@ func adoptable(c Case) Finding {
 		return unmet("the only cluster here is the agent's own", "a running cluster that the agent did not install")
 	}
 	return unmet("none was found", "a running cluster, or a kubeconfig given by --kubeconfig")
+}
+
+// ownKubeconfig reports whether a file is that of a cluster in containers of ours.
+func ownKubeconfig(file string) bool {
+	return slices.ContainsFunc(nodeDistributions(), func(d nodeContainers) bool { return d.kubeconfigFile() == file })
 }
 
 // candidates are the clusters that may be meant: those that run here, or else, for those who ask to adopt one, the one that
