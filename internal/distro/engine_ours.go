@@ -6,11 +6,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/remains"
 )
 
@@ -283,6 +285,9 @@ func (in Install) removePackages(ctx context.Context, c plan.Record) ([]string, 
 		argv = append([]string{"dpkg", "--remove"}, argv[2:]...)
 	}
 	if err := in.changeFor(ctx, packageLimit, argv...); err != nil {
+		if managerLocked.MatchString(err.Error()) { // the next call removes them
+			return nil, reason.New(reason.HostPackagesBusy, what+" cannot be removed now", err)
+		}
 		if v.Lax && ctx.Err() == nil {
 			return []string{what + ": somebody else needs it"}, nil
 		}
@@ -305,6 +310,9 @@ func (in Install) removePackages(ctx context.Context, c plan.Record) ([]string, 
 	}
 	return nil, nil
 }
+
+// managerLocked is how dpkg, rpm, pacman, apk and zypper say that somebody else is installing or removing packages.
+var managerLocked = regexp.MustCompile(`locked by another process|transaction lock|[Uu]nable to lock database|management is locked`)
 
 // isEnginePackage reports whether a package is one that holds the engine.
 func isEnginePackage(name string) bool {
