@@ -3,6 +3,7 @@ package distro
 import (
 	"bytes"
 	"os"
+	"slices"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
@@ -17,13 +18,18 @@ const (
 // its socket was mounted.
 func (in Install) installedEngine() string {
 	for _, name := range []string{dockerUnit, snapUnit} {
-		for _, dir := range []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
-			if _, err := os.Stat(in.path(dir + "/" + name)); err == nil {
-				return name
-			}
+		if in.hasUnit(name) {
+			return name
 		}
 	}
 	return ""
+}
+
+func (in Install) hasUnit(name string) bool {
+	return slices.ContainsFunc([]string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}, func(dir string) bool {
+		_, err := os.Stat(in.path(dir + "/" + name))
+		return err == nil
+	})
 }
 
 // silent says for people why an engine does not answer: one that is installed has only to be started.
@@ -33,7 +39,7 @@ func (in Install) silent(err error) error {
 		return reason.New(reason.DockerUnreachable, "", err)
 	}
 	return reason.New(reason.EngineStopped, "the engine does not answer", err).
-		WithFix("start it: systemctl start " + name + "; journalctl -u " + name + " says why it stopped")
+		WithFix("start it, if it does not run: systemctl start " + name + "; journalctl -u " + name + " says what is the matter")
 }
 
 // engineChanges is what the step of the engine changes, for people.

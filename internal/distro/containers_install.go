@@ -163,8 +163,8 @@ func (n *nodeCluster) engineRuns() plan.Step {
 					return err
 				}
 			}
-			if n.answers(ctx) == nil {
-				return nil
+			if n.answers(ctx) == nil || state.Active == "active" || state.Starting() {
+				return nil // it is waited for: a restart would end all that runs in it
 			}
 			return r.Note(unitStarted, engineUnit, "inactive", "active", func() error {
 				return errors.Join(n.Units.ResetFailed(ctx, engineUnit), n.Units.RestartNoWait(ctx, engineUnit))

@@ -72,6 +72,9 @@ func (n *nodeCluster) make(ctx context.Context, r *plan.Recorder) error {
 		if _, err := n.remove(ctx, record.Before.Names); err != nil {
 			return fmt.Errorf("cannot make the cluster anew: %w", err)
 		}
+		if err := atomicfile.Remove(n.path(n.nodes.kubeconfigFile())); err != nil { // of one that was lost: half of the next would pass for whole
+			return err
+		}
 	case n.count(nodes, n.nodes.server) != n.servers():
 		return reason.Newf(reason.StepFailed, "of the %d nodes that serve the API of %s, %d are there", n.servers(), ClusterName, n.count(nodes, n.nodes.server)).
 			WithFix("make the node again that was removed, or begin anew: pipeops-agent uninstall, then install")
@@ -158,7 +161,8 @@ func (n *nodeCluster) printed(ctx context.Context) ([]byte, error) {
 	return n.copied(ctx)
 }
 
-// begin records the cluster before anything of it is made. One of the same name that is there is somebody else's.
+// begin records the cluster before anything of it is made. One of the same name that is there is somebody else's, and so is a volume:
+// the nodes would write into it.
 func (n *nodeCluster) begin(ctx context.Context, c *engine.Client, r *plan.Recorder, nodes []engine.Container) error {
 	if len(nodes) > 0 {
 		return reason.Newf(reason.EngineNameTaken, "the engine has a cluster %s of %s already (container %s)", ClusterName, n.nodes.name, nodes[0].Name()).
@@ -167,6 +171,12 @@ func (n *nodeCluster) begin(ctx context.Context, c *engine.Client, r *plan.Recor
 	there, err := n.things(ctx, c)
 	if err != nil {
 		return err
+	}
+	for _, thing := range there {
+		if name, is := strings.CutPrefix(thing, volumeThing); is {
+			return reason.Newf(reason.EngineNameTaken, "the engine has a %s already, into which the nodes of %s would write", thing, n.nodes.name).
+				WithFix("remove it, if nothing needs it: docker volume rm " + name)
+		}
 	}
 	return r.Expect(containerCluster, n.nodes.target(), there)
 }
@@ -321,8 +331,9 @@ func (n *nodeCluster) remove(ctx context.Context, before []string) (left []strin
 	return left, err
 }
 
-// engineGone reports whether there is no engine any more, and so nothing in it: neither its socket nor its program.
+// engineGone reports whether there is no engine any more, and so nothing in it: neither its socket nor its program, which a snap has
+// in a place of its own.
 func (n *nodeCluster) engineGone() bool {
 	_, err := os.Lstat(n.engineSocket())
-	return errors.Is(err, fs.ErrNotExist) && !hasCommand(n.Install, "dockerd")
+	return errors.Is(err, fs.ErrNotExist) && !hasCommand(n.Install, "dockerd") && !n.hasUnit(snapUnit)
 }

@@ -49,6 +49,7 @@ type fakeEngine struct {
 	refused    []string // requests whose version it does not speak
 	started    []string // in the order of their start
 	made       int      // containers so far, for their ids
+	busy       int      // how many more questions it does not answer
 }
 
 func newFakeEngine(t *testing.T) *fakeEngine {
@@ -97,6 +98,11 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	path := r.URL.Path
+	if e.busy > 0 {
+		e.busy--
+		e.refuse(w, http.StatusServiceUnavailable, "not yet")
+		return
+	}
 	if m := versioned.FindStringSubmatch(path); m != nil {
 		path = m[2]
 		if len(m[1]) < 2 || "1."+m[1] < e.minAPI {

@@ -6,11 +6,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/remains"
 )
 
@@ -201,8 +203,53 @@ func (in Install) engineHolds(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
+// unlessUsed undoes the start of a unit, now or at every boot, unless it is an engine's, and in that runs what is not ours: it would end, or
+// not come back with the machine.
+func (in Install) unlessUsed(undo func(context.Context, plan.Record) ([]string, error)) func(context.Context, plan.Record) ([]string, error) {
+	return func(ctx context.Context, c plan.Record) ([]string, error) {
+		if c.Target != dockerUnit && c.Target != snapUnit {
+			return undo(ctx, c)
+		}
+		running, err := in.engineRunning(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(running) > 0 {
+			return []string{c.Target + ": Docker runs " + some(running) + ", which are not ours"}, nil
+		}
+		return undo(ctx, c)
+	}
+}
+
+// engineRunning lists the containers that have not ended, when our cluster is gone; none where the engine does not answer.
+func (in Install) engineRunning(ctx context.Context) ([]string, error) {
+	c, err := in.engine(ctx)
+	if err != nil {
+		return nil, ctx.Err()
+	}
+	defer c.Close()
+	all, err := c.Containers(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var running []string
+	for _, c := range all {
+		if slices.Contains([]string{"running", "paused", "restarting"}, c.State) {
+			running = append(running, "container "+c.Name())
+		}
+	}
+	return running, nil
+}
+
 // maxHeld bounds how much of what an engine holds is named.
 const maxHeld = 5
+
+func some(held []string) string {
+	if len(held) > maxHeld {
+		held = append(held[:maxHeld:maxHeld], "and others")
+	}
+	return strings.Join(held, ", ")
+}
 
 // removePackages removes packages that we have installed. Those of an engine stay as long as it holds what is not ours; settings of a
 // package go with it, unless somebody has changed them.
@@ -226,10 +273,7 @@ func (in Install) removePackages(ctx context.Context, c plan.Record) ([]string, 
 			return nil, err
 		}
 		if len(held) > 0 {
-			if len(held) > maxHeld {
-				held = append(held[:maxHeld], "and others")
-			}
-			return []string{what + ": Docker has " + strings.Join(held, ", ") + ", which are not ours"}, nil
+			return []string{what + ": Docker has " + some(held) + ", which are not ours"}, nil
 		}
 	}
 	argv := v.Undo
@@ -241,6 +285,9 @@ func (in Install) removePackages(ctx context.Context, c plan.Record) ([]string, 
 		argv = append([]string{"dpkg", "--remove"}, argv[2:]...)
 	}
 	if err := in.changeFor(ctx, packageLimit, argv...); err != nil {
+		if managerLocked.MatchString(err.Error()) { // the next call removes them
+			return nil, reason.New(reason.HostPackagesBusy, what+" cannot be removed now", err)
+		}
 		if v.Lax && ctx.Err() == nil {
 			return []string{what + ": somebody else needs it"}, nil
 		}
@@ -263,6 +310,9 @@ func (in Install) removePackages(ctx context.Context, c plan.Record) ([]string, 
 	}
 	return nil, nil
 }
+
+// managerLocked is how dpkg, rpm, pacman, apk and zypper say that somebody else is installing or removing packages.
+var managerLocked = regexp.MustCompile(`locked by another process|transaction lock|[Uu]nable to lock database|management is locked`)
 
 // isEnginePackage reports whether a package is one that holds the engine.
 func isEnginePackage(name string) bool {

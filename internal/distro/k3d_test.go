@@ -139,6 +139,38 @@ func TestK3dIsMadeAnew(t *testing.T) {
 	b.mustChange("k3d-cluster")
 }
 
+// TestK3dIsMadeAnewAfterThat: what fails, or is killed, while a cluster is made in place of one that was lost is half a cluster like any
+// other. The kubeconfig of the lost one does not lead to it.
+func TestK3dIsMadeAnewAfterThat(t *testing.T) {
+	for name, end := range map[string]func() error{"fails": func() error { return errors.New("no space left") }, "is killed": func() error { panic(crash{}) }} {
+		t.Run(name, func(t *testing.T) {
+			b := newK3dBench(t)
+			before := b.tree()
+			b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+			clear(b.engine.containers)
+			b.fail = func(args []string) error {
+				if strings.Join(args[:2], " ") != "cluster create" {
+					return nil
+				}
+				b.engine.make("pipeops", "server", 0, "")
+				return end()
+			}
+			func() {
+				defer func() { _ = recover() }()
+				_, _ = b.runSteps(b.steps(), nil)
+			}()
+			half := b.engine.containers["k3d-pipeops-server-0"].id
+			b.fail = nil
+			b.mustChange("k3d-cluster")
+			if c := b.engine.containers["k3d-pipeops-server-0"]; c == nil || c.id == half {
+				t.Errorf("half a cluster was taken for a whole one: %+v", c)
+			}
+			b.mustChange()
+			b.uninstalled(before)
+		})
+	}
+}
+
 func TestK3dThatFailsIsTakenAway(t *testing.T) {
 	b := newK3dBench(t)
 	before := b.tree()
@@ -165,6 +197,16 @@ func TestK3dOfSomebodyElse(t *testing.T) {
 		if _, there := b.engine.containers["k3d-pipeops-server-0"]; !there {
 			t.Error("it was taken away")
 		}
+	})
+	t.Run("a volume", func(t *testing.T) {
+		b := newK3dBench(t)
+		b.engine.volumes["k3d-pipeops-images"] = true
+		b.refused(reason.EngineNameTaken, "volume k3d-pipeops-images")
+		if !b.engine.volumes["k3d-pipeops-images"] || len(b.engine.containers) > 0 {
+			t.Errorf("the engine holds %v", b.engine.holds())
+		}
+		b.engine.volumes = map[string]bool{"theirs": true}
+		b.mustChange("k3d-cluster", "cluster-unit")
 	})
 	t.Run("what was there stays", func(t *testing.T) {
 		b := newK3dBench(t)

@@ -32,15 +32,15 @@ func (in Install) Undo() map[plan.Kind]func(context.Context, plan.Record) ([]str
 	all := map[plan.Kind]func(context.Context, plan.Record) ([]string, error){
 		packageKind:  in.removePackages,
 		unitsRead:    undone(func(ctx context.Context, _ string) error { return in.Units.Reload(ctx) }),
-		unitEnabled:  undone(in.Units.Disable),
+		unitEnabled:  in.unlessUsed(undone(in.Units.Disable)),
 		openrcTraces: in.removeTraces,
 		serviceTraces: func(ctx context.Context, c plan.Record) ([]string, error) {
 			return in.logs(c.Target).Remove(ctx, c.Before.Names)
 		},
 		supervisorStarted: in.finish,
-		unitStarted: undone(func(ctx context.Context, name string) error {
+		unitStarted: in.unlessUsed(undone(func(ctx context.Context, name string) error {
 			return errors.Join(in.Units.StopAll(ctx, name), in.Units.ResetFailed(ctx, name), atomicfile.Remove(in.stamp(name)))
-		}),
+		})),
 	}
 	maps.Copy(all, in.undoContainers())
 	for _, thing := range remains.All(in.remains("")) {

@@ -30,6 +30,11 @@ type Status struct {
 // Ails reports whether it should run, and does not: it has failed, or waits to be started anew.
 func (s Status) Ails() bool { return s.Active == failed || s.Sub == autoRestart }
 
+// lives reports whether there is a process, or is about to be one.
+func (s Status) lives() bool {
+	return s.PID != 0 || s.Active == activating && s.Sub != autoRestart || s.Active == deactivating
+}
+
 // State puts it in the words of package unit.
 func (s Status) State(file string) unit.State {
 	u := unit.State{

@@ -238,7 +238,7 @@ func (s *Supervisor) reload(life context.Context) error {
 			continue
 		}
 		k.undefine()
-		if k.Status().PID != 0 {
+		if k.Status().lives() {
 			kept = append(kept, k)
 		}
 	}

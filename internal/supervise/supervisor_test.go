@@ -383,6 +383,22 @@ func TestFileStartsAService(t *testing.T) {
 }
 
 // TestDamagedDefinition leaves out what cannot be read, and starts the rest.
+// TestUndefinedIsKeptWhileItIsStarted wants a service whose definition goes to be looked after as long as it is being started or stopped, when it
+// has no number: nobody else would know of its process.
+func TestUndefinedIsKeptWhileItIsStarted(t *testing.T) {
+	for state, kept := range map[[2]string]bool{
+		{activating, "start"}: true, {deactivating, "stop"}: true,
+		{activating, autoRestart}: false, {active, awaits}: false, {active, exited}: false, {inactive, "dead"}: false, {failed, failed}: false,
+	} {
+		k := newKeeper(Service{Name: "gone"}, true, nil, slog.New(slog.DiscardHandler))
+		k.set(func(s *Status) { s.Active, s.Sub = state[0], state[1] })
+		s := &Supervisor{Folder: t.TempDir(), keepers: []*keeper{k}}
+		if err := s.reload(t.Context()); err != nil || (len(s.keepers) == 1) != kept || !k.gone() {
+			t.Errorf("%v: %d are kept, %v", state, len(s.keepers), err)
+		}
+	}
+}
+
 func TestDamagedDefinition(t *testing.T) {
 	g := newGround(t)
 	g.define(t, Service{Name: "whole"}, "exec sleep 1000", true)
