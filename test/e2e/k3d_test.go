@@ -22,6 +22,7 @@ const k3dServer = "k3d-pipeops-server-0"
 type inDocker struct {
 	name   string   // as --distro has it
 	server string   // the container that is the first node
+	others []string // the containers that are further nodes
 	more   []string // arguments of the install
 }
 
@@ -96,15 +97,23 @@ func (w *world) installedIn(t *testing.T, m *lab.Machine, d inDocker, cluster st
 	}
 }
 
-// importSample gives the sample image, which no registry of the lab has, to the node, as `k3d image import` and `kind load` do.
+// importSample gives the sample image, which no registry of the lab has, to the nodes, as `k3d image import` and `kind load` do.
 func (w *world) importSample(t *testing.T, m *lab.Machine, d inDocker) {
+	t.Helper()
+	for _, node := range append([]string{d.server}, d.others...) {
+		importInto(t, m, node)
+	}
+}
+
+// importInto gives the sample image to a node.
+func importInto(t *testing.T, m *lab.Machine, node string) {
 	t.Helper()
 	image, err := os.Open(rig.SampleTar)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer image.Close()
-	result, err := m.Exec(t.Context(), image, "docker", "exec", "-i", d.server, "ctr", "--namespace=k8s.io", "images", "import", "-")
+	result, err := m.Exec(t.Context(), image, "docker", "exec", "-i", node, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	if err == nil {
 		err = result.OK()
 	}
@@ -202,7 +211,7 @@ func (w *world) survivesIn(t *testing.T, m *lab.Machine, d inDocker, cluster str
 	t.Helper()
 	w.withAgent(t, m)
 	w.installedIn(t, m, d, cluster)
-	survives(t, w, m, cluster)
+	survives(t, w, m, cluster, nil)
 	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
 		t.Errorf("the containers of somebody else are %q", state)
 	}
