@@ -348,6 +348,21 @@ func TestK3dChanges(t *testing.T) {
 	b.mustChange() // nothing of all that was begun
 }
 
+// TestK3dNodeWithoutAnAddress wants a worker whose address could be another one's after a power cut, as an install leaves it that has
+// added it and then failed, to get one for good at the next install.
+func TestK3dNodeWithoutAnAddress(t *testing.T) {
+	b := newK3dBench(t)
+	b.in.Workers = 1
+	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	worker := b.engine.containers["k3d-pipeops-agent-0"]
+	worker.pinned = false
+	b.mustChange("k3d-cluster")
+	if !worker.pinned || worker.state != "running" {
+		t.Errorf("the worker is %s, with an address of its own: %t", worker.state, worker.pinned)
+	}
+	b.mustChange()
+}
+
 func TestK3dCannotBe(t *testing.T) {
 	for _, change := range []func(*Install){
 		func(in *Install) { in.Nodes = 2 }, func(in *Install) { in.Nodes = -1 }, func(in *Install) { in.Workers = 1000 },
