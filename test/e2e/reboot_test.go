@@ -19,7 +19,7 @@ import (
 const answersWithin = 90 * time.Second
 
 // reboots is how often each machine is rebooted, and its power is cut: E2E_REBOOTS, 1 if it is not set. The bar for a
-// release is 10.
+// release is 10. Where it is not set, k3d with several nodes is left out.
 func reboots(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("E2E_REBOOTS")
