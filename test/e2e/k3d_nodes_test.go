@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ import (
 func TestRebootsK3dNodes(t *testing.T) {
 	w := newWorld(t)
 	m := w.severalNodes(t)
-	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
+	before, spaces := withDockerOfAnyBoot(t, m), shell(t, m, netNamespaces)
 	w.withAgent(t, m)
 	d := inDocker{name: "k3d", server: k3dServer, others: []string{"k3d-pipeops-server-1", "k3d-pipeops-server-2"}, more: []string{"--nodes", "3"}}
 	w.installedIn(t, m, d, "racks")
@@ -31,7 +33,7 @@ func TestRebootsK3dNodes(t *testing.T) {
 func TestRebootsK3dWorkers(t *testing.T) {
 	w := newWorld(t)
 	m := w.severalNodes(t)
-	before, spaces := withDocker(t, m), shell(t, m, netNamespaces)
+	before, spaces := withDockerOfAnyBoot(t, m), shell(t, m, netNamespaces)
 	w.withAgent(t, m)
 	d := inDocker{name: "k3d", server: k3dServer, others: []string{"k3d-pipeops-agent-0"}, more: []string{"--workers", "1"}}
 	w.installedIn(t, m, d, "shelves")
@@ -83,5 +85,30 @@ func (w *world) staysAndGoes(t *testing.T, m *lab.Machine, d inDocker, cluster s
 	whole("at first")
 	survives(t, w, m, cluster, whole)
 	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, d, cluster) })
-	uninstalledFrom(t, m, before, spaces)
+	uninstalledFrom(t, m, before, spaces, withDockerOfAnyBoot)
+}
+
+// ofThisBoot is what is named anew whenever a machine or its engine is started: namespaces of containers, the engine's sockets, its
+// usual network, and a port of containerd's on the loopback.
+var ofThisBoot = regexp.MustCompile(`net:\[[0-9]+\]|/run/docker/(netns|libnetwork)/[0-9a-f]+|[0-9a-f]{64} bridge|0100007F:[0-9A-F]{4}`)
+
+// ofLastBoot is what the network of a machine of the lab, which outlives its power, may have kept of containers that it does not have
+// any more: links whose other ends are gone with the power of a machine in the world.
+var ofLastBoot = regexp.MustCompile(`^(link |sysctl net\.\S+\.)veth`)
+
+// withDockerOfAnyBoot is withDocker with how many there are of what has another name after each start.
+func withDockerOfAnyBoot(t *testing.T, m *lab.Machine) []string {
+	t.Helper()
+	count := map[string]int{}
+	for _, line := range withDocker(t, m) {
+		if !ofLastBoot.MatchString(line) {
+			count[ofThisBoot.ReplaceAllString(line, "*")]++
+		}
+	}
+	var all []string
+	for line, n := range count {
+		all = append(all, fmt.Sprintf("%s (%d)", line, n))
+	}
+	slices.Sort(all)
+	return all
 }

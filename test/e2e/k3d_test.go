@@ -142,7 +142,7 @@ func (w *world) comesAndGoes(t *testing.T, m *lab.Machine, d inDocker, cluster s
 	w.installedIn(t, m, d, cluster)
 	w.looksRight(t, m, d, cluster)
 	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, d, cluster) })
-	uninstalledFrom(t, m, before, spaces)
+	uninstalledFrom(t, m, before, spaces, withDocker)
 }
 
 // looksRight wants the conditions of the agent to hold, the node to be ready at the far end, and the kubeconfig to be root's.
@@ -165,7 +165,7 @@ func (w *world) looksRight(t *testing.T, m *lab.Machine, d inDocker, cluster str
 }
 
 // uninstalledFrom uninstalls and wants the machine, and what is in its Docker, to be as before.
-func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces string) {
+func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces string, oracle func(*testing.T, *lab.Machine) []string) {
 	t.Helper()
 	uninstall(t, m, 0)
 	shell(t, m, "rm -f "+rig.TokenFile)
@@ -175,7 +175,7 @@ func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces strin
 		}
 		return nil
 	})
-	asBeforeWith(t, m, before, withDocker)
+	asBeforeWith(t, m, before, oracle)
 }
 
 // netNamespaces counts those that the engine keeps.
