@@ -34,7 +34,16 @@ func (n *nodeCluster) made() plan.Step {
 			if err != nil { // the step tells
 				return false, nil
 			}
-			return n.whole(nodes) && !slices.ContainsFunc(nodes, func(c engine.Container) bool { return c.State != "running" }), nil
+			if !n.whole(nodes) || slices.ContainsFunc(nodes, func(c engine.Container) bool { return c.State != "running" }) {
+				return false, nil
+			}
+			c, err := n.engineOf(ctx)
+			if err != nil {
+				return false, nil
+			}
+			defer c.Close()
+			loose, err := n.loose(ctx, c, nodes)
+			return err == nil && len(loose) == 0, nil
 		},
 		Do: n.make,
 	}

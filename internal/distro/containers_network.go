@@ -38,28 +38,23 @@ func (d nodeContainers) addressed() string { return cmp.Or(d.fixed, d.pinned) }
 // pin gives those nodes the address that they have for good to which the program has given none: another one could take it while they do
 // not run. For that they are stopped and started again.
 func (n *nodeCluster) pin(ctx context.Context, c *engine.Client) error {
-	if n.nodes.pinned == "" {
-		return nil
-	}
 	nodes, err := n.containers(ctx)
 	if err != nil {
+		return err
+	}
+	loose, err := n.loose(ctx, c, nodes)
+	if err != nil || len(loose) == 0 {
 		return err
 	}
 	if err := n.keepAddresses(ctx, c, nodes); err != nil {
 		return err
 	}
-	for _, node := range nodes {
-		d, err := c.Container(ctx, node.ID)
-		if err != nil {
-			return err
-		}
-		if in, ok := d.NetworkSettings.Networks[n.nodes.pinned]; !ok || in.IPAMConfig.IPv4Address != "" || !d.State.Running {
-			continue
-		}
+	for _, node := range loose {
 		if err := c.StopContainer(ctx, node.ID, stopGrace); err != nil {
 			return err
 		}
-		if d, err = c.Container(ctx, node.ID); err != nil {
+		d, err := c.Container(ctx, node.ID)
+		if err != nil {
 			return err
 		}
 		if err := n.place(ctx, c, node, d); err != nil {
@@ -70,6 +65,23 @@ func (n *nodeCluster) pin(ctx context.Context, c *engine.Client) error {
 		}
 	}
 	return nil
+}
+
+// loose returns the nodes that run with an address which they do not have for good.
+func (n *nodeCluster) loose(ctx context.Context, c *engine.Client, nodes []engine.Container) (all []engine.Container, err error) {
+	if n.nodes.pinned == "" {
+		return nil, nil
+	}
+	for _, node := range nodes {
+		d, err := c.Container(ctx, node.ID)
+		if err != nil {
+			return nil, err
+		}
+		if in, ok := d.NetworkSettings.Networks[n.nodes.pinned]; ok && in.IPAMConfig.IPv4Address == "" && d.State.Running {
+			all = append(all, node)
+		}
+	}
+	return all, nil
 }
 
 // makeNetwork makes the network in which nodes can be given addresses: only one with a subnet that somebody has chosen is such. It is

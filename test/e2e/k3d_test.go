@@ -25,6 +25,7 @@ type inDocker struct {
 	version string   // of the tool
 	server  string   // the container that is the first node
 	label   string   // which all nodes have, with the name of the cluster
+	others  []string // the containers that are further nodes
 	more    []string // arguments of the install
 }
 
@@ -99,15 +100,23 @@ func (w *world) installedIn(t *testing.T, m *lab.Machine, d inDocker, cluster st
 	}
 }
 
-// importSample gives the sample image, which no registry of the lab has, to the node, as `k3d image import` and `kind load` do.
+// importSample gives the sample image, which no registry of the lab has, to the nodes, as `k3d image import` and `kind load` do.
 func (w *world) importSample(t *testing.T, m *lab.Machine, d inDocker) {
+	t.Helper()
+	for _, node := range append([]string{d.server}, d.others...) {
+		importInto(t, m, node)
+	}
+}
+
+// importInto gives the sample image to a node.
+func importInto(t *testing.T, m *lab.Machine, node string) {
 	t.Helper()
 	image, err := os.Open(rig.SampleTar)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer image.Close()
-	result, err := m.Exec(t.Context(), image, "docker", "exec", "-i", d.server, "ctr", "--namespace=k8s.io", "images", "import", "-")
+	result, err := m.Exec(t.Context(), image, "docker", "exec", "-i", node, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	if err == nil {
 		err = result.OK()
 	}
@@ -136,7 +145,7 @@ func (w *world) comesAndGoes(t *testing.T, m *lab.Machine, d inDocker, cluster s
 	w.installedIn(t, m, d, cluster)
 	w.looksRight(t, m, d, cluster)
 	t.Run("second install", func(t *testing.T) { secondInstallIn(t, w, m, d, cluster) })
-	uninstalledFrom(t, m, before, spaces)
+	uninstalledFrom(t, m, before, spaces, withDocker)
 }
 
 // looksRight wants the conditions of the agent to hold, the node to be ready at the far end, and the kubeconfig to be root's.
@@ -159,7 +168,7 @@ func (w *world) looksRight(t *testing.T, m *lab.Machine, d inDocker, cluster str
 }
 
 // uninstalledFrom uninstalls and wants the machine, and what is in its Docker, to be as before.
-func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces string) {
+func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces string, oracle func(*testing.T, *lab.Machine) []string) {
 	t.Helper()
 	uninstall(t, m, 0)
 	shell(t, m, "rm -f "+rig.TokenFile)
@@ -169,7 +178,7 @@ func uninstalledFrom(t *testing.T, m *lab.Machine, before []string, spaces strin
 		}
 		return nil
 	})
-	asBeforeWith(t, m, before, withDocker)
+	asBeforeWith(t, m, before, oracle)
 }
 
 // netNamespaces counts those that the engine keeps.
@@ -205,7 +214,7 @@ func (w *world) survivesIn(t *testing.T, m *lab.Machine, d inDocker, cluster str
 	t.Helper()
 	w.withAgent(t, m)
 	w.installedIn(t, m, d, cluster)
-	survives(t, w, m, cluster)
+	survives(t, w, m, cluster, nil)
 	if state := shell(t, m, "docker inspect -f '{{.State.Status}}' theirs k3d-other-server-0"); state != "running\ncreated" {
 		t.Errorf("the containers of somebody else are %q", state)
 	}
