@@ -88,7 +88,7 @@ func newClusterStatus(g *globals) *cobra.Command {
 			if len(state.Nodes) == 0 {
 				err = reason.Newf(reason.ClusterGone, "the engine has no node of %s %s", state.Distro, state.Name)
 			} else {
-				err = reason.Newf(reason.ClusterUnhealthy, "%s", state.API.Error).WithFix("pipeops-agent cluster start; docker logs " + state.Nodes[0].Name)
+				err = reason.Newf(reason.ClusterUnhealthy, "%s", state.API.Error).WithFix("pipeops-agent cluster start; " + state.Logs)
 			}
 			if g.JSON() {
 				return cli.Told(err)
