@@ -30,7 +30,7 @@ func minikubeNoneRequirements() []Requirement {
 		minikubeNonePorts(),
 		k.running(kernel()), modulesGone(), k.running(cgroupVersion()), cgroupControllers(),
 		cpus(dockerCPUs), memory(k.memory), diskFree(onMinikubeNone), writable(),
-		namespaces(), netfilter(), route(), clock(), inotify(), keyring(),
+		namespaces(), netfilter(), route(), clock(), modulesLoaded(), inotify(), keyring(),
 		// from here on it is only said
 		memoryAdvised(k.memoryWarn, "pods are short of it"), k.running(cgroupAdvised()), minikubeNoneKept(), untested(), swarm(), panel(), portable(),
 	)
