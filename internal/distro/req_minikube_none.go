@@ -3,6 +3,7 @@ package distro
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,7 +31,7 @@ func minikubeNoneRequirements() []Requirement {
 		minikubeNonePorts(),
 		k.running(kernel()), modulesGone(), k.running(cgroupVersion()), cgroupControllers(),
 		cpus(dockerCPUs), memory(k.memory), diskFree(onMinikubeNone), writable(),
-		namespaces(), netfilter(), route(), clock(), modulesLoaded(), inotify(), keyring(),
+		namespaces(), netfilter(), route(), minikubeNoneCIDR(), minikubeNoneFirewall(), clock(), modulesLoaded(), inotify(), keyring(),
 		// from here on it is only said
 		memoryAdvised(k.memoryWarn, "pods are short of it"), k.running(cgroupAdvised()), minikubeNoneKept(), untested(), swarm(), panel(), portable(),
 	)
@@ -221,6 +222,45 @@ func minikubeNonePorts() Requirement {
 		}
 		return f
 	}}
+}
+
+// minikubeNoneNets are the networks of pods and of services, of which minikube has the first built in.
+func minikubeNoneNets() networks {
+	n, _ := parseNetworks("10.244.0.0/16", "10.96.0.0/12")
+	return n
+}
+
+// minikubeNoneCIDR needs that no route leads into them: here nothing gives way.
+func minikubeNoneCIDR() Requirement {
+	return Requirement{Name: "minikube-none-cidr", Code: reason.NetCIDROverlap, Judge: func(c Case) Finding {
+		if c.madeNone() {
+			return met()
+		}
+		if c.Facts.Routes == nil {
+			return unknown()
+		}
+		n := minikubeNoneNets()
+		for _, r := range c.Facts.Routes {
+			to, err := netip.ParsePrefix(r.Destination)
+			if err == nil && to.Bits() > 0 && (to.Overlaps(n.pods) || to.Overlaps(n.services)) {
+				return unmet(fmt.Sprintf("the route to %s leads to %s, and minikube has %s for pods and %s for services", r.Destination, r.Interface, n.pods, n.services),
+					"no route into "+strings.Join(n.values(), " and ")).
+					fixed("take that network away; or choose --distro k3s, whose networks give way")
+			}
+		}
+		return met()
+	}}
+}
+
+// minikubeNoneFirewall needs that firewalls let pods through, which an install sees to.
+func minikubeNoneFirewall() Requirement {
+	q := firewall()
+	judge := q.Judge
+	q.Judge = func(c Case) Finding {
+		c.Request.Networks = minikubeNoneNets().values()
+		return judge(c)
+	}
+	return q
 }
 
 // minikubeNoneKept warns of where volumes lie, and of ports that are open (minikube's page of the driver, "Decreased security" and

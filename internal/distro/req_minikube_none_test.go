@@ -39,9 +39,16 @@ func TestMinikubeNoneWants(t *testing.T) {
 		"another's engine": {func(f *host.Facts) { f.Docker.Desktop = host.Is(true) }, reason.MinikubeNone, "not one that root runs", "install Docker"},
 		"an old engine":    {func(f *host.Facts) { f.Docker.Server = "17.3.2" }, reason.DockerTooOld, "17.3.2", ""},
 		"SELinux":          {func(f *host.Facts) { f.LSM.SELinux = "enforcing" }, reason.HostSELinux, "enforcing", "setenforce 0"},
-		"the API's port":   {func(f *host.Facts) { f.Listening = append(f.Listening, host.Listener{Proto: "tcp", Port: 8443, Owner: "tomcat"}) }, reason.NetPortTaken, "port 8443 is held by tomcat", "--api-port"},
-		"the kubelet's":    {func(f *host.Facts) { f.Listening = append(f.Listening, host.Listener{Proto: "tcp", Port: 10250, Owner: "exporter"}) }, reason.NetPortTaken, "port 10250 is held by exporter", ""},
-		"one CPU":          {func(f *host.Facts) { f.CPU.Count = host.Is(1) }, reason.HostCPU, "", ""},
+		"the API's port": {func(f *host.Facts) {
+			f.Listening = append(f.Listening, host.Listener{Proto: "tcp", Port: 8443, Owner: "tomcat"})
+		}, reason.NetPortTaken, "port 8443 is held by tomcat", "--api-port"},
+		"the kubelet's": {func(f *host.Facts) {
+			f.Listening = append(f.Listening, host.Listener{Proto: "tcp", Port: 10250, Owner: "exporter"})
+		}, reason.NetPortTaken, "port 10250 is held by exporter", ""},
+		"a network": {func(f *host.Facts) {
+			f.Routes = append(f.Routes, host.Route{Destination: "10.100.0.0/16", Interface: "wg0"})
+		}, reason.NetCIDROverlap, "10.100.0.0/16 leads to wg0", "--distro k3s"},
+		"one CPU": {func(f *host.Facts) { f.CPU.Count = host.Is(1) }, reason.HostCPU, "", ""},
 		"another cluster": {func(f *host.Facts) {
 			f.Clusters = append(f.Clusters, host.Cluster{Name: "kubeadm", State: host.Running, Ours: host.Is(false)})
 		}, reason.ClusterForeign, "kubeadm", ""},
@@ -70,6 +77,17 @@ func TestMinikubeNoneWants(t *testing.T) {
 				t.Errorf("%+v", k.Reasons)
 			}
 		})
+	}
+}
+
+// TestMinikubeNoneFirewall: a firewall lets through what is minikube's, not what is k3s's.
+func TestMinikubeNoneFirewall(t *testing.T) {
+	m := machine(t, "docker-cri-dockerd")
+	m.facts.Firewall.UFW = host.Is(true)
+	d := Decide(m.facts, m.trials, Request{Distro: Minikube, MinikubeDriver: MinikubeNone})
+	i := slices.IndexFunc(d.Remedies, func(r Remedy) bool { return r.ID == RemedyUFW })
+	if d.Chosen != Minikube || i < 0 || !slices.Equal(d.Remedies[i].Values, []string{"10.244.0.0/16", "10.96.0.0/12"}) {
+		t.Errorf("%+v", d.Remedies)
 	}
 }
 
