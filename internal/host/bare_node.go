@@ -17,8 +17,9 @@ type BareNode struct {
 }
 
 const (
-	// CNIPlugins is where plugins of CNI are looked for, and CNINetworks where their configurations are.
-	CNIPlugins  = "/opt/cni/bin"
+	// CNIPlugins is where plugins of CNI are looked for.
+	CNIPlugins = "/opt/cni/bin"
+	// CNINetworks is where their configurations are.
 	CNINetworks = "/etc/cni/net.d"
 	// maxNetworks bounds the configurations that are listed.
 	maxNetworks = 32
