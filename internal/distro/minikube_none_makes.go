@@ -96,7 +96,10 @@ func (in Install) undoMinikubeNone() map[plan.Kind]func(context.Context, plan.Re
 		minikubeEngine: func(ctx context.Context, c plan.Record) ([]string, error) {
 			errs := []error{b.Units.Reload(ctx)}
 			for _, name := range c.Before.Names {
-				errs = append(errs, b.Units.ResetFailed(ctx, name), b.Units.RestartNoWait(ctx, name))
+				state, err := b.Units.State(ctx, name)
+				if errs = append(errs, err); state.Active == "active" { // else somebody has stopped or removed it since
+					errs = append(errs, b.Units.RestartNoWait(ctx, name))
+				}
 			}
 			return nil, errors.Join(errs...)
 		},

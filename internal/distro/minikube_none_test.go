@@ -261,9 +261,14 @@ func TestMinikubeNoneLeavesWhatIsNotOurs(t *testing.T) {
 	b.write("/etc/hosts", b.read("/etc/hosts")+"192.0.2.11\tnew.example.com\n")
 	b.write("/etc/cni/net.d/20-theirs.conflist", "{}")
 	b.engine.images["redis:8"] = true
+	b.units.states["containerd.service"] = unit.State{Load: "not-found", Active: "inactive"}
+	b.units.calls = nil
 	s := b.store()
 	defer s.Close()
 	s.Run = b.in.Run
+	if got := Volumes(s.Ledger.Changes()); got != minikubeNoneVolumes {
+		t.Errorf("volumes are said to be in %q", got)
+	}
 	if _, err := (&plan.Uninstaller{Store: s}).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +290,9 @@ func TestMinikubeNoneLeavesWhatIsNotOurs(t *testing.T) {
 	}
 	if !b.engine.images["redis:8"] || len(b.engine.images) != 1 {
 		t.Errorf("%v", b.engine.images)
+	}
+	if calls := b.units.since(); slices.Contains(calls, "restart containerd.service") || !slices.Contains(calls, "restart docker.service") {
+		t.Errorf("%v", calls)
 	}
 }
 
