@@ -19,9 +19,9 @@ func newCluster(g *globals) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "cluster",
 		Short: "Start, stop or show the cluster of this machine whose nodes are containers",
-		Long: `Start, stop or show the cluster of this machine whose nodes are containers: k3d, kind, minikube. At boot the unit
-pipeops-agent-cluster.service starts it; by hand that is needed only after a stop. A k3s on the machine itself has a unit of its
-own, k3s.service.`,
+		Long: `Start, stop or show the cluster of this machine whose nodes are containers: k3d, kind, minikube; or the one that minikube
+has made of the machine itself, by its driver none. At boot the unit pipeops-agent-cluster.service starts it; by hand that is
+needed only after a stop. A k3s on the machine itself has a unit of its own, k3s.service.`,
 		Args: cli.Arguments(),
 		RunE: cli.Help,
 	}
@@ -88,7 +88,7 @@ func newClusterStatus(g *globals) *cobra.Command {
 			if len(state.Nodes) == 0 {
 				err = reason.Newf(reason.ClusterGone, "the engine has no node of %s %s", state.Distro, state.Name)
 			} else {
-				err = reason.Newf(reason.ClusterUnhealthy, "%s", state.API.Error).WithFix("pipeops-agent cluster start; docker logs " + state.Nodes[0].Name)
+				err = reason.Newf(reason.ClusterUnhealthy, "%s", state.API.Error).WithFix("pipeops-agent cluster start; " + state.Logs)
 			}
 			if g.JSON() {
 				return cli.Told(err)

@@ -29,8 +29,6 @@ type settings struct {
 	adopt       bool
 	clusterInit bool
 
-	minikubeDriver string // not kept: what is installed has the driver docker
-
 	reboot bool // by install itself, where it is needed
 	wait   time.Duration
 
@@ -56,7 +54,7 @@ func (s *settings) register(command *cobra.Command) {
 	flags.IntVar(&s.Workers, "workers", 0, "of k3d, kind and minikube: how many further nodes")
 	flags.IntVar(&s.APIPort, "api-port", 0, "of k3d, kind and minikube: port of the API on this machine (default one that is free, and then stays)")
 	flags.BoolVar(&s.MinikubeForce, "minikube-force", false, "let root run minikube, with --force, in place of a user that is made for it")
-	flags.StringVar(&s.minikubeDriver, "minikube-driver", distro.MinikubeDocker, "of minikube: docker; none, by which it changes the machine itself, is refused with the way out")
+	flags.StringVar(&s.MinikubeDriver, "minikube-driver", "", "of minikube: docker, or none, which makes the machine itself a node and needs --distro minikube (default docker)")
 	flags.BoolVar(&s.adopt, "adopt", true, "take over a healthy cluster that is already here instead of refusing the machine")
 	_ = command.RegisterFlagCompletionFunc("distro", cobra.FixedCompletions(append([]string{distro.Auto}, distro.Names()...), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -104,6 +102,8 @@ func (s *settings) resolve(g *globals, command *cobra.Command) (config.Config, e
 		"bundle":      {&s.Bundle, &c.Bundle},
 		"trust":       {&s.Trust, &c.Trust},
 		"data-dir":    {&s.DataDir, &c.DataDir},
+
+		"minikube-driver": {&s.MinikubeDriver, &c.MinikubeDriver},
 	} {
 		if given(name) {
 			*field[1] = *field[0]
@@ -262,7 +262,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, err
 	}
-	if err := distro.CheckMinikubeDriver(s.minikubeDriver); err != nil {
+	if err := distro.CheckMinikubeDriver(c.MinikubeDriver); err != nil {
 		return bootstrap.Options{}, err
 	}
 	manifests, err := g.manifests(c)
@@ -295,7 +295,7 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		Request: distro.Request{
 			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Context: c.Context, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),
-			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce, MinikubeDriver: s.minikubeDriver, ClusterInit: c.ClusterInit,
+			APIPort: c.APIPort, MinikubeForce: c.MinikubeForce, MinikubeDriver: c.MinikubeDriver, ClusterInit: c.ClusterInit,
 		},
 		Install: in,
 		Config: func(d distro.Decision, consent []reason.Cost) ([]byte, error) {

@@ -88,6 +88,7 @@ func (s stored) encode(c config.Config) ([]byte, error) {
 // newer agent with other defaults does not change a cluster by the way.
 func keptConfig(c config.Config, d distro.Decision, consent []reason.Cost) config.Config {
 	c.Distro, c.Kubeconfig, c.Context, c.Consent = d.Chosen, d.Kubeconfig, d.Context, costNames(consent)
+	c.MinikubeDriver = d.MinikubeDriver
 	if consent != nil && c.Consent == nil {
 		c.Consent = []string{}
 	}
@@ -139,6 +140,7 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("workers", number(c.Workers), ""),
 		one("api-port", number(c.APIPort), ""),
 		one("minikube-force", shownBool(c.MinikubeForce), ""),
+		one("minikube-driver", c.MinikubeDriver, ""),
 		one("join", strconv.FormatBool(c.Join == nil || *c.Join), agentName),
 		one("adopt", strconv.FormatBool(c.Adopt == nil || *c.Adopt), ""),
 	}

@@ -269,7 +269,7 @@ func (o Options) sameIdentity(id *identity.Identity) error {
 // changes lists the steps that change the machine, in their order: the distribution, the agent, and what needs an API
 // server that answers. units is nil where the steps are only shown.
 func (o Options) changes(d distro.Decision, units distro.Units) ([]plan.Step, error) {
-	chosen, ok := distro.Get(d.Chosen)
+	chosen, ok := d.Distribution()
 	if !ok {
 		return nil, fmt.Errorf("cannot find the distribution %q", d.Chosen)
 	}

@@ -47,6 +47,8 @@ type Config struct {
 
 	// MinikubeForce lets root run minikube, with --force, in place of a user that is made for it.
 	MinikubeForce bool `json:"minikube_force,omitempty"`
+	// MinikubeDriver is that of minikube: "docker" or "none"; "" is the first, or that of the cluster that is there.
+	MinikubeDriver string `json:"minikube_driver,omitempty"`
 
 	Proxy Proxy `json:"proxy,omitzero"` // through what others are reached
 }

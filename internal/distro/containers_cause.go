@@ -22,7 +22,8 @@ type toolCause struct {
 func toolCauses() []toolCause {
 	words := regexp.MustCompile
 	return []toolCause{
-		{says: words(`port is already allocated|address already in use|[Pp]orts are not available`), code: reason.NetPortTaken, fix: otherPort},
+		{says: words(`GUEST_MISSING_[A-Z]+|NOT_FOUND_(CRI_DOCKERD|DOCKERD|CNI_PLUGINS)|RUNTIME_ENABLE|DRV_NEEDS_ROOT|which crictl`), code: reason.MinikubeNone},
+		{says: words(`port is already allocated|[Pp]ort \d+ is in use|address already in use|[Pp]orts are not available`), code: reason.NetPortTaken, fix: otherPort},
 		{says: words(`is already in use by container|already exist for a cluster with the name|a cluster with that name already exists|network with name \S+ already exists`), code: reason.EngineNameTaken},
 		{says: words(`[Ff]ailed to pull image|No such image|manifest unknown|pull access denied|[Uu]nable to find image|manifest for .* not found`), code: reason.EngineImageMissing},
 		{says: words(`client version \S+ is too old`), code: reason.DockerTooNew},

@@ -30,6 +30,9 @@ const repairTimeout = 2 * time.Minute
 // StartCluster starts the cluster of ours that a distribution has in containers, and waits until its API answers. On one that runs it
 // changes nothing. tell is told what is waited for.
 func StartCluster(ctx context.Context, in Install, name string, tell func(string)) error {
+	if in.madeByNone(name) {
+		return in.startMinikubeNone(ctx, tell)
+	}
 	n, err := ourNodes(in, name)
 	if err != nil {
 		return err
@@ -39,6 +42,9 @@ func StartCluster(ctx context.Context, in Install, name string, tell func(string
 
 // StopCluster stops the nodes, those that were started last first. Where there are none of ours, nothing is to be done.
 func StopCluster(ctx context.Context, in Install, name string) error {
+	if in.madeByNone(name) {
+		return in.stopMinikubeNone(ctx)
+	}
 	n, err := ourNodes(in, name)
 	if err != nil {
 		return err
@@ -65,13 +71,16 @@ func StopCluster(ctx context.Context, in Install, name string) error {
 	return errors.Join(errs...)
 }
 
-// MadeCluster returns the distribution of the cluster in containers that an install has made, or begun to make; "" if there is none.
+// MadeCluster returns the distribution of the cluster in containers, or by minikube's driver none, that an install has made, or begun to make; "" if there is none.
 // The ledger tells, since the configuration is written only when the cluster is there.
 func MadeCluster(in Install) string {
 	for _, d := range nodeDistributions() {
 		if in.recorded(d.target()) {
 			return d.name
 		}
+	}
+	if in.madeByNone(Minikube) {
+		return Minikube
 	}
 	return ""
 }

@@ -12,6 +12,7 @@ type ClusterState struct {
 	Name   string      `json:"name"`
 	API    APIState    `json:"api"`
 	Nodes  []NodeState `json:"nodes"` // in the order in which they are started
+	Logs   string      `json:"-"`     // the command that shows what the first of them says
 }
 
 // APIState says whether the API server answers.
@@ -21,18 +22,21 @@ type APIState struct {
 	Error   string `json:"error,omitzero"`
 }
 
-// NodeState is one container.
+// NodeState is one container, or the machine itself, which has neither policy nor image.
 type NodeState struct {
 	Name    string `json:"name"`
 	Role    string `json:"role"`
-	State   string `json:"state"`   // "running", "exited", ...
-	Restart string `json:"restart"` // the engine's policy
+	State   string `json:"state"`            // "running", "exited", ...
+	Restart string `json:"restart,omitzero"` // the engine's policy
 	Address string `json:"address,omitzero"`
-	Image   string `json:"image"`
+	Image   string `json:"image,omitzero"`
 }
 
 // LookAtCluster returns how the cluster of ours is now.
 func LookAtCluster(ctx context.Context, in Install, name string) (ClusterState, error) {
+	if in.madeByNone(name) {
+		return in.lookAtMinikubeNone(ctx)
+	}
 	n, err := ourNodes(in, name)
 	if err != nil {
 		return ClusterState{}, err
@@ -53,6 +57,9 @@ func LookAtCluster(ctx context.Context, in Install, name string) (ClusterState, 
 			return s, err
 		}
 		s.Nodes = append(s.Nodes, n.nodeState(node, d))
+	}
+	if len(nodes) > 0 {
+		s.Logs = "docker logs " + nodes[0].Name()
 	}
 	if s.API.Address, err = n.published(ctx, c, nodes); err != nil {
 		return s, err

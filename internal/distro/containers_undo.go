@@ -2,6 +2,7 @@ package distro
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
@@ -17,6 +18,7 @@ func (in Install) undoContainers() map[plan.Kind]func(context.Context, plan.Reco
 		containerImage:   in.removeImage,
 		engineTraces:     in.removeEngineTraces,
 	}
+	maps.Copy(all, in.undoMinikubeNone())
 	for _, thing := range remains.Engine(in.remains("")) {
 		all[plan.Kind(thing.Kind)] = func(ctx context.Context, c plan.Record) ([]string, error) {
 			if in.enginePrograms() != nil {

@@ -17,12 +17,21 @@ var clusterInitScript string
 
 // unit starts the cluster at boot. At the end of its start the API answers.
 func (n *nodeCluster) unit() (plan.Step, error) {
-	program := cmp.Or(n.Program, "/usr/bin/pipeops-agent")
-	content, err := units.ClusterUnit(program)
+	s, err := n.clusterService(n.engineUnit)
 	if err != nil {
 		return plan.Step{}, err
 	}
-	content = unitAfter(content, n.engineUnit)
+	return s.step(), nil
+}
+
+// clusterService is the unit, which goes with that of the engine; "" is with none.
+func (n *nodeCluster) clusterService(engineUnit string) (service, error) {
+	program := cmp.Or(n.Program, "/usr/bin/pipeops-agent")
+	content, err := units.ClusterUnit(program)
+	if err != nil {
+		return service{}, err
+	}
+	content = unitAfter(content, engineUnit)
 	s := service{
 		Install: n.Install,
 		id:      "cluster-unit", title: "Start the cluster at every boot",
@@ -38,10 +47,7 @@ func (n *nodeCluster) unit() (plan.Step, error) {
 			s = s.underOpenRC(strings.Replace(clusterInitScript, "\nagent=/usr/bin/pipeops-agent\n", "\nagent="+program+"\n", 1))
 		}
 	}
-	if err != nil {
-		return plan.Step{}, err
-	}
-	return s.step(), nil
+	return s, err
 }
 
 // free reports whether nobody listens on a port of this machine.

@@ -200,6 +200,7 @@ func corpusClusters() []expectation {
 		{machine: "minikube-debris", exit: 10, refuses: "CLUSTER_DEBRIS k3d:CLUSTER_DEBRIS", why: "1.6.2: debris stops everything"},
 		{machine: "port-6443-taken", exit: 10, refuses: "NET_PORT_TAKEN", why: "1.3: 6443 and 10250 are free; no Docker here"},
 		{machine: "port-10250-taken-docker-up", chosen: K3d, refuses: "NET_PORT_TAKEN", why: "1.6.4: a container has ports of its own"},
+		{machine: "docker-cri-dockerd", chosen: K3s, why: "1.6.8: minikube with its driver none fits too, and is never chosen by itself"},
 		{machine: "port-10250-taken-docker-stopped", chosen: K3d, refuses: "NET_PORT_TAKEN", shows: "k3d:ENGINE_STOPPED", remedies: RemedyEngineStart, with: "docker.service", why: "1.6.4, 1.6.5: to start it costs nothing"},
 		{machine: "docker-denied", exit: 10, refuses: "HOST_NOT_ROOT k3d:DOCKER_UNREACHABLE kind:DOCKER_UNREACHABLE minikube:DOCKER_UNREACHABLE", why: "1.3 k3d: live Docker"},
 		{machine: "docker-swarm-port-taken", chosen: K3d, shows: "k3d:ENGINE_SWARM", quiet: "k3d:CLUSTER_FOREIGN", why: "4.14: a swarm is a neighbour, not a cluster of ours"},

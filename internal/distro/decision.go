@@ -40,7 +40,11 @@ type Request struct {
 func (r Request) distributions() []Distribution {
 	switch r.Node {
 	case "":
-		return All()
+		all := All()
+		if i := slices.IndexFunc(all, func(d Distribution) bool { return d.Name == Minikube }); r.MinikubeDriver == MinikubeNone {
+			all[i] = minikubeNone()
+		}
+		return all
 	case wire.RoleWorker:
 		return []Distribution{k3sWorker()}
 	}
@@ -52,9 +56,12 @@ func (r Request) named(name string) bool { return r.Distro == name }
 
 // Decision is the choice, and for every distribution why it was chosen or not.
 type Decision struct {
-	Chosen     string      `json:"chosen"` // "" if none
-	Kubeconfig string      `json:"kubeconfig,omitzero"`
-	Context    string      `json:"context,omitzero"` // of the kubeconfig; "" is its current one
+	Chosen     string `json:"chosen"` // "" if none
+	Kubeconfig string `json:"kubeconfig,omitzero"`
+	Context    string `json:"context,omitzero"` // of the kubeconfig; "" is its current one
+	// MinikubeDriver is MinikubeNone where minikube was chosen with it; "" is the usual one.
+	MinikubeDriver string `json:"minikube_driver,omitzero"`
+
 	Candidates []Candidate `json:"candidates"`
 	Remedies   []Remedy    `json:"remedies"`            // that the chosen one needs
 	Consent    []Remedy    `json:"consent,omitzero"`    // that would make the first rejected one fit, if the user agreed to their cost
@@ -102,6 +109,7 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 	if ours, ok := ourContainers(f); ok && r.Distro == Auto { // what we have made stays, whatever would be chosen today
 		r.Distro = ours.Name
 	}
+	r.MinikubeDriver = cmp.Or(r.MinikubeDriver, madeDriver(f))
 	c := Case{Facts: f, Trials: t, Request: r}
 	d := Decision{Candidates: []Candidate{}, Remedies: []Remedy{}, requested: r.Distro}
 	all, makeshift := r.distributions(), false
@@ -116,6 +124,9 @@ func Decide(f host.Facts, t trial.Results, r Request) Decision {
 			}
 			d.Chosen = k.Name
 			k.Verdict = Chosen
+			if k.Name == Minikube && r.MinikubeDriver == MinikubeNone {
+				d.MinikubeDriver = MinikubeNone
+			}
 			if len(k.Reasons) > 0 {
 				k.Verdict = string(Waived)
 			}
@@ -201,6 +212,14 @@ func (d Decision) Candidate(name string) (Candidate, bool) {
 		}
 	}
 	return Candidate{}, false
+}
+
+// Distribution returns the one that was chosen.
+func (d Decision) Distribution() (Distribution, bool) {
+	if d.Chosen == Minikube && d.MinikubeDriver == MinikubeNone {
+		return minikubeNone(), true
+	}
+	return Get(d.Chosen)
 }
 
 // Podman reports whether kind was chosen since Podman is here, and no Docker that answers.

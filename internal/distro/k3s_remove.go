@@ -38,16 +38,24 @@ func k3sPrepared() []string {
 // remains is where what k3s leaves is looked for.
 func (in Install) remains(dataDir string) remains.Env {
 	e := remains.Env{Root: in.Root, DataDir: dataDir, Run: in.Run}
+	if dataDir == minikubeNoneData {
+		e.Bridge = minikubeNoneBridge
+	}
 	if !in.OpenRC && !in.Supervised && in.Units != nil {
 		e.Stop = in.Units.Stop
 	}
 	return e
 }
 
-// makes records what k3s will make once it runs. An undo takes it away in the opposite order, after k3s was stopped: first
-// what lives, last the folders, whose programs it may need until then.
+// makes records what k3s will make once it runs.
 func (k *k3sInstall) makes(ctx context.Context, r *plan.Recorder) error {
-	things := remains.All(k.remains(k.dataDir))
+	return k.expect(ctx, r, k.dataDir, k.trees())
+}
+
+// expect records what a node that keeps its data in dataDir will make, with the folders that only it fills. An undo takes it away
+// in the opposite order, after the node was stopped: first what lives, last the folders, whose programs it may need until then.
+func (in Install) expect(ctx context.Context, r *plan.Recorder, dataDir string, trees []string) error {
+	things := remains.All(in.remains(dataDir))
 	late := []string{"k3s-modules", "k3s-folders"} // are undone after the folders
 	record := func(of func(kind string) bool) error {
 		for _, thing := range slices.Backward(things) {
@@ -61,7 +69,7 @@ func (k *k3sInstall) makes(ctx context.Context, r *plan.Recorder) error {
 			if err != nil { // where it cannot be told what is whose, nothing of it is removed later
 				continue
 			}
-			if err := r.Expect(plan.Kind(thing.Kind), k.dataDir, before); err != nil {
+			if err := r.Expect(plan.Kind(thing.Kind), dataDir, before); err != nil {
 				return err
 			}
 		}
@@ -70,7 +78,7 @@ func (k *k3sInstall) makes(ctx context.Context, r *plan.Recorder) error {
 	if err := record(func(kind string) bool { return slices.Contains(late, kind) }); err != nil {
 		return err
 	}
-	for _, dir := range k.trees() {
+	for _, dir := range trees {
 		if err := r.Own(dir); err != nil {
 			return err
 		}
@@ -93,6 +101,9 @@ func (k *k3sInstall) trees() []string {
 // Volumes returns the folder of the volumes of the cluster that the changes have installed, "" if they have none.
 func Volumes(changes []plan.Record) string {
 	for _, c := range changes { // the first of them is undone last, after the folders
+		if c.Kind == "k3s-folders" && c.Target == minikubeNoneData {
+			return minikubeNoneVolumes
+		}
 		if c.Kind == "k3s-folders" {
 			return filepath.Join(c.Target, k3sVolumes)
 		}

@@ -99,8 +99,8 @@ func (e *standInEngine) handler() http.Handler {
 		all := []map[string]any{}
 		for _, n := range e.containers {
 			if len(want.Label) > 0 {
-				key, value, _ := strings.Cut(want.Label[0], "=")
-				if n.labels[key] != value {
+				key, value, given := strings.Cut(want.Label[0], "=")
+				if have, is := n.labels[key]; !is || given && have != value {
 					continue
 				}
 			}
@@ -252,6 +252,13 @@ func (e *standInEngine) handler() http.Handler {
 	handle("POST /images/create", func(w http.ResponseWriter, r *http.Request) {
 		e.pulls = append(e.pulls, r.URL.Query().Get("fromImage")+"@"+r.URL.Query().Get("tag"))
 		refuse(w, http.StatusInternalServerError, "dial tcp: lookup registry-1.docker.io: no such host")
+	})
+	handle("GET /images/json", func(w http.ResponseWriter, _ *http.Request) {
+		all := []map[string]any{}
+		for name := range e.images {
+			all = append(all, map[string]any{"Id": "sha256:" + name, "RepoTags": []string{name}})
+		}
+		answer(w, all)
 	})
 	m.HandleFunc("/images/", func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()

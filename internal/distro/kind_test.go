@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pipeopshq/pipeops-agent/internal/artifact/manifest"
+	"github.com/pipeopshq/pipeops-agent/internal/bootstrap/plan"
 	"github.com/pipeopshq/pipeops-agent/internal/command"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
@@ -30,6 +31,8 @@ type nodesBench struct {
 	calls  [][]string // of the tool: its environment and its arguments
 	fail   error      // of the next making
 	left   bool       // what is left at the end is a fault
+
+	steps func(Install) ([]plan.Step, error) // nil means those of the nodes
 }
 
 func newNodesBench(t *testing.T, d nodeContainers, tool func(b *nodesBench, env map[string]string, args []string) ([]byte, error)) *nodesBench {
@@ -77,7 +80,11 @@ func (b *nodesBench) file(product, version, role, content string) manifest.File 
 func (b *nodesBench) install() ([]string, error) {
 	b.t.Helper()
 	b.anew()
-	steps, err := b.nodes.steps(b.in)
+	make := b.nodes.steps
+	if b.steps != nil {
+		make = b.steps
+	}
+	steps, err := make(b.in)
 	if err != nil {
 		return nil, err
 	}

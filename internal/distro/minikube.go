@@ -8,6 +8,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -35,7 +36,7 @@ func minikube() Distribution {
 		Requirements: append(containers{
 			name: Minikube, memory: minikubeMemory, memoryWarn: minikubeMemoryWarn, disk: minikubeDisk, diskWarn: minikubeDiskWarn,
 			engine: version{18, 9, 0}, proxy: true, command: true, kubernetes: kubernetesOf(MinikubeKubernetes),
-		}.requirements(), minikubeRoot(), minikubeDriver()),
+		}.requirements(), minikubeRoot(), minikubeDriver(MinikubeDocker)),
 		Steps:      minikubeNodes().steps,
 		Kubeconfig: at(minikubeNodes().kubeconfigFile()),
 	}
@@ -66,15 +67,27 @@ func CheckMinikubeDriver(driver string) error {
 		WithFix("leave it out; or make the cluster yourself, and adopt it with --distro existing --kubeconfig FILE")
 }
 
-// minikubeDriver refuses the driver none. With it minikube makes the machine itself a node: what it writes there, and what of it is
-// left by minikube delete, no ledger of ours would tell.
-func minikubeDriver() Requirement {
-	return Requirement{Name: "minikube-driver", Code: reason.MinikubeNone, Judge: func(c Case) Finding {
-		if c.Request.MinikubeDriver == MinikubeNone {
-			return unmet("the driver none was asked for, by which minikube changes the machine itself, in ways that no uninstall could take back", "the driver docker")
+// minikubeDriver needs that the cluster of minikube that we have made here has the driver that is asked for.
+func minikubeDriver(driver string) Requirement {
+	return Requirement{Name: "minikube-driver", Code: reason.ClusterFixed, Judge: func(c Case) Finding {
+		made := madeDriver(c.Facts)
+		if made == "" || made == driver {
+			return met()
 		}
-		return met()
+		return unmet("pipeops-agent has made minikube here with the driver "+made, "--minikube-driver "+made)
 	}}
+}
+
+// madeDriver is the driver with which we have made minikube here; "" if we have not.
+func madeDriver(f host.Facts) string {
+	ours, ok := ourContainers(f)
+	switch {
+	case !ok || ours.Name != Minikube:
+		return ""
+	case ours.Cluster == host.MinikubeProfile:
+		return MinikubeNone
+	}
+	return MinikubeDocker
 }
 
 // minikubeNodes is how minikube makes its node. The program has to start it, too: it writes addresses anew into what is inside.
@@ -87,22 +100,25 @@ func minikubeNodes() nodeContainers {
 			return []nodeImage{{ref: minikubeBase + ":" + minikubeBaseTag, version: minikubeBaseTag, role: "node-image", sha256: minikubeBaseDigest}}
 		},
 		config: minikubeConfig, port: minikubePort,
-		env: func(in Install) []string {
-			home := minikubeHomeOf(in)
-			return []string{"MINIKUBE_HOME=" + home, "KUBECONFIG=" + home + "/kubeconfig", "MINIKUBE_IN_STYLE=false", "MINIKUBE_WANTUPDATENOTIFICATION=false"}
-		},
-		arguments:      minikubeArgs,
-		kubeconfigCopy: func(in Install) string { return minikubeHomeOf(in) + "/kubeconfig" },
-		starts:         true,
-		mounts:         []string{modulesFolder},
-		user:           minikubeUser, home: minikubeHome, single: true,
+		env: minikubeEnv, arguments: minikubeArgs, kubeconfigCopy: minikubeKubeconfig,
+		starts: true,
+		mounts: []string{modulesFolder},
+		user:   minikubeUser, home: minikubeHome, single: true,
 		label: "name.minikube.sigs.k8s.io", role: "created_by.minikube.sigs.k8s.io", order: []string{"true"},
 		server: "true", apiPort: "8443/tcp",
 		networks: []string{ClusterName}, volumes: []string{ClusterName},
 	}
 }
 
-func minikubeHomeOf(in Install) string { return in.path(minikubeHome) }
+// minikubeKubeconfig is where minikube writes its kubeconfig.
+func minikubeKubeconfig(in Install) string { return in.path(minikubeHome) + "/kubeconfig" }
+
+// minikubeEnv keeps minikube in its folder, and quiet.
+func minikubeEnv(in Install) []string {
+	return []string{
+		"MINIKUBE_HOME=" + in.path(minikubeHome), "KUBECONFIG=" + minikubeKubeconfig(in), "MINIKUBE_IN_STYLE=false", "MINIKUBE_WANTUPDATENOTIFICATION=false",
+	}
+}
 
 // minikubeFile is our own file: minikube has none, and takes arguments.
 type minikubeFile struct {
@@ -114,20 +130,30 @@ type minikubeFile struct {
 // minikubeConfig writes down with which arguments minikube starts, which are the same each time.
 func minikubeConfig(in Install, port int) ([]byte, error) {
 	listen := "127.0.0.1"
-	var names, addresses []string
-	for _, name := range in.TLSNames {
+	if len(in.TLSNames) > 0 {
 		listen = "0.0.0.0"
+	}
+	args := append([]string{
+		"start", "--profile=" + ClusterName, "--driver=docker", "--container-runtime=containerd",
+		"--kubernetes-version=" + kubernetesOf(MinikubeKubernetes)(in.Version), "--base-image=" + minikubeBase + ":" + minikubeBaseTag,
+		"--listen-address=" + listen, fmt.Sprintf("--ports=%s:%d:8443", listen, port),
+		"--interactive=false", "--embed-certs", "--wait=apiserver", "--auto-update-drivers=false",
+	}, minikubeMore(in)...)
+	if in.MinikubeForce {
+		args = append(args, "--force")
+	}
+	return yaml.Marshal(minikubeFile{Profile: ClusterName, APIPort: port, Start: args})
+}
+
+// minikubeMore are the arguments that are the same with each driver.
+func minikubeMore(in Install) []string {
+	var args, names, addresses []string
+	for _, name := range in.TLSNames {
 		if _, err := netip.ParseAddr(name); err == nil {
 			addresses = append(addresses, name)
 		} else {
 			names = append(names, name)
 		}
-	}
-	args := []string{
-		"start", "--profile=" + ClusterName, "--driver=docker", "--container-runtime=containerd",
-		"--kubernetes-version=" + kubernetesOf(MinikubeKubernetes)(in.Version), "--base-image=" + minikubeBase + ":" + minikubeBaseTag,
-		"--listen-address=" + listen, fmt.Sprintf("--ports=%s:%d:8443", listen, port),
-		"--interactive=false", "--embed-certs", "--wait=apiserver", "--auto-update-drivers=false",
 	}
 	if len(names) > 0 {
 		args = append(args, "--apiserver-names="+strings.Join(names, ","))
@@ -138,10 +164,7 @@ func minikubeConfig(in Install, port int) ([]byte, error) {
 	for _, arg := range in.KubeletArgs {
 		args = append(args, "--extra-config=kubelet."+arg)
 	}
-	if in.MinikubeForce {
-		args = append(args, "--force")
-	}
-	return yaml.Marshal(minikubeFile{Profile: ClusterName, APIPort: port, Start: args})
+	return args
 }
 
 // minikubeArgs reads the arguments out of the file.

@@ -20,10 +20,13 @@ import (
 // the bits of those of its status.
 const (
 	exProgramUsage       = 14
+	exProgramNotFound    = 15
+	exDriverUnsupported  = 56
 	exDriverPermission   = 57
 	exProviderNotRunning = 69
 	exGuestError         = 80
 	exGuestNotFound      = 85
+	exGuestUnsupported   = 86
 
 	statusHost, statusCluster, statusKubernetes = 1, 2, 4
 )
@@ -40,7 +43,7 @@ func (e *minikubeError) Error() string {
 }
 
 // standInMinikubeProgram is a stand-in for the program minikube, as an executable: its documented commands start, status, delete and
-// profile, with the docker driver, their flags as far as they are used here, their output and exit codes. It makes what it makes
+// profile, with the docker driver, and start, stop and status with the driver none, their flags as far as they are used here, their output and exit codes. It makes what it makes
 // through the socket of DOCKER_HOST, and keeps profiles in MINIKUBE_HOME. What runs in the node is not there.
 func standInMinikubeProgram() {
 	err := minikubeMain(os.Args[1:])
@@ -87,6 +90,7 @@ func minikubeMain(args []string) error {
 		if !slices.Contains([]string{
 			"--profile", "--output", "--driver", "--container-runtime", "--kubernetes-version", "--base-image", "--listen-address", "--ports", "--interactive",
 			"--embed-certs", "--wait", "--auto-update-drivers", "--apiserver-names", "--apiserver-ips", "--extra-config", "--force", "--keep-context", "--all", "--purge",
+			"--apiserver-port",
 		}, name) {
 			return &minikubeError{exProgramUsage, "MK_USAGE", "unknown flag: " + name}
 		}
@@ -100,6 +104,14 @@ func minikubeMain(args []string) error {
 	m.engine = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
+	switch none, command := m.none(), strings.Join(words, " "); {
+	case none && command == "start":
+		return m.startNone()
+	case none && command == "stop":
+		return m.stopNone()
+	case none && command == "status":
+		return m.statusNone()
+	}
 	switch strings.Join(words, " ") {
 	case "start":
 		return m.start()

@@ -39,7 +39,7 @@ func (d Decision) Show(p *console.Page) {
 
 // ShowChoice shows what was chosen, or why nothing was, and one line for each of the others.
 func (d Decision) ShowChoice(p *console.Page) {
-	dist, ok := Get(d.Chosen)
+	dist, ok := d.Distribution()
 	if ok {
 		text, style := dist.Name+", "+strings.TrimPrefix(dist.Title, dist.Name+", "), console.Green
 		if k, _ := d.Candidate(d.Chosen); 2*len(k.Unknown) > len(dist.Requirements) {

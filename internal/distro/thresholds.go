@@ -88,6 +88,20 @@ const (
 	minikubeDiskWarn   = 20 * gib
 )
 
+// What minikube's driver none needs: it refuses fewer than 2 CPUs and 1800 MB, as kubeadm does, and keeps some 400 MB of programs and
+// the database of etcd.
+const (
+	minikubeNoneMemory = 1800 * mib
+	minikubeNoneDisk   = 2 * gib
+)
+
+// minikubeNoneOwnPorts are the TCP ports without which a node of kubeadm does not start, beside that of its API: etcd, its peers and its
+// metrics, the kubelet's health and the kubelet, kube-proxy's metrics and health, controller manager and scheduler
+// (Kubernetes, "Ports and Protocols").
+func minikubeNoneOwnPorts() []int {
+	return []int{2379, 2380, 2381, 10248, 10249, 10250, 10256, 10257, 10259}
+}
+
 // Limits of the kernel. A node with a dozen pods uses up the 128 inotify instances that are the default (k0s issue 8113,
 // kubernetes issue 104303; kind's documentation asks for 512 and 524288, embedded-cluster for 1024). Each container takes a
 // key: k3s's check wants more than 10000; the kubelet itself sets these two values (setupKernelTunables).

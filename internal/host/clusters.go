@@ -68,6 +68,7 @@ func clustersProbe() Probe {
 				all = append(all, c)
 			}
 		}
+		all = withBareMinikube(s, all)
 		inEngine, engineErr := engineClusters(ctx, s)
 		all = append(all, withKubeconfigs(s, inEngine)...)
 		if c, ok := kubeconfigCluster(ctx, s, all); ok {

@@ -14,7 +14,7 @@ func commandDirs() []string {
 // commandNames lists the programs that matter to a decision or to a diagnosis.
 func commandNames() []string {
 	return []string{
-		"apk", "apparmor_parser", "apt-get", "conntrack", "curl", "dnf", "docker", "firewall-cmd", "fuse-overlayfs", "helm", "ip",
+		"apk", "apparmor_parser", "apt-get", "conntrack", "cri-dockerd", "crictl", "curl", "dnf", "docker", "dockerd", "firewall-cmd", "fuse-overlayfs", "helm", "ip",
 		"ip6tables", "iptables", "k0s", "k3d", "k3s", "kind", "kubeadm", "kubectl", "kubelet", "microk8s", "minikube", "modprobe",
 		"mount.nfs", "nerdctl", "nft", "pacman", "podman", "rke2", "rpm-ostree", "snap", "sudo", "systemctl", "transactional-update",
 		"ufw", "yum", "zypper",

@@ -48,6 +48,7 @@ type Facts struct {
 	Neighbours   []Neighbour  `json:"neighbours"` // null: unknown
 	Runtimes     []Runtime    `json:"runtimes"`   // null: unknown
 	Boot         Boot         `json:"boot"`
+	BareNode     BareNode     `json:"bare_node"`
 	Reach        []Endpoint   `json:"reach"` // null: unknown, as always without System.Network
 
 	// Errors holds the text of the error of each probe that failed, by its name.

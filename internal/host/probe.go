@@ -69,6 +69,7 @@ func All() []Probe {
 		cloudProbe(),
 		neighboursProbe(),
 		runtimesProbe(),
+		bareNodeProbe(),
 		bootProbe(),
 		reachProbe(),
 	}

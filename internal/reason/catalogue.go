@@ -264,7 +264,7 @@ func All() []Entry {
 		{DockerUnreachable, ExitHostRefused, "no Docker engine answers", "install Docker and start it", Here, CostPackage},
 		{EngineStopped, ExitHostRefused, "the container engine is not running", "start it: systemctl start docker", Here, CostNone},
 		{MinikubeRoot, ExitHostRefused, "minikube refuses to be run by root", "let it run as the user that an install makes for it, or let root do so with --minikube-force", Here, CostNone},
-		{MinikubeNone, ExitHostRefused, "minikube is not installed with its driver none", "choose --distro k3s, which is Kubernetes on the machine itself; or make the cluster yourself, as root with systemd, conntrack, crictl, cri-dockerd and the CNI plugins: minikube start --driver=none; then adopt it with --distro existing --kubeconfig FILE", Here, CostNone},
+		{MinikubeNone, ExitHostRefused, "minikube's driver none asks more of the machine", "see to what is named, then run the command again; or choose --distro k3s, which is Kubernetes on the machine itself and brings what it needs, or --minikube-driver docker", Here, CostNone},
 		{EngineSwarm, ExitHostRefused, "the container engine is part of a swarm", "take a machine without a swarm, or bear in mind that draining this one does not move the cluster", Here, CostNone},
 		{EngineNameTaken, ExitHostRefused, "the container engine has something else of the cluster's name", "rename or remove what is named; nothing of it was touched", Here, CostNone},
 		{EngineImageMissing, ExitDownload, "the image of the nodes is neither here nor to be had", "let the engine reach the registry, or name a mirror that has the image by --mirror; or load it: docker load -i FILE", Here, CostNone},

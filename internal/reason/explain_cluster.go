@@ -10,7 +10,7 @@ func explainCluster(code Code) string {
 	case "MINIKUBE_ROOT":
 		return "With the docker driver minikube does not let root run it, since files that it writes would be root's (minikube #8257, #11383). An install makes a user for it that is in the group of the engine, which is as much as root; to go without one, --force has to be asked for."
 	case "MINIKUBE_NONE":
-		return "With the driver none minikube makes the machine itself a node: it sets up a kubelet by systemd, and needs conntrack, crictl, cri-dockerd and CNI plugins that it does not bring. What it writes is not listed anywhere, and minikube delete leaves some of it, so that an uninstall could not make the machine what it was. A k3s does the same and can be taken away; one that you have made yourself is adopted."
+		return "With the driver none, which must be asked for by name, minikube makes the machine itself a node by kubeadm. It brings kubelet and kubeadm, and needs Docker with cri-dockerd and its units, crictl, conntrack, iptables, sudo and the CNI plugins in /opt/cni/bin, none of which is installed by us. A kubelet of somebody else's, networks of CNI and Docker's daemon.json it would write over, so that a machine with any of these is refused."
 	case "ENGINE_SWARM":
 		return "The engine says that it is a member of a swarm. Nodes of a cluster are ordinary containers, which a swarm neither moves nor starts; they work beside it."
 	case "ENGINE_NAME_TAKEN":

@@ -26,15 +26,15 @@ func linkNames() []string {
 func (e Env) links() Thing {
 	return Thing{
 		Kind: "k3s-links", Title: "network links of pods",
-		List: func(context.Context) ([]string, error) { return listLinks() },
+		List: func(context.Context) ([]string, error) { return listLinks(e.bridge()) },
 		Remove: func(_ context.Context, before []string) ([]string, error) {
-			now, err := listLinks()
+			now, err := listLinks(e.bridge())
 			if err != nil {
 				return nil, err
 			}
 			ours := since(now, before)
-			if slices.Contains(before, podBridge) { // the bridge is somebody's, and so may be what is in it
-				ours = slices.DeleteFunc(ours, func(name string) bool { return !slices.Contains(linkNames(), name) })
+			if slices.Contains(before, e.bridge()) { // the bridge is somebody's, and so may be what is in it
+				ours = slices.DeleteFunc(ours, func(name string) bool { return !slices.Contains(linkNames(), name) && name != e.bridge() })
 			}
 			var left []string
 			for _, name := range ours {
@@ -102,7 +102,7 @@ func linksOf(in *netlink.Config) ([]link, error) {
 }
 
 // listLinks returns the links of k3s by name: first those in the bridge of pods.
-func listLinks() ([]string, error) {
+func listLinks(podBridge string) ([]string, error) {
 	all, err := allLinks()
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func listLinks() ([]string, error) {
 		switch {
 		case bridge != 0 && l.master == bridge && l.kind == "veth":
 			pods = append(pods, l.name)
-		case slices.Contains(linkNames(), l.name):
+		case l.name == podBridge, slices.Contains(linkNames(), l.name):
 			own = append(own, l.name)
 		}
 	}

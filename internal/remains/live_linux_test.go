@@ -75,7 +75,7 @@ func TestLiveLinks(t *testing.T) {
 		} {
 			program(t, line)
 		}
-		if now, err := listLinks(); err != nil || !slices.Equal(now, []string{"vethours", "cni0", "flannel.1"}) {
+		if now, err := listLinks(podBridge); err != nil || !slices.Equal(now, []string{"vethours", "cni0", "flannel.1"}) {
 			t.Errorf("now: %v, %v", now, err)
 		}
 		for range 2 {

@@ -1,6 +1,9 @@
 package remains
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // ownChain reports whether a chain is one of kube-proxy, the kubelet, flannel, kube-router or the plugins of CNI, by the
 // names that they give.
@@ -33,5 +36,8 @@ func sharedChain(foreign map[string]bool) func(name string) bool {
 // acceptedByRouter is in the comment of a rule that kube-router puts into chains of the system.
 const acceptedByRouter = "KUBE-ROUTER rule to explicitly ACCEPT"
 
-// podBridge is where the links of pods end.
+// podBridge is where the links of pods end in k3s.
 const podBridge = "cni0"
+
+// bridge is where the links of pods end.
+func (e Env) bridge() string { return cmp.Or(e.Bridge, podBridge) }

@@ -17,6 +17,7 @@ import (
 type Env struct {
 	Root    string // below it lie the files of the machine; "" means the machine itself, whose kernel is asked, too
 	DataDir string // of k3s: programs below it are its own
+	Bridge  string // in which the links of pods end; "" is that of k3s
 
 	// Stop stops a unit of systemd; nil means that there is no systemd.
 	Stop func(ctx context.Context, unit string) error
