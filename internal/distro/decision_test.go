@@ -99,7 +99,7 @@ func TestRequests(t *testing.T) {
 		{"debian12-vm", named(K3s), K3s, "", 0},
 		{"debian12-vm", named(Existing), "", reason.ClusterNone, 10},
 		{"debian12-vm", Request{Distro: Existing, Kubeconfig: "/root/.kube/config"}, Existing, "", 0},
-		{"debian12-vm", Request{Distro: Existing, Kubeconfig: k3sKubeconfig}, "", reason.ClusterNone, 10}, // noted by an install that waits for a reboot
+		{"debian12-vm", Request{Distro: Existing, Kubeconfig: k3sKubeconfig}, "", reason.ClusterNone, 10},               // noted by an install that waits for a reboot
 		{"debian12-vm", Request{Distro: Existing, Kubeconfig: k3dNodes().kubeconfigFile()}, "", reason.ClusterNone, 10}, // noted by one whose image was missing
 		{"debian12-vm", named(Kind), "", reason.DockerUnreachable, 10},
 		{"debian12-vm", named("talos"), "", reason.Usage, 2},
