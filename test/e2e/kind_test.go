@@ -61,5 +61,5 @@ func TestKindUpgrade(t *testing.T) {
 	w.installedIn(t, m, inKind, "older-crates")
 	upgradedIn(t, m, inKind, previousKind, inKind.version, filepath.Join(rig.Dist, "pipeops-agent-linux-"+rig.Arch()))
 	w.pageAgain(t, "older-crates")
-	uninstalledFrom(t, m, before, spaces)
+	uninstalledFrom(t, m, before, spaces, withDocker)
 }
