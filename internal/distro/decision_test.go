@@ -268,6 +268,7 @@ func TestReasonsAreWhole(t *testing.T) {
 
 // TestLessMemory: taking memory away never makes a distribution fit that did not fit before.
 func TestLessMemory(t *testing.T) {
+	t.Parallel()
 	for name, m := range machines(t) {
 		rejected := map[string]bool{}
 		for total := uint64(64 * gib); total > 0; total = total * 2 / 3 {
@@ -285,6 +286,7 @@ func TestLessMemory(t *testing.T) {
 
 // TestUnknownRefusesNothing: where k3s fits, it still does when we know less.
 func TestUnknownRefusesNothing(t *testing.T) {
+	t.Parallel()
 	for name, m := range machines(t) {
 		if Decide(m.facts, m.trials, Request{}).Chosen != K3s {
 			continue

@@ -82,7 +82,7 @@ func TestEngineThatOthersUseRunsOn(t *testing.T) {
 func TestClusterOfAnEngineThatStands(t *testing.T) {
 	b := newK3dBench(t)
 	b.write("/etc/systemd/system/"+snapUnit, "")
-	b.mustChange("k3d-binary", "k3d-images", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
+	b.mustChange("k3d-images", "k3d-binary", "sysctl", "k3d-config", "k3d-cluster", "cluster-unit")
 	if err := os.Remove(b.engine.socket); err != nil {
 		t.Fatal(err)
 	}

@@ -182,6 +182,7 @@ func (b *noneBench) unitStates() string {
 // TestMinikubeNoneAfterReboot: the unit has minikube start the node, after a stop in order and after a power cut; on one that runs
 // nothing is done, for minikube would start Docker anew.
 func TestMinikubeNoneAfterReboot(t *testing.T) {
+	t.Parallel()
 	b := newNoneBench(t)
 	before := b.tree()
 	if _, err := b.install(); err != nil {
@@ -229,7 +230,8 @@ func TestMinikubeNoneAfterReboot(t *testing.T) {
 // TestMinikubeNoneKilled kills the install before and after each write of the journal and of the ledger: the next one ends well, and
 // the uninstall leaves the machine as it was.
 func TestMinikubeNoneKilled(t *testing.T) {
-	for n, ended := 1, false; !ended; n += 9 {
+	t.Parallel()
+	for n, ended := 1, false; !ended; n += 13 {
 		b := newNoneBench(t)
 		before := b.tree()
 		steps, err := minikubeNoneSteps(b.in)
