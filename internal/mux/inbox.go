@@ -83,7 +83,7 @@ func (in *inbox) credit(st *Stream) header {
 	}
 	now := time.Now()
 	delta := in.used
-	if now.Sub(in.credited) < 2*max(st.session.RTT(), minRTT) {
+	if rtt := st.session.measured(now); rtt > 0 && now.Sub(in.credited) < 2*max(rtt, minRTT) {
 		if by := st.session.grow(st, in.limit); by > 0 {
 			in.limit += by
 			delta += by

@@ -360,8 +360,10 @@ func TestPing(t *testing.T) {
 func TestWindowGrows(t *testing.T) {
 	for _, budget := range []int{0, 1 << 20} {
 		client, server := pair(t, Config{Budget: budget})
-		client.rtt.Store(int64(time.Second)) // a path on which every reader keeps up
-		server.rtt.Store(int64(time.Second))
+		for _, s := range []*Session{client, server} { // a path on which every reader keeps up
+			s.rtt.Store(int64(time.Second))
+			s.rttAsked.Store(time.Now().UnixNano())
+		}
 		mine, theirs := stream(t, client, server)
 		go func() {
 			_, _ = mine.Write(make([]byte, 64<<20))

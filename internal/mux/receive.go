@@ -51,6 +51,9 @@ func (s *Session) pinged(h header) {
 		s.flush(nil)
 		return
 	}
+	if asked := s.rttAsked.Load(); h.length == rttPing && asked != 0 {
+		s.rtt.Store(max(1, time.Now().UnixNano()-asked))
+	}
 	if answered, ok := s.pings[h.length]; ok {
 		delete(s.pings, h.length)
 		close(answered)
@@ -138,6 +141,7 @@ func (s *Session) data(st *Stream, length uint32) error {
 			break
 		}
 		n, err := s.conn.Read(space)
+		s.heard.Store(time.Now().UnixNano()) // of a large frame on a slow path, too
 		st.in.came(st, n)
 		left -= n
 		if err != nil {

@@ -66,6 +66,7 @@ type Session struct {
 	done     chan struct{}
 	unread   atomic.Int64 // bytes that lie on all streams
 	rtt      atomic.Int64 // nanoseconds, of the newest ping
+	rttAsked atomic.Int64 // when it was last asked for by measured, Unix nanoseconds
 	heard    atomic.Int64 // when a byte last came, Unix nanoseconds
 
 	mu        sync.Mutex // after Stream.in.mu where both are held
@@ -174,6 +175,26 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 
 // RTT is what the newest ping took; 0 before the first.
 func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
+
+// rttEvery is how often the round trip is measured while much comes: the windows depend on it.
+const rttEvery = 10 * time.Second
+
+// measured is RTT. It has it measured anew where that was long ago, by an end that does not ping, too.
+func (s *Session) measured(now time.Time) time.Duration {
+	last := s.rttAsked.Load()
+	if (last == 0 || now.UnixNano()-last > int64(rttEvery)) && s.rttAsked.CompareAndSwap(last, now.UnixNano()) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.cause == nil {
+			s.control(header{kind: typePing, flags: flagSYN, length: rttPing})
+			s.flush(nil)
+		}
+	}
+	return s.RTT()
+}
+
+// rttPing is the number of the pings that measured sends. Others count up from 1.
+const rttPing = 1<<32 - 1
 
 // Heard is when the newest byte came from the peer.
 func (s *Session) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
