@@ -48,7 +48,7 @@ shellcheck:
 
 .PHONY: test
 test: ## unit, integration and script tests with the race detector; no root needed
-	CGO_ENABLED=1 go test -race -timeout 5m ./...
+	CGO_ENABLED=1 go test -race -timeout 10m ./...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows it
