@@ -39,7 +39,7 @@ that survives crashes, joins a gateway with a one-use token and keeps a tunnel t
 	flags.StringVar(&g.state, "state-dir", config.StateDir, "where the agent keeps its journal and identity")
 	flags.StringVar(&g.socket, "socket", config.Socket, "the running agent's local socket")
 	flags.BoolVar(&g.debug, "debug", false, "log more")
-	root.AddCommand(newProbe(g), newPlan(g), newDoctor(g), newInstall(g), newJoin(g), newUninstall(g), newBundle(g), newResume(g), newRun(g), newServices(g), newStatus(g), newCluster(g), newAccess(g))
+	root.AddCommand(newProbe(g), newPlan(g), newDoctor(g), newInstall(g), newJoin(g), newUninstall(g), newBundle(g), newResume(g), newRun(g), newServices(g), newStatus(g), newCluster(g), newAccess(g), newPolicy(g))
 	return root
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/version"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -71,6 +72,7 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 				Distro:     c.Distro,
 				DataDir:    c.DataDir,
 				NoJoin:     c.Join != nil && !*c.Join,
+				Policy:     policy.File,
 				StateDir:   g.state,
 				Socket:     g.socket,
 				Version:    version.String(),

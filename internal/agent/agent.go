@@ -24,7 +24,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/nodes"
+	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -38,6 +40,7 @@ type Options struct {
 	Distro     string
 	DataDir    string // of the cluster; "" is its own place
 	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
+	Policy     string // the file that says what the owner of this machine allows; need not exist
 	StateDir   string
 	Socket     string // of the local API
 	Version    string
@@ -82,6 +85,8 @@ func Run(ctx context.Context, o Options) error {
 	}
 	a.projects = deploy.New(filepath.Join(o.StateDir, "desired"), source, o.Log.With("service", "projects"))
 	a.projects.Follows = o.Identity.Machine() != ""
+	allow := (&policy.Source{Path: o.Policy}).Judge
+	a.projects.Allow = allow
 	a.layers.mine = func() bool { _, leads := a.projects.Term(); return leads }
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -104,7 +109,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
-			Handler:   handler(source, dial, door, o.Log),
+			Handler:   handler(source, dial, door, allow, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -127,15 +132,16 @@ func (a *agent) prove(ctx context.Context) error {
 }
 
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), door http.Handler, log *slog.Logger) http.Handler {
-	kube := apiproxy.New(apiproxy.Options{Log: log, Upstream: func(context.Context) (apiproxy.Upstream, error) {
+func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), door http.Handler,
+	allow func(policy.Request) error, log *slog.Logger) http.Handler {
+	kube := apiproxy.New(apiproxy.Options{Log: log, Allow: allow, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
 		if err != nil {
 			return apiproxy.Upstream{}, err
 		}
 		return apiproxy.Upstream{Base: client.Base, HTTP: client.HTTP.Transport, Upgrade: client.Upgrade}, nil
 	}})
-	pages := deploy.Pages(source, dial, log)
+	pages := deploy.Pages(source, dial, allow, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // no ServeMux: it would redirect paths that it thinks unclean
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentKube+"/"):
@@ -143,6 +149,10 @@ func handler(source *cluster.Source, dial func(ctx context.Context, network, add
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/"):
 			pages.ServeHTTP(w, r)
 		case r.URL.Path == wire.PathAgentJoin:
+			if err := allow(policy.Request{Verb: "create", Resource: "nodes"}); err != nil {
+				refusal.Write(w, http.StatusForbidden, reason.Newf(reason.JoinForbidden, "%v", err))
+				return
+			}
 			door.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -30,7 +31,9 @@ type Upstream struct {
 type Options struct {
 	// Upstream returns the API server of the moment; an error means that there is none now.
 	Upstream func(context.Context) (Upstream, error)
-	Log      *slog.Logger
+	// Allow returns why the owner of the machine does not want a request; nil allows every one.
+	Allow func(policy.Request) error
+	Log   *slog.Logger
 }
 
 // maxGroups bounds the groups of one user.
@@ -72,6 +75,13 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		refusal.WriteStatus(w, status, cause, err.Error())
 		return
+	}
+	if p.Allow != nil {
+		if err := p.Allow(policy.Parse(r.Method, path, r.URL.Query())); err != nil {
+			p.Log.Info("request forbidden by the policy of this machine", "user", header.Get("Impersonate-User"), "err", err)
+			refusal.WriteStatus(w, http.StatusForbidden, "Forbidden", err.Error())
+			return
+		}
 	}
 	upstream, err := p.Upstream(r.Context())
 	if err != nil {

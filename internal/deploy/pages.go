@@ -17,14 +17,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by the address of its Service. Only projects
-// that the agent deployed can be reached. dial reaches the addresses of Services; nil means that this is a node of the cluster.
-func Pages(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), log *slog.Logger) http.Handler {
+// that the agent deployed can be reached, and only where allow, if it is not nil, has nothing against it. dial reaches the addresses of Services; nil means that this is a node of the cluster.
+func Pages(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), allow func(policy.Request) error, log *slog.Logger) http.Handler {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // service addresses are never behind a proxy
 	if transport.DialContext = dialService; dial != nil {
@@ -60,6 +61,12 @@ func Pages(source *cluster.Source, dial func(ctx context.Context, network, addre
 			refusal.Write(w, http.StatusNotFound, reason.Newf(reason.ProjectUnknown, "%q", name))
 			return
 		}
+		if allow != nil {
+			if err := allow(wanted("get", name, "proxy")); err != nil {
+				refusal.Write(w, http.StatusForbidden, err)
+				return
+			}
+		}
 		address, err := serviceAddress(r.Context(), source, name)
 		if apierrors.IsNotFound(err) {
 			refusal.Write(w, http.StatusNotFound, reason.Newf(reason.ProjectUnknown, "%q", name))
@@ -72,6 +79,15 @@ func Pages(source *cluster.Source, dial func(ctx context.Context, network, addre
 		target := &url.URL{Scheme: "http", Host: address, Path: "/" + plain, RawPath: "/" + rest, RawQuery: r.URL.RawQuery}
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, target)))
 	})
+}
+
+// wanted is what is wanted of a project, in the words of a policy: projects.pipeops.io, and projects.pipeops.io/proxy for its pages.
+func wanted(verb, project, subresource string) policy.Request {
+	r := policy.Request{Verb: verb, Group: "pipeops.io", Resource: "projects", Subresource: subresource, Namespace: Namespace(project), Name: project}
+	if subresource == "proxy" {
+		r.Port = servicePort
+	}
+	return r
 }
 
 type targetKey struct{}

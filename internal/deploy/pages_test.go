@@ -35,7 +35,7 @@ func TestPagesRefuse(t *testing.T) {
 	service("headless", "None", wire.FieldManager)
 	service("foreign", "10.43.0.9", "somebody")
 
-	pages := Pages(r.source, nil, slog.New(slog.DiscardHandler))
+	pages := Pages(r.source, nil, nil, slog.New(slog.DiscardHandler))
 	tests := []struct {
 		path, user string
 		want       reason.Code

@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
+	"github.com/pipeopshq/pipeops-agent/internal/policy"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -34,6 +36,8 @@ type Reconciler struct {
 	// Follows says that another machine makes documents true for as long as nobody says otherwise: this one joined a cluster
 	// that was there. It is set before anything else is called.
 	Follows bool
+	// Allow returns why the owner of the machine does not want something done with a project; nil allows everything.
+	Allow func(policy.Request) error
 
 	source *cluster.Source
 	store  store
@@ -210,6 +214,9 @@ func (r *Reconciler) document(ctx context.Context, document wire.Document, appli
 	if err != nil {
 		return []wire.Condition{notApplied("ClusterUnreachable", err)}, false, err
 	}
+	if err := r.allowed(document); err != nil {
+		return []wire.Condition{notApplied(string(reason.PolicyForbids), err)}, true, nil
+	}
 	if document.Deleted {
 		return r.removed(ctx, client, document)
 	}
@@ -240,6 +247,18 @@ func (r *Reconciler) document(ctx context.Context, document wire.Document, appli
 		return []wire.Condition{done, {Type: "Available", Status: "Unknown", Reason: "Unreadable", Message: err.Error()}}, false, err
 	}
 	return []wire.Condition{done, serving}, serving.Status == "True", nil
+}
+
+// allowed returns why the owner of the machine does not want a document made true. It is asked again with every pass.
+func (r *Reconciler) allowed(document wire.Document) error {
+	if r.Allow == nil {
+		return nil
+	}
+	verb := "patch"
+	if document.Deleted {
+		verb = "delete"
+	}
+	return r.Allow(wanted(verb, document.Name, ""))
 }
 
 // networkOnce asks whether the pod network is up when it is called first, since that lists the nodes.

@@ -7,17 +7,20 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
+	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -100,6 +103,33 @@ func playController(t *testing.T, client *cluster.Client, replicas int64) {
 	if _, err := api.Update(t.Context(), deployment, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestOwnerForbidsAProject: what the policy of the machine forbids is not applied, and is once it allows it.
+func TestOwnerForbidsAProject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := newTest(t)
+		var allowed atomic.Bool
+		r.Allow = func(q policy.Request) error {
+			if q.String() != "patch projects.pipeops.io web in "+Namespace("web") {
+				t.Errorf("asked for %s", q)
+			}
+			if allowed.Load() {
+				return nil
+			}
+			return errors.New("read_only")
+		}
+		run(t, r)
+		if err := r.Accept(document(t, 3, func(*wire.Project) {})); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, 3, "Applied=False:POLICY_FORBIDS")
+		if _, err := resource(client, "Deployment", Namespace("web")).Get(t.Context(), "web", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("it is there: %v", err)
+		}
+		allowed.Store(true)
+		await(t, r, 3, "Applied=True:Applied", "Available=False:Progressing")
+	})
 }
 
 func TestProjectFromDocumentToRemoval(t *testing.T) {

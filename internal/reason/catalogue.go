@@ -184,6 +184,9 @@ const (
 
 	SupervisorUnreachable Code = "SUPERVISOR_UNREACHABLE"
 
+	PolicyForbids Code = "POLICY_FORBIDS"
+	PolicyInvalid Code = "POLICY_INVALID"
+
 	JoinForbidden   Code = "JOIN_FORBIDDEN"
 	JoinNameTaken   Code = "JOIN_NAME_TAKEN"
 	JoinNoEtcd      Code = "JOIN_NO_ETCD"
@@ -379,6 +382,9 @@ func All() []Entry {
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},
 		{AgentNotRunning, ExitUnhealthy, "the agent is not running on this machine", "systemctl start pipeops-agent, or rc-service pipeops-agent start; where neither starts the services: pipeops-agent run --supervise", Here, CostNone},
 		{SupervisorUnreachable, ExitUnhealthy, "nobody runs the services of this machine", "pipeops-agent run --supervise --background; docs/supervise.md says how it starts with the machine", Here, CostNone},
+
+		{PolicyForbids, ExitHostRefused, "the owner of the machine does not allow it", "ask who has root there to change /etc/pipeops-agent/policy.yaml; pipeops-agent policy can VERB RESOURCE shows what is allowed", Here, CostNone},
+		{PolicyInvalid, ExitUsage, "the policy of the machine cannot be read, so nothing is let through", "mend what is named: pipeops-agent policy check; without the file everything is allowed that the cluster allows", Here, CostNone},
 
 		{JoinForbidden, ExitTunnel, "the cluster takes no machine that joins", "allow it in the configuration of the cluster's servers, then restart pipeops-agent there", Here, CostNone},
 		{JoinNameTaken, ExitTunnel, "the cluster has a node of this name", "choose another one with --node-name, or remove the old one: pipeops-gateway nodes remove CLUSTER NODE", Gateway, CostNone},

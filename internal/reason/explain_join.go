@@ -5,6 +5,10 @@ func explainJoin(code Code) string {
 	switch code {
 	case "CLUSTER_OWN":
 		return "A node belongs to one cluster, and pipeops-agent install has made one on this machine, with its own projects. Joining would take its place without a word, so that has to be removed on purpose first. The ledger and the configuration of k3s are read."
+	case "POLICY_FORBIDS":
+		return "The file /etc/pipeops-agent/policy.yaml says what the gateway and its users may do in the cluster of this machine, whatever rights they have in it. It is read by the agent, which stands between the two; the evidence names the part of it that forbids."
+	case "POLICY_INVALID":
+		return "The policy is there to keep something out. Where it cannot be understood, or could have been written by somebody else than root, the agent lets nothing through rather than guess."
 	case "CLUSTER_MEMBER":
 		return "This machine has joined a cluster. Install would make it a cluster of its own, and join in another role needs other data on its disk: it has to leave first. The server setting in the configuration of k3s tells, and the identity of the machine."
 	case "CLUSTER_DATASTORE":
