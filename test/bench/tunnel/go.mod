@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/fatedier/frp v0.61.0
+	github.com/google/go-cmp v0.7.0
 	github.com/gorilla/websocket v1.5.4-0.20250319132907-e064f32e3674
 	github.com/hashicorp/yamux v0.1.2
 	github.com/jpillora/chisel v1.10.1

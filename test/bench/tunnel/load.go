@@ -34,8 +34,8 @@ func (f flow) total() (n float64) {
 func (f flow) megabytesPerSecond() float64 { return f.total() / 1e6 / f.elapsed.Seconds() }
 func (f flow) nanosecondsPerByte() float64 { return float64(f.cpu.Nanoseconds()) / f.total() }
 
-// bulk moves bytes one way on a number of streams. After a quarter of the time for windows to grow it counts what arrives in the time,
-// then it ends all streams in order and compares what was sent with what came.
+// bulk moves bytes one way on a number of streams. When something has come on each, and after a quarter of the time for windows to grow,
+// it counts what comes in the time; then it ends all streams in order and compares what was sent with what came.
 func bulk(ctx context.Context, b *backend, public string, kind byte, streams int, measured time.Duration, cpu func() (time.Duration, error)) (f flow, err error) {
 	t := newTransfer(streams)
 	b.begin(t)
@@ -64,6 +64,9 @@ func bulk(ctx context.Context, b *backend, public string, kind byte, streams int
 				failed.CompareAndSwap(nil, &err)
 			}
 		})
+	}
+	if err := flowing(ctx, t.received); err != nil {
+		return f, err
 	}
 	if err := pause(ctx, measured/4); err != nil {
 		return f, err
@@ -110,6 +113,18 @@ func bulk(ctx context.Context, b *backend, public string, kind byte, streams int
 	return f, nil
 }
 
+// flowing returns when something has come on every stream. Those with a handshake of their own take a while.
+func flowing(ctx context.Context, received []atomic.Int64) error {
+	for i := range received {
+		for received[i].Load() == 0 {
+			if err := pause(ctx, time.Millisecond); err != nil {
+				return fmt.Errorf("nothing came on stream %d: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
 func snapshot(counts []atomic.Int64) []float64 {
 	values := make([]float64, len(counts))
 	for i := range counts {
@@ -118,7 +133,7 @@ func snapshot(counts []atomic.Int64) []float64 {
 	return values
 }
 
-// pause lets the time pass in which something is measured.
+// pause lets the time pass, of a measurement or between two looks.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -167,4 +167,3 @@ func freeAddress(ctx context.Context) (string, error) {
 	}
 	return "", fmt.Errorf("cannot find a free port: %w", last)
 }
-

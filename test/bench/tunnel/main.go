@@ -18,21 +18,22 @@ import (
 	"syscall"
 
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
 
 // report is what -o json prints.
 type report struct {
-	Machine    machine        `json:"machine"`
-	Rounds     int            `json:"rounds"`
-	Seconds    float64        `json:"seconds"`
-	Contenders []string       `json:"contenders"`
-	Cases      []figures.Case `json:"cases"`
+	Machine    machine.Machine `json:"machine"`
+	Rounds     int             `json:"rounds"`
+	Seconds    float64         `json:"seconds"`
+	Contenders []string        `json:"contenders"`
+	Cases      []figures.Case  `json:"cases"`
 }
 
 func main() {
 	text := flag.String("role", "", "what a process of the benchmark is to do; it starts them itself")
 	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan 1)")
-	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1.5, with -wan 10)")
+	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1.5, with -wan 15)")
 	only := flag.String("only", "", "contenders to measure, with commas between")
 	format := flag.String("o", "table", "table or json")
 	out := flag.String("out", "", "file for the report as JSON, besides")
@@ -74,13 +75,17 @@ func bench(ctx context.Context, p plan) error {
 	run, measures := loopback, loopbackMeasures()
 	if p.wan {
 		run, measures = slowLink, wanMeasures()
+		measured = onLink(measured)
 		if os.Geteuid() != 0 {
 			fmt.Println("bench-tunnel: skipped: the link needs root, for network namespaces and TUN devices")
 			return nil
 		}
 	}
+	if len(measured) == 0 {
+		return errors.New("none of these contenders is measured there")
+	}
 	rounds, seconds := defaults(p)
-	watch, err := watchMachine()
+	watch, err := machine.Start()
 	if err != nil {
 		return err
 	}
@@ -89,7 +94,7 @@ func bench(ctx context.Context, p plan) error {
 	if r.Cases, err = run(ctx, measured, rounds, seconds, say); err != nil {
 		return err
 	}
-	if r.Machine, err = watch.end(); err != nil {
+	if r.Machine, err = watch.End(); err != nil {
 		return err
 	}
 	for _, c := range measured {
@@ -114,7 +119,7 @@ func bench(ctx context.Context, p plan) error {
 func defaults(p plan) (rounds int, seconds float64) {
 	rounds, seconds = 5, 1.5
 	if p.wan {
-		rounds, seconds = 1, 10
+		rounds, seconds = 1, 15
 	}
 	if p.rounds > 0 {
 		rounds = p.rounds
@@ -144,7 +149,7 @@ func (r report) print(w io.Writer, measured []contender, measures []figures.Meas
 	for _, c := range measured {
 		fmt.Fprintf(w, "%-13s %s\n", c.name, c.what)
 	}
-	fmt.Fprintf(w, "\n%s\nmedian (least-most) of %d rounds, %g s each; MB/s, CPU of gateway and agent\n\n", r.Machine, r.Rounds, r.Seconds)
+	fmt.Fprintf(w, "\n%s\nmedian (least-most) of %d rounds, %g s each; ns/B is processor time of gateway and agent\n\n", r.Machine, r.Rounds, r.Seconds)
 	for _, c := range r.Cases {
 		c.Table(w, r.Contenders, measures)
 		fmt.Fprintln(w)

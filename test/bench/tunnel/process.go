@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
 
 // process is this program once more, in a role.
@@ -76,28 +76,8 @@ func (p *process) died() error {
 	}
 }
 
-// cpu is the processor time that the process has used, in the kernel, too. Its unit is 10 ms.
-func (p *process) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/stat")
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the processor time of %s: %w", p.name, err)
-	}
-	return parseStat(stat)
-}
-
-const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of ours, proc(5)
-
-// parseStat takes utime and stime from /proc/PID/stat. The second field is a name in brackets, which may hold anything.
-func parseStat(stat []byte) (time.Duration, error) {
-	_, rest, found := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if !found || len(fields) < 13 {
-		return 0, fmt.Errorf("cannot parse %q", stat)
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * tick, errors.Join(err1, err2)
-}
+// cpu is the processor time that the process has used.
+func (p *process) cpu() (time.Duration, error) { return machine.CPU(p.cmd.Process.Pid) }
 
 // tail keeps the end of what a process prints.
 type tail struct {

@@ -34,23 +34,24 @@ type contender struct {
 	name           string
 	what           string
 	gateway, agent func(context.Context, role) error // each serves until its process is ended
+	agentListens   bool                              // at the address of the tunnel, else the gateway does
 }
 
 // contenders are in the order of the table.
 func contenders() []contender {
 	return []contender{
-		{"tcp", "a TCP connection per stream (limit)", gatewayOfTCP, agentOfTCP},
-		{"tls", "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS},
-		{"ours", "internal/mux over TLS", gatewayOfOurs, agentOfOurs},
-		{"stock", "hashicorp/yamux v0.1.2 over TLS, its defaults", gatewayOfStock, agentOfStock},
-		{"remotedialer", "rancher/remotedialer v0.6.1, wss", gatewayOfRemotedialer, agentOfRemotedialer},
-		{"chisel", "jpillora/chisel v1.10.1, reverse, wss", gatewayOfChisel, agentOfChisel},
-		{"frp", "fatedier/frp v0.61.0, tcpMux, TLS", gatewayOfFrp, agentOfFrp},
+		{"tcp", "a TCP connection per stream (limit)", gatewayOfTCP, agentOfTCP, true},
+		{"tls", "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS, true},
+		{"ours", "internal/mux over TLS", gatewayOfOurs, agentOfOurs, false},
+		{"stock", "hashicorp/yamux v0.1.2 over TLS, its defaults", gatewayOfStock, agentOfStock, false},
+		{"remotedialer", "rancher/remotedialer v0.6.1, wss", gatewayOfRemotedialer, agentOfRemotedialer, false},
+		{"chisel", "jpillora/chisel v1.10.1, reverse, wss", gatewayOfChisel, agentOfChisel, false},
+		{"frp", "fatedier/frp v0.61.0, tcpMux, TLS", gatewayOfFrp, agentOfFrp, false},
 	}
 }
 
 const (
-	ours = "ours"
+	ours  = "ours"
 	limit = "tls"
 )
 

@@ -1,4 +1,5 @@
-package main
+// Package machine tells how busy the machine is, and with what.
+package machine
 
 import (
 	"errors"
@@ -12,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine says where and beside what was measured.
-type machine struct {
+// Machine says where and beside what was measured.
+type Machine struct {
 	CPUs   int    `json:"cpus"`
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
@@ -23,19 +24,20 @@ type machine struct {
 	Others float64 `json:"others"`
 }
 
-func (m machine) String() string {
+func (m Machine) String() string {
 	return fmt.Sprintf("%d CPUs, Linux %s, %s; load before %s; %.0f %% of the CPUs went to others", m.CPUs, m.Kernel, m.Go, m.Before, 100*m.Others)
 }
 
-// watched is the state of the machine at the start.
-type watched struct {
-	machine machine
+// Watch is the state of the machine at the start.
+type Watch struct {
+	machine Machine
 	began   time.Time
 	busy    time.Duration
 	own     time.Duration
 }
 
-func watchMachine() (w watched, err error) {
+// Start begins to watch.
+func Start() (w Watch, err error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return w, fmt.Errorf("cannot ask for the kernel: %w", err)
@@ -44,7 +46,7 @@ func watchMachine() (w watched, err error) {
 	if err != nil {
 		return w, fmt.Errorf("cannot read the load: %w", err)
 	}
-	w.machine = machine{
+	w.machine = Machine{
 		CPUs: runtime.NumCPU(), Kernel: unix.ByteSliceToString(name.Release[:]), Go: runtime.Version(),
 		Before: strings.Join(strings.Fields(string(average))[:3], " "),
 	}
@@ -53,11 +55,11 @@ func watchMachine() (w watched, err error) {
 	return w, err
 }
 
-// end must be called when the processes have been waited for.
-func (w watched) end() (machine, error) {
+// End must be called when the processes have been waited for.
+func (w Watch) End() (Machine, error) {
 	busy, own, err := spent()
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	others := (busy - w.busy) - (own - w.own)
 	w.machine.Others = max(0, others.Seconds()/(time.Since(w.began).Seconds()*float64(w.machine.CPUs)))
