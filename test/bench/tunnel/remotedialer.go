@@ -23,7 +23,7 @@ func gatewayOfRemotedialer(ctx context.Context, r role) error {
 	}
 	ended := make(chan error, 2)
 	go func() {
-		s := &http.Server{Addr: r.Tunnel, Handler: server, TLSConfig: config, ErrorLog: nil} //nolint:gosec // no header of a stranger's comes here
+		s := &http.Server{Addr: r.Tunnel, Handler: server, TLSConfig: config}
 		ended <- s.ListenAndServeTLS("", "")
 	}()
 	go func() {
