@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
 )
 
 // grace is how long something may take after it has been measured, in order to tell slow from stuck.
@@ -178,8 +176,8 @@ func ask(conn net.Conn, buf []byte) error {
 	return nil
 }
 
-// opens counts how many streams a second a number of callers open, use for one echo, and close.
-func opens(ctx context.Context, public string, callers int, measured time.Duration) (float64, error) {
+// opens counts how many streams a number of callers open, use for one echo, and close, and how long that took in all.
+func opens(ctx context.Context, public string, callers int, measured time.Duration) (n int64, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, measured+grace)
 	defer cancel()
 	var done atomic.Int64
@@ -200,9 +198,9 @@ func opens(ctx context.Context, public string, callers int, measured time.Durati
 	}
 	workers.Wait()
 	if err := failed.Load(); err != nil {
-		return 0, *err
+		return 0, 0, *err
 	}
-	return float64(done.Load()) / time.Since(began).Seconds(), nil
+	return done.Load(), time.Since(began), nil
 }
 
 func once(ctx context.Context, public string, buf []byte) error {
@@ -215,35 +213,4 @@ func once(ctx context.Context, public string, buf []byte) error {
 		_ = conn.SetDeadline(deadline) // it never fails on an open socket
 	}
 	return ask(conn, buf)
-}
-
-// sample measures all that is measured on loopback.
-func sample(ctx context.Context, b *backend, public string, measured time.Duration, cpu func() (time.Duration, error)) (map[string]float64, int64, error) {
-	down, err := bulk(ctx, b, public, download, 1, measured, cpu)
-	if err != nil {
-		return nil, 0, fmt.Errorf("cannot measure one stream to the load: %w", err)
-	}
-	up, err := bulk(ctx, b, public, upload, 1, measured, cpu)
-	if err != nil {
-		return nil, 0, fmt.Errorf("cannot measure one stream to the backend: %w", err)
-	}
-	many, err := bulk(ctx, b, public, download, manyStreams, measured, cpu)
-	if err != nil {
-		return nil, 0, fmt.Errorf("cannot measure %d streams: %w", manyStreams, err)
-	}
-	took, err := echoes(ctx, public, echoWarmUp, echoCount)
-	if err != nil {
-		return nil, 0, fmt.Errorf("cannot measure echoes: %w", err)
-	}
-	rate, err := opens(ctx, public, callers, measured)
-	if err != nil {
-		return nil, 0, fmt.Errorf("cannot measure opening: %w", err)
-	}
-	return map[string]float64{
-		mDown: down.megabytesPerSecond(), mDownCPU: down.nanosecondsPerByte(),
-		mUp: up.megabytesPerSecond(), mUpCPU: up.nanosecondsPerByte(),
-		mMany: many.megabytesPerSecond(), mManyCPU: many.nanosecondsPerByte(), mJain: figures.Jain(many.bytes),
-		mEcho50: figures.Percentile(took, 50), mEcho99: figures.Percentile(took, 99),
-		mOpens: rate,
-	}, down.lost + up.lost + many.lost, nil
 }

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
@@ -31,6 +30,7 @@ const (
 	mEcho50  = "echo_p50_us"
 	mEcho99  = "echo_p99_us"
 	mOpens   = "opens_per_s"
+	mOpenCPU = "open_cpu_us"
 )
 
 func loopbackMeasures() []figures.Measure {
@@ -39,7 +39,7 @@ func loopbackMeasures() []figures.Measure {
 		{Name: mUp, Title: "1 up MB/s"}, {Name: mUpCPU, Title: "ns/B", Digits: 2},
 		{Name: mMany, Title: "100 down MB/s"}, {Name: mManyCPU, Title: "ns/B", Digits: 2}, {Name: mJain, Title: "Jain", Digits: 3},
 		{Name: mEcho50, Title: "echo p50 us"}, {Name: mEcho99, Title: "p99 us"},
-		{Name: mOpens, Title: "opens/s"},
+		{Name: mOpens, Title: "opens/s"}, {Name: mOpenCPU, Title: "us/open"},
 	}
 }
 
@@ -58,7 +58,8 @@ func loopbackBars() []figures.Bar {
 	}
 }
 
-// loopback measures every contender once in each round, in an order of the round's own.
+// loopback starts all contenders in each round, takes one measurement after the other, and in each all contenders, in an order of its
+// own: those that are compared are then measured within seconds of each other, which tells on a machine that others use as well.
 func loopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
 	folder, err := os.MkdirTemp("", "bench-tunnel-")
 	if err != nil {
@@ -69,101 +70,90 @@ func loopback(ctx context.Context, measured []contender, rounds int, seconds flo
 		return nil, err
 	}
 	var samples []figures.Sample
-	for round := 1; round <= rounds; round++ {
-		for _, i := range rand.Perm(len(measured)) {
-			began := time.Now()
-			s, err := measure(ctx, measured[i], folder, seconds)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", measured[i].name, err)
-			}
-			s.Round = round
-			samples = append(samples, s)
-			say(fmt.Sprintf("round %d of %d: %s, %.1f s", round, rounds, s.Contender, time.Since(began).Seconds()))
+	for n := range rounds {
+		began := time.Now()
+		round, err := oneRound(ctx, measured, folder, time.Duration(seconds*float64(time.Second)))
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // the processes were killed, of which all else speaks
 		}
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range round {
+			s.Round = n + 1
+			samples = append(samples, s)
+		}
+		say(fmt.Sprintf("round %d of %d took %.0f s", n+1, rounds, time.Since(began).Seconds()))
 	}
 	return []figures.Case{figures.NewCase("loopback", ours, loopbackBars(), samples)}, nil
 }
 
-// measure starts a contender's two processes, measures, and ends them. An interrupt ends them at once, and with them what is measured.
-func measure(ctx context.Context, c contender, folder string, seconds float64) (s figures.Sample, err error) {
-	s.Contender = c.name
-	r := role{Contender: c.name, Folder: folder}
-	for _, address := range []*string{&r.Public, &r.Tunnel, &r.Backend} {
-		if *address, err = freeAddress(ctx); err != nil {
-			return s, err
-		}
-	}
-	b, stop, err := here(ctx, r.Backend)
-	if err != nil {
-		return s, err
-	}
-	defer stop()
-	var processes []*process
-	for _, end := range []string{"gateway", "agent"} {
-		r.End = end
-		p, err := start(r, "", nil)
+func oneRound(ctx context.Context, measured []contender, folder string, each time.Duration) ([]figures.Sample, error) {
+	stands := make([]*stand, 0, len(measured))
+	samples := make([]figures.Sample, len(measured))
+	for i, c := range measured {
+		s, err := raise(ctx, c, folder)
 		if err != nil {
-			return s, err
+			return nil, fmt.Errorf("cannot start %s: %w", c.name, err)
 		}
-		defer p.stop()
-		defer context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })()
-		processes = append(processes, p)
+		defer s.end()
+		stands = append(stands, s)
+		samples[i] = figures.Sample{Contender: c.name, Values: map[string]float64{}}
 	}
-	if err := up(ctx, r.Public, processes); err != nil {
-		return s, err
-	}
-	cpu := func() (sum time.Duration, err error) {
-		for _, p := range processes {
-			used, err := p.cpu()
-			if err != nil {
-				return 0, err
+	for _, m := range measurements() {
+		for _, i := range rand.Perm(len(stands)) {
+			if err := m.take(ctx, stands[i], each, &samples[i]); err != nil {
+				return nil, fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))
 			}
-			sum += used
-		}
-		return sum, nil
-	}
-	s.Values, s.Lost, err = sample(ctx, b, r.Public, time.Duration(seconds*float64(time.Second)), cpu)
-	for _, p := range processes {
-		if died := p.died(); err != nil && died != nil {
-			err = fmt.Errorf("%w\n%w", err, died)
 		}
 	}
-	return s, err
+	return samples, nil
 }
 
-// here starts a backend in this process.
-func here(ctx context.Context, address string) (b *backend, stop func(), err error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	b = newBackend()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go b.handle(conn)
-		}
-	}()
-	return b, func() { l.Close() }, nil
+// measurement adds some values to a sample.
+type measurement struct {
+	name string
+	take func(context.Context, *stand, time.Duration, *figures.Sample) error
 }
 
-// freeAddress is one on which nobody listens. Its port is below those that the kernel gives to connections, which come and go by the
-// thousand here.
-func freeAddress(ctx context.Context) (string, error) {
-	var last error
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			return address, l.Close()
-		}
-		last = err
+// measurements are in the order in which they are taken.
+func measurements() []measurement {
+	return []measurement{
+		{"a stream down", flows(download, 1, mDown, mDownCPU, "")},
+		{"a stream up", flows(upload, 1, mUp, mUpCPU, "")},
+		{"100 streams down", flows(download, manyStreams, mMany, mManyCPU, mJain)},
+		{"echoes", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+			took, err := echoes(ctx, on.public, echoWarmUp, echoCount)
+			s.Values[mEcho50], s.Values[mEcho99] = figures.Percentile(took, 50), figures.Percentile(took, 99)
+			return err
+		}},
+		{"opening", func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {
+			before, err := on.cpu()
+			if err != nil {
+				return err
+			}
+			n, took, err := opens(ctx, on.public, callers, each)
+			if err != nil {
+				return err
+			}
+			after, err := on.cpu()
+			s.Values[mOpens], s.Values[mOpenCPU] = float64(n)/took.Seconds(), float64((after-before).Microseconds())/float64(n)
+			return err
+		}},
 	}
-	return "", fmt.Errorf("cannot find a free port: %w", last)
+}
+
+func flows(kind byte, streams int, rate, cpu, fairness string) func(context.Context, *stand, time.Duration, *figures.Sample) error {
+	return func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {
+		f, err := bulk(ctx, on.backend, on.public, kind, streams, each, on.cpu)
+		if err != nil {
+			return err
+		}
+		s.Values[rate], s.Values[cpu] = f.megabytesPerSecond(), f.nanosecondsPerByte()
+		if fairness != "" {
+			s.Values[fairness] = figures.Jain(f.bytes)
+		}
+		s.Lost += f.lost
+		return nil
+	}
 }

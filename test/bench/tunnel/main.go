@@ -1,7 +1,7 @@
 // Command tunnel measures our tunnel against its limits and its peers: a load, a gateway, the tunnel, an agent and a backend, each
 // contender in two processes of its own (this program once more), the load and the backend in this one. In each round every contender is
-// measured once, in an order of the round's own, and the bars are held against the medians of what the rounds compared. With -wan it does
-// so over a slow link that it makes itself.
+// measured once, and the bars are held against the medians of what the rounds compared. With -wan it does so over a slow link that it
+// makes itself.
 package main
 
 import (
@@ -33,7 +33,7 @@ type report struct {
 func main() {
 	text := flag.String("role", "", "what a process of the benchmark is to do; it starts them itself")
 	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan 1)")
-	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1.5, with -wan 15)")
+	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1, with -wan 15)")
 	only := flag.String("only", "", "contenders to measure, with commas between")
 	format := flag.String("o", "table", "table or json")
 	out := flag.String("out", "", "file for the report as JSON, besides")
@@ -117,7 +117,7 @@ func bench(ctx context.Context, p plan) error {
 }
 
 func defaults(p plan) (rounds int, seconds float64) {
-	rounds, seconds = 5, 1.5
+	rounds, seconds = 5, 1
 	if p.wan {
 		rounds, seconds = 1, 15
 	}
@@ -149,7 +149,7 @@ func (r report) print(w io.Writer, measured []contender, measures []figures.Meas
 	for _, c := range measured {
 		fmt.Fprintf(w, "%-13s %s\n", c.name, c.what)
 	}
-	fmt.Fprintf(w, "\n%s\nmedian (least-most) of %d rounds, %g s each; ns/B is processor time of gateway and agent\n\n", r.Machine, r.Rounds, r.Seconds)
+	fmt.Fprintf(w, "\n%s\nmedian (least-most) of %d rounds, %g s each; ns/B and us/open are processor time of gateway and agent\n\n", r.Machine, r.Rounds, r.Seconds)
 	for _, c := range r.Cases {
 		c.Table(w, r.Contenders, measures)
 		fmt.Fprintln(w)

@@ -41,6 +41,7 @@ func start(r role, namespace string, output io.Writer) (*process, error) {
 	}
 	p := &process{name: r.Contender + "'s " + r.End, output: new(tail), ended: make(chan struct{})}
 	p.cmd = exec.Command(args[0], args[1:]...) //nolint:noctx // it is stopped by stop, which waits for it
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no proxies, no settings of Go's runtime
 	p.cmd.Stderr = p.output
 	p.cmd.Stdout = p.output
 	if output != nil {
@@ -113,10 +114,8 @@ func up(ctx context.Context, public string, processes []*process) error {
 		if err == nil {
 			return nil
 		}
-		for _, p := range processes {
-			if died := p.died(); died != nil {
-				return died
-			}
+		if died := died(processes); died != nil {
+			return died
 		}
 		select {
 		case <-ctx.Done():

@@ -123,11 +123,7 @@ func measureOnLink(ctx context.Context, l *link.Link, r role, agentListens bool)
 	load := processes[len(processes)-1]
 	<-load.ended
 	if load.cause != nil {
-		err := load.died()
-		for _, p := range processes[:len(processes)-1] {
-			err = errors.Join(err, p.died())
-		}
-		return nil, err
+		return nil, died(processes)
 	}
 	var values map[string]float64
 	if err := json.Unmarshal(said.Bytes(), &values); err != nil {
