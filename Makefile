@@ -49,7 +49,7 @@ shellcheck:
 .PHONY: test
 test: ## unit, integration and script tests with the race detector; no root needed
 	CGO_ENABLED=1 go test -race -timeout 5m ./...
-	cd test/bench/tunnel && CGO_ENABLED=1 go test -race ./figures ./link ./machine # what the peers are not built for
+	cd test/bench/tunnel && CGO_ENABLED=1 go test -race ./figures ./link ./machine
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows it

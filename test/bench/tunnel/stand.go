@@ -28,11 +28,11 @@ func raise(ctx context.Context, c contender, folder string) (s *stand, err error
 		}
 	}()
 	r := role{Contender: c.name, Folder: folder}
-	for _, address := range []*string{&r.Public, &r.Tunnel, &r.Backend} {
-		if *address, err = freeAddress(ctx); err != nil {
-			return s, err
-		}
+	addresses, err := freeAddresses(ctx, 3)
+	if err != nil {
+		return s, err
 	}
+	r.Public, r.Tunnel, r.Backend = addresses[0], addresses[1], addresses[2]
 	s.public = r.Public
 	b, stop, err := here(ctx, r.Backend)
 	if err != nil {
@@ -98,17 +98,21 @@ func here(ctx context.Context, address string) (b *backend, stop func(), err err
 	return b, func() { l.Close() }, nil
 }
 
-// freeAddress is one on which nobody listens. Its port is below those that the kernel gives to connections, which come and go by the
-// thousand here.
-func freeAddress(ctx context.Context) (string, error) {
-	var last error
+// freeAddresses are some on which nobody listens. Their ports are below those that the kernel gives to connections, which come and go by
+// the thousand here.
+func freeAddresses(ctx context.Context, n int) ([]string, error) {
+	var addresses []string
+	var failed error
 	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			return address, l.Close()
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000))))
+		if err != nil {
+			failed = err
+			continue
 		}
-		last = err
+		defer l.Close() // held until all are found, so that none is found twice
+		if addresses = append(addresses, l.Addr().String()); len(addresses) == n {
+			return addresses, nil
+		}
 	}
-	return "", fmt.Errorf("cannot find a free port: %w", last)
+	return nil, fmt.Errorf("cannot find %d free ports: %w", n, failed)
 }

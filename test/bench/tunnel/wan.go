@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -112,7 +113,11 @@ func measureOnLink(ctx context.Context, l *link.Link, r role, agentListens bool)
 	var said bytes.Buffer
 	for _, p := range []struct{ end, namespace string }{{"backend", l.Far}, {"gateway", l.Near}, {"agent", l.Far}, {"load", l.Near}} {
 		r.End = p.end
-		started, err := start(r, p.namespace, &said)
+		var output io.Writer // what is not the load's is kept for errors
+		if p.end == "load" {
+			output = &said
+		}
+		started, err := start(r, p.namespace, output)
 		if err != nil {
 			return nil, err
 		}
