@@ -40,7 +40,7 @@ func start(r role, namespace string, output io.Writer) (*process, error) {
 		args = append([]string{"ip", "netns", "exec", namespace}, args...)
 	}
 	p := &process{name: r.Contender + "'s " + r.End, output: new(tail), ended: make(chan struct{})}
-	p.cmd = exec.Command(args[0], args[1:]...) //nolint:noctx // it is stopped by stop, which waits for it
+	p.cmd = exec.Command(args[0], args[1:]...)        //nolint:noctx // it is stopped by stop, which waits for it
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no proxies, no settings of Go's runtime
 	p.cmd.Stderr = p.output
 	p.cmd.Stdout = p.output
