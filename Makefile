@@ -12,11 +12,11 @@ ARCH    := $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 LDFLAGS := -s -w -X github.com/pipeopshq/pipeops-agent/internal/version.version=$(VERSION)
 TOOL    := go tool -modfile=tools/go.mod
 SCRIPTS := $(shell git ls-files '*.sh' .ci/run packaging/scripts/'*' 2>/dev/null)
-MODULES := . tools test/images test/k3s/cni
+MODULES := . tools test/images test/k3s/cni test/bench/tunnel
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## both programs, static, for this machine, in bin/
@@ -49,6 +49,7 @@ shellcheck:
 .PHONY: test
 test: ## unit, integration and script tests with the race detector; no root needed
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
+	cd test/bench/tunnel && CGO_ENABLED=1 go test -race ./figures ./link ./machine
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows it
@@ -71,6 +72,18 @@ bench-install: dist-here sample ## time our install and first page against k3s's
 .PHONY: bench-look
 bench-look: build ## time probe, plan of a captured machine, and the trials (as root)
 	go run ./test/bench/look $(BENCH_FLAGS)
+
+.PHONY: bench-tunnel
+bench-tunnel: build-bench-tunnel ## our tunnel beside plain TCP and TLS, stock yamux, remotedialer, chisel and frp, on loopback
+	bin/bench-tunnel $(BENCH_FLAGS)
+
+.PHONY: bench-tunnel-wan
+bench-tunnel-wan: build-bench-tunnel ## our tunnel beside stock yamux and separate connections, on a link of 50 ms and 100 Mbit/s; needs root
+	bin/bench-tunnel -wan $(BENCH_FLAGS)
+
+.PHONY: build-bench-tunnel
+build-bench-tunnel:
+	cd test/bench/tunnel && go build -trimpath -o ../../../bin/bench-tunnel .
 
 .PHONY: demo
 demo: ## from nothing to a deployed project, in a machine of the lab; needs root, sets up the rest itself

@@ -1,0 +1,32 @@
+// Package link makes a slow link between two network namespaces: a TUN device in each, and between them a pump in this process that
+// delays packets, sends them at a rate, and drops what its queue has no room for. It needs root and ip(8), and nothing of the kernel but
+// TUN: netem is a module that many machines lack.
+package link
+
+import "time"
+
+// Config says how each direction of a link is.
+type Config struct {
+	Delay time.Duration // of each packet, one way
+	Rate  float64       // bits per second
+	Queue time.Duration // how long a packet may wait to be sent; one that would wait longer is dropped
+}
+
+// line is one direction. It decides when a packet arrives; it carries none.
+type line struct {
+	config Config
+	free   time.Time // when all that was taken before has been sent
+}
+
+// take returns when a packet of this size arrives at the other end; false means that it is dropped.
+func (l *line) take(now time.Time, size int) (time.Time, bool) {
+	begins := now
+	if l.free.After(now) {
+		begins = l.free
+	}
+	if begins.Sub(now) > l.config.Queue {
+		return time.Time{}, false
+	}
+	l.free = begins.Add(time.Duration(float64(size) * 8 / l.config.Rate * float64(time.Second)))
+	return l.free.Add(l.config.Delay), true
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
+)
+
+const (
+	manyStreams = 100
+	callers     = 64
+	echoWarmUp  = 500
+	echoCount   = 20_000
+)
+
+// The names of what is measured on loopback, as they are in JSON.
+const (
+	mDown    = "down_MB_per_s" // from the backend through the agent to the load
+	mDownCPU = "down_cpu_ns_per_byte"
+	mUp      = "up_MB_per_s"
+	mUpCPU   = "up_cpu_ns_per_byte"
+	mMany    = "many_MB_per_s"
+	mManyCPU = "many_cpu_ns_per_byte"
+	mJain    = "many_jain"
+	mEcho50  = "echo_p50_us"
+	mEcho99  = "echo_p99_us"
+	mOpens   = "opens_per_s"
+	mOpenCPU = "open_cpu_us"
+)
+
+func loopbackMeasures() []figures.Measure {
+	return []figures.Measure{
+		{Name: mDown, Title: "1 down MB/s"}, {Name: mDownCPU, Title: "ns/B", Digits: 2},
+		{Name: mUp, Title: "1 up MB/s"}, {Name: mUpCPU, Title: "ns/B", Digits: 2},
+		{Name: mMany, Title: "100 down MB/s"}, {Name: mManyCPU, Title: "ns/B", Digits: 2}, {Name: mJain, Title: "Jain", Digits: 3},
+		{Name: mEcho50, Title: "echo p50 us"}, {Name: mEcho99, Title: "p99 us"},
+		{Name: mOpens, Title: "opens/s"}, {Name: mOpenCPU, Title: "us/open"},
+	}
+}
+
+func loopbackBars() []figures.Bar {
+	toLimit := []string{limit}
+	return []figures.Bar{
+		{ID: "B1", Measure: mDown, Against: toLimit, Least: 0.75},
+		{ID: "B1", Measure: mUp, Against: toLimit, Least: 0.75},
+		{ID: "B1", Measure: mDown, Against: peers(), Least: 1.15},
+		{ID: "B1", Measure: mUp, Against: peers(), Least: 1.15},
+		{ID: "B2", Measure: mMany, Against: toLimit, Least: 0.75},
+		{ID: "B2", Measure: mMany, Against: peers(), Least: 1.15},
+		{ID: "B2", Measure: mJain, Kind: figures.Value, Least: 0.98},
+		{ID: "B3", Measure: mEcho50, Kind: figures.Difference, Against: toLimit, Most: 40},
+		{ID: "B3", Measure: mOpens, Against: peers(), Least: 1.3},
+	}
+}
+
+// loopback starts all contenders in each round, takes one measurement after the other, and in each all contenders, in an order of its
+// own: those that are compared are then measured within seconds of each other, which tells on a machine that others use as well.
+func loopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
+	folder, err := os.MkdirTemp("", "bench-tunnel-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }() // of the system's, which tidies it as well
+	if err := writeCertificate(role{Folder: folder}, "127.0.0.1"); err != nil {
+		return nil, err
+	}
+	var samples []figures.Sample
+	for n := range rounds {
+		began := time.Now()
+		round, err := oneRound(ctx, measured, folder, time.Duration(seconds*float64(time.Second)))
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // the processes were killed, of which all else speaks
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range round {
+			s.Round = n + 1
+			samples = append(samples, s)
+		}
+		say(fmt.Sprintf("round %d of %d took %.0f s", n+1, rounds, time.Since(began).Seconds()))
+	}
+	return []figures.Case{figures.NewCase("loopback", ours, loopbackBars(), samples)}, nil
+}
+
+func oneRound(ctx context.Context, measured []contender, folder string, each time.Duration) ([]figures.Sample, error) {
+	stands := make([]*stand, 0, len(measured))
+	samples := make([]figures.Sample, len(measured))
+	for i, c := range measured {
+		s, err := raise(ctx, c, folder)
+		if err != nil {
+			return nil, fmt.Errorf("cannot start %s: %w", c.name, err)
+		}
+		defer s.end()
+		stands = append(stands, s)
+		samples[i] = figures.Sample{Contender: c.name, Values: map[string]float64{}}
+	}
+	for _, m := range measurements() {
+		for _, i := range rand.Perm(len(stands)) {
+			if err := m.take(ctx, stands[i], each, &samples[i]); err != nil {
+				return nil, fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))
+			}
+		}
+	}
+	return samples, nil
+}
+
+// measurement adds some values to a sample.
+type measurement struct {
+	name string
+	take func(context.Context, *stand, time.Duration, *figures.Sample) error
+}
+
+// measurements are in the order in which they are taken.
+func measurements() []measurement {
+	return []measurement{
+		{"a stream down", flows(download, 1, mDown, mDownCPU, "")},
+		{"a stream up", flows(upload, 1, mUp, mUpCPU, "")},
+		{"100 streams down", flows(download, manyStreams, mMany, mManyCPU, mJain)},
+		{"echoes", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+			took, err := echoes(ctx, on.public, echoWarmUp, echoCount)
+			s.Values[mEcho50], s.Values[mEcho99] = figures.Percentile(took, 50), figures.Percentile(took, 99)
+			return err
+		}},
+		{"opening", func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {
+			before, err := on.cpu()
+			if err != nil {
+				return err
+			}
+			n, took, err := opens(ctx, on.public, callers, each)
+			if err != nil {
+				return err
+			}
+			after, err := on.cpu()
+			s.Values[mOpens], s.Values[mOpenCPU] = float64(n)/took.Seconds(), float64((after-before).Microseconds())/float64(n)
+			return err
+		}},
+	}
+}
+
+func flows(kind byte, streams int, rate, cpu, fairness string) func(context.Context, *stand, time.Duration, *figures.Sample) error {
+	return func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {
+		f, err := bulk(ctx, on.backend, on.public, kind, streams, each, on.cpu)
+		if err != nil {
+			return err
+		}
+		s.Values[rate], s.Values[cpu] = f.megabytesPerSecond(), f.nanosecondsPerByte()
+		if fairness != "" {
+			s.Values[fairness] = figures.Jain(f.bytes)
+		}
+		s.Lost += f.lost
+		return nil
+	}
+}

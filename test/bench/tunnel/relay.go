@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/pipeopshq/pipeops-agent/internal/session"
+)
+
+// relay copies between connections. Contenders that bring no relay of their own all have this one.
+type relay struct{ buffers session.Buffers }
+
+// join copies both ways until both have ended, and closes both.
+func (r *relay) join(a, b net.Conn) {
+	var other sync.WaitGroup
+	other.Go(func() { r.pass(a, b) })
+	r.pass(b, a)
+	other.Wait()
+	a.Close()
+	b.Close()
+}
+
+// pass copies until from ends, and then ends what to is told. It is not io.Copy, which would splice plain TCP within the kernel: no
+// tunnel can, so it would be no limit of theirs.
+func (r *relay) pass(to, from net.Conn) {
+	buf := r.buffers.Get()
+	defer r.buffers.Put(buf)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				err = werr
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			if half, ok := to.(interface{ CloseWrite() error }); ok {
+				_ = half.CloseWrite() // if it fails, the other way ends as well
+			} else {
+				to.Close()
+			}
+			return
+		default:
+			to.Close()
+			from.Close()
+			return
+		}
+	}
+}
+
+// enter is the gateway's part: what comes to the public address goes into the tunnel.
+func (r *relay) enter(ctx context.Context, public string, open func() (net.Conn, error)) error {
+	return serve(ctx, public, func(conn net.Conn) {
+		stream, err := open()
+		if err != nil {
+			conn.Close()
+			return
+		}
+		r.join(conn, stream)
+	})
+}
+
+// leave is the agent's part: what comes out of the tunnel goes to the backend.
+func (r *relay) leave(ctx context.Context, backend string, accept func() (net.Conn, error)) error {
+	for {
+		stream, err := accept()
+		if err != nil {
+			return fmt.Errorf("cannot accept a stream: %w", err)
+		}
+		go r.deliver(ctx, backend, stream)
+	}
+}
+
+func (r *relay) deliver(ctx context.Context, backend string, stream net.Conn) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", backend)
+	if err != nil {
+		stream.Close()
+		return
+	}
+	r.join(stream, conn)
+}
+
+// serve listens and handles each connection on its own, until the process ends.
+func serve(ctx context.Context, address string, handle func(net.Conn)) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	defer l.Close()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return fmt.Errorf("cannot accept a connection: %w", err)
+		}
+		go handle(conn)
+	}
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/link"
+)
+
+// The names of what is measured on the link, as they are in JSON.
+const (
+	mBulk      = "bulk_Mbit_per_s" // from the agent to the gateway, all streams
+	mBulkJain  = "bulk_jain"
+	mBeside50  = "echo_p50_ms" // beside the bulk, one kilobyte at a time
+	mBeside99  = "echo_p99_ms"
+	mEchoCount = "echoes"
+)
+
+func wanMeasures() []figures.Measure {
+	return []figures.Measure{
+		{Name: mBulk, Title: "bulk Mbit/s", Digits: 1}, {Name: mBulkJain, Title: "Jain", Digits: 3},
+		{Name: mBeside50, Title: "echo p50 ms", Digits: 1}, {Name: mBeside99, Title: "p99 ms", Digits: 1}, {Name: mEchoCount, Title: "echoes"},
+	}
+}
+
+func wanBars() []figures.Bar {
+	toLimit := []string{limit}
+	return []figures.Bar{
+		{ID: "B5", Measure: mBulk, Against: toLimit, Least: 0.95},
+		{ID: "B5", Measure: mBeside50, Against: toLimit, Most: 1.2},
+		{ID: "B5", Measure: mBeside99, Against: toLimit, Most: 1.5},
+	}
+}
+
+// onLink are the contenders whose sockets are ours to set up. The limit has a connection of its own for the echo.
+func onLink(all []contender) []contender {
+	return slices.DeleteFunc(all, func(c contender) bool { return !slices.Contains([]string{limit, ours, "stock"}, c.name) })
+}
+
+// slowLink measures on 50 ms and 100 Mbit/s, with a queue of 100 ms that drops what finds it full.
+func slowLink(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) (cases []figures.Case, err error) {
+	controls, err := congestionControls()
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp("", "bench-tunnel-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }() // of the system's, which tidies it as well
+	if err := writeCertificate(role{Folder: folder}, link.Near, link.Far); err != nil {
+		return nil, err
+	}
+	l, err := link.Up(ctx, "bench-tunnel", link.Config{Delay: 25 * time.Millisecond, Rate: 100e6, Queue: 100 * time.Millisecond})
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the link: %w", err)
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	for _, control := range controls {
+		for _, streams := range []int{1, 8} {
+			name := fmt.Sprintf("50 ms, 100 Mbit/s, %s, %d bulk", control, streams)
+			var samples []figures.Sample
+			for round := 1; round <= rounds; round++ {
+				for _, i := range rand.Perm(len(measured)) {
+					r := role{Contender: measured[i].name, Folder: folder, Congestion: control, Bulk: streams, Seconds: seconds}
+					values, err := measureOnLink(ctx, l, r, measured[i].agentListens)
+					if ctx.Err() != nil {
+						return nil, ctx.Err()
+					}
+					if err != nil {
+						return nil, fmt.Errorf("%s, %s: %w", r.Contender, name, err)
+					}
+					samples = append(samples, figures.Sample{Contender: r.Contender, Round: round, Values: values})
+					say(fmt.Sprintf("%s: round %d of %d: %s", name, round, rounds, r.Contender))
+				}
+			}
+			cases = append(cases, figures.NewCase(name, ours, wanBars(), samples))
+		}
+	}
+	return cases, nil
+}
+
+// congestionControls are those that customers' machines have, as far as this kernel has them.
+func congestionControls() ([]string, error) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask for the congestion controls: %w", err)
+	}
+	there := strings.Fields(string(text))
+	return slices.DeleteFunc([]string{"cubic", "bbr"}, func(c string) bool { return !slices.Contains(there, c) }), nil
+}
+
+// measureOnLink starts a contender's gateway and a load on the near end of the link, its agent and a backend on the far one. The load
+// measures, and ends by itself.
+func measureOnLink(ctx context.Context, l *link.Link, r role, agentListens bool) (map[string]float64, error) {
+	r.Public, r.Backend, r.Tunnel = "127.0.0.1:7001", "127.0.0.1:7002", net.JoinHostPort(link.Near, "7003")
+	if agentListens {
+		r.Tunnel = net.JoinHostPort(link.Far, "7003")
+	}
+	var processes []*process
+	var said bytes.Buffer
+	for _, p := range []struct{ end, namespace string }{{"backend", l.Far}, {"gateway", l.Near}, {"agent", l.Far}, {"load", l.Near}} {
+		r.End = p.end
+		var output io.Writer // what is not the load's is kept for errors
+		if p.end == "load" {
+			output = &said
+		}
+		started, err := start(r, p.namespace, output)
+		if err != nil {
+			return nil, err
+		}
+		defer started.stop()
+		defer context.AfterFunc(ctx, func() { _ = started.cmd.Process.Kill() })()
+		processes = append(processes, started)
+	}
+	load := processes[len(processes)-1]
+	<-load.ended
+	if load.cause != nil {
+		return nil, died(processes)
+	}
+	var values map[string]float64
+	if err := json.Unmarshal(said.Bytes(), &values); err != nil {
+		return nil, fmt.Errorf("cannot read what the load has measured: %w", err)
+	}
+	return values, nil
+}
+
+// loadOnLink is the load: it measures bulk and echoes beside it, after a third of the time for windows to grow, and prints the values.
+func loadOnLink(ctx context.Context, r role) error {
+	if err := up(ctx, r.Public, nil); err != nil {
+		return err
+	}
+	measured := time.Duration(r.Seconds * float64(time.Second))
+	ctx, cancel := context.WithTimeout(ctx, 2*measured+grace)
+	defer cancel()
+	received := make([]atomic.Int64, r.Bulk)
+	cut := make(chan error, r.Bulk+1)
+	for i := range received {
+		conn, err := open(ctx, r.Public, download, i)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		go func() { cut <- errors.Join(fmt.Errorf("bulk stream %d ended", i), read(conn, &received[i])) }()
+	}
+	if err := flowing(ctx, received); err != nil {
+		return err
+	}
+	if err := pause(ctx, measured/3); err != nil {
+		return err
+	}
+	before, began := snapshot(received), time.Now()
+	var took []float64
+	go func() {
+		var err error
+		took, err = echoesFor(ctx, r.Public, measured)
+		cut <- err
+	}()
+	if err := <-cut; err != nil {
+		return err
+	}
+	elapsed, after := time.Since(began), snapshot(received)
+	var bytes []float64
+	var sum float64
+	for i := range after {
+		bytes = append(bytes, after[i]-before[i])
+		sum += bytes[i]
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]float64{
+		mBulk: sum * 8 / 1e6 / elapsed.Seconds(), mBulkJain: figures.Jain(bytes),
+		mBeside50: figures.Percentile(took, 50) / 1e3, mBeside99: figures.Percentile(took, 99) / 1e3, mEchoCount: float64(len(took)),
+	})
+}
+
+// echoesFor is echoes for a time, not a number.
+func echoesFor(ctx context.Context, public string, measured time.Duration) ([]float64, error) {
+	conn, err := open(ctx, public, echo, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	buf := make([]byte, word)
+	if err := ask(conn, buf); err != nil { // opens it all the way
+		return nil, err
+	}
+	var took []float64
+	for began := time.Now(); time.Since(began) < measured; {
+		asked := time.Now()
+		if err := ask(conn, buf); err != nil {
+			return nil, errors.Join(ctx.Err(), err)
+		}
+		took = append(took, float64(time.Since(asked).Nanoseconds())/1e3)
+	}
+	return took, nil
+}
