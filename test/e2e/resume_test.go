@@ -351,6 +351,13 @@ func TestResumeOpenRC(t *testing.T) {
 	if more, err := log.next(t.Context(), 1, time.Minute); err != nil || !more {
 		t.Fatalf("it does not go on by itself: %v\n%s", err, shell(t, m, "rc-status; cat /var/log/pipeops-agent-resume.log"))
 	}
+	eventually(t, time.Minute, "the gateway has heard of the kill", func(ctx context.Context) error { // it is told while the install goes on
+		seen, err := w.interruptions(ctx, "alp")
+		if err == nil && len(seen) == 0 {
+			err = errors.New("of nothing yet")
+		}
+		return err
+	})
 	if err := m.Cut(t.Context()); err != nil {
 		t.Fatal(err)
 	}
