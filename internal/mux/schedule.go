@@ -129,7 +129,6 @@ func (s *Session) fill(b []byte) []byte {
 		b = append(b, st.pending[:n]...)
 		st.pending = st.pending[n:]
 		st.window -= uint32(n)
-		st.sent += int64(n)
 		st.allowance -= n
 		s.enqueue(st)
 		if len(st.pending) == 0 {

@@ -37,7 +37,6 @@ type Stream struct {
 	after     *Stream // in the queue
 	allowance int
 	refilled  time.Time
-	sent      int64
 	grown     int // bytes by which our window has grown
 	finSent   bool
 	finCame   bool
@@ -277,16 +276,6 @@ func (st *Stream) LocalAddr() net.Addr { return st.session.Addr() }
 
 // RemoteAddr is that of the session's connection.
 func (st *Stream) RemoteAddr() net.Addr { return st.session.RemoteAddr() }
-
-// ID is the number of the stream.
-func (st *Stream) ID() uint32 { return st.id }
-
-// Sent is how many bytes of this end's have gone out.
-func (st *Stream) Sent() int64 {
-	st.session.mu.Lock()
-	defer st.session.mu.Unlock()
-	return st.sent
-}
 
 // Received is how many bytes of the peer's were read.
 func (st *Stream) Received() int64 {
