@@ -24,7 +24,8 @@ import (
 )
 
 // Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by the address of its Service. Only projects
-// that the agent deployed can be reached, and only where allow, if it is not nil, has nothing against it. dial reaches the addresses of Services; nil means that this is a node of the cluster.
+// that the agent deployed can be reached, and only where allow, if it is not nil, has nothing against it.
+// dial reaches the addresses of Services; nil means that this is a node of the cluster.
 func Pages(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), allow func(policy.Request) error, log *slog.Logger) http.Handler {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // service addresses are never behind a proxy

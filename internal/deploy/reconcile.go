@@ -215,7 +215,11 @@ func (r *Reconciler) document(ctx context.Context, document wire.Document, appli
 		return []wire.Condition{notApplied("ClusterUnreachable", err)}, false, err
 	}
 	if err := r.allowed(document); err != nil {
-		return []wire.Condition{notApplied(string(reason.PolicyForbids), err)}, true, nil
+		code := reason.PolicyForbids
+		if reason.Is(err, reason.PolicyInvalid) {
+			code = reason.PolicyInvalid
+		}
+		return []wire.Condition{notApplied(string(code), err)}, true, nil
 	}
 	if document.Deleted {
 		return r.removed(ctx, client, document)

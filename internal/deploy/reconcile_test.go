@@ -21,6 +21,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster/clustertest"
 	"github.com/pipeopshq/pipeops-agent/internal/policy"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -109,13 +110,16 @@ func playController(t *testing.T, client *cluster.Client, replicas int64) {
 func TestOwnerForbidsAProject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, client := newTest(t)
-		var allowed atomic.Bool
+		var allowed, broken atomic.Bool
 		r.Allow = func(q policy.Request) error {
 			if q.String() != "patch projects.pipeops.io web in "+Namespace("web") {
 				t.Errorf("asked for %s", q)
 			}
 			if allowed.Load() {
 				return nil
+			}
+			if broken.Load() {
+				return reason.Newf(reason.PolicyInvalid, "policy.yaml")
 			}
 			return errors.New("read_only")
 		}
@@ -127,6 +131,8 @@ func TestOwnerForbidsAProject(t *testing.T) {
 		if _, err := resource(client, "Deployment", Namespace("web")).Get(t.Context(), "web", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("it is there: %v", err)
 		}
+		broken.Store(true)
+		await(t, r, 3, "Applied=False:POLICY_INVALID")
 		allowed.Store(true)
 		await(t, r, 3, "Applied=True:Applied", "Available=False:Progressing")
 	})
