@@ -18,10 +18,16 @@ const maxModules = 1 << 20
 // Sysctls lists the values of the kernel that k3s and its parts change, as "net/ipv4/ip_forward=0".
 func Sysctls(e Env) ([]string, error) { return e.listSysctls() }
 
-// Mounts lists the mount points of this machine.
+// Mounts lists the mount points of this machine, but for those that systemd makes for the time of a unit or a login.
 func Mounts() ([]string, error) {
 	all, err := mounttable.Read()
-	return points(all), err
+	return slices.DeleteFunc(points(all), passing), err
+}
+
+// passing reports whether systemd mounts something there for as long as a unit has its credentials, or a user is logged in
+// (systemd.exec(5), user@.service(5)).
+func passing(point string) bool {
+	return strings.HasPrefix(point, "/run/credentials/") || strings.HasPrefix(point, "/run/user/")
 }
 
 // Modules lists the modules of the kernel that are loaded.

@@ -460,3 +460,15 @@ func FuzzParseModules(f *testing.F) {
 		}
 	})
 }
+
+// TestPassingMounts wants no difference of a machine to be told that systemd makes by itself.
+func TestPassingMounts(t *testing.T) {
+	for point, want := range map[string]bool{
+		"/run/credentials/systemd-sysctl.service": true, "/run/user/1000": true, "/run/user/1000/doc": true,
+		"/run": false, "/run/credentials": false, "/run/usermounts/x": false, "/run/k3s/containerd": false, "/srv/run/user/1": false,
+	} {
+		if got := passing(point); got != want {
+			t.Errorf("%s: got %v, want %v", point, got, want)
+		}
+	}
+}

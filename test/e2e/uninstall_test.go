@@ -49,8 +49,8 @@ func mayDiffer() []string {
 	return []string{
 		`^sysctl (fs|kernel|vm|dev)\.`,               // of the one kernel that all machines of the lab share; the tests of internal/remains look at these
 		`^sysctl net\.netfilter\.nf_conntrack_count`, // how many connections there are now
-		`^tree /var/(log/(wtmp|btmp|lastlog|apt|dpkg|alternatives)|cache|lib/systemd|tmp/systemd-)|^run /run/utmp|^mount /\.#proc`, // logs, timers and masks of the system itself
-		`^loaded (systemd-|user|session|network-online|init\.scope|run-|modprobe@|e2scrub|apt-|dpkg-|man-db|logrotate|fstrim)`,     // what systemd starts when it likes
+		`^tree /var/(log/(wtmp|btmp|lastlog|apt|dpkg|alternatives)|cache|lib/systemd|tmp/systemd-)|^run /run/utmp|^mount (/\.#proc|\S+ /run/credentials/)`, // logs, timers, masks and credentials of units of the system itself
+		`^loaded (systemd-|user|session|network-online|init\.scope|run-|modprobe@|e2scrub|apt-|dpkg-|man-db|logrotate|fstrim)`,                             // what systemd starts when it likes
 		`^route6? .*(fe80|multicast|ff00)`, // link-local addresses come when the kernel has checked them
 	}
 }
