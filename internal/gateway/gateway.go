@@ -131,7 +131,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 			NextProtos:       []string{wire.ALPN, "h2", "http/1.1"},
 		},
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
-			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, conn) },
+			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, carrierOf(conn)) },
 		},
 		// No write timeout: logs and watches last for hours.
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -25,13 +26,25 @@ const (
 	renewTime = time.Minute
 )
 
-// tunnel runs the session of an agent until it ends. The handshake has verified the certificate.
-func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
+// carrier is a connection on which the session of an agent may run, whatever its transport.
+type carrier struct {
+	net.Conn
+	socket net.Conn          // below it all: that whose options are set
+	leaf   *x509.Certificate // of the machine; the handshake has verified it
+}
+
+// carrierOf is the connection of an agent that speaks yamux on TLS itself.
+func carrierOf(conn *tls.Conn) carrier {
+	return carrier{Conn: conn, socket: conn.NetConn(), leaf: conn.ConnectionState().PeerCertificates[0]}
+}
+
+// tunnel runs the session of an agent until it ends.
+func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	if !g.work.enter() {
 		return
 	}
 	defer g.work.leave()
-	leaf := conn.ConnectionState().PeerCertificates[0]
+	leaf := conn.leaf
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
 	cluster, machine, err := g.admit(ctx, leaf)
 	var refused *reason.Error
@@ -39,12 +52,12 @@ func (g *Gateway) tunnel(ctx context.Context, conn *tls.Conn) {
 		log.Error("cannot admit the agent", "err", err)
 		return // and its connection is closed; it will come again
 	}
-	if err := session.Tune(conn.NetConn()); err != nil {
+	if err := session.Tune(conn.socket); err != nil {
 		log.Debug("connection not tuned", "err", err)
 	}
 	p := &peer{
 		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
-		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(conn, log),
+		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(conn.Conn, log),
 	}
 	if refused != nil {
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
