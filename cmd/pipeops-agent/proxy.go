@@ -3,10 +3,10 @@ package main
 import (
 	"strings"
 
-	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
 	"github.com/pipeopshq/pipeops-agent/internal/distro"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -40,8 +40,8 @@ func proxies(c config.Config) (distro.Proxies, error) {
 	return p, nil
 }
 
-func proxyOf(p config.Proxy) artifact.Proxy {
-	return artifact.Proxy{HTTP: p.HTTP, HTTPS: p.HTTPS, NoProxy: p.NoProxy}
+func proxyOf(p config.Proxy) proxy.Proxy {
+	return proxy.Proxy{HTTP: p.HTTP, HTTPS: p.HTTPS, NoProxy: p.NoProxy}
 }
 
 // shownProxy is a proxy in one line, without user and password.

@@ -10,17 +10,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
 // NewClient returns a client for mirrors: through the proxy, if there is one, no redirect from https to http, limits on
 // everything but the length of a body, whose pace [Fetcher] watches. A host with addresses of both families is dialled
 // over IPv6 and, 300 ms later or when that fails, over IPv4 too (RFC 6555): a family that leads nowhere costs no more.
-func NewClient(p Proxy) *http.Client { return newClient(p, nil) }
+func NewClient(p proxy.Proxy) *http.Client { return newClient(p, nil) }
 
-func newClient(p Proxy, resolver *net.Resolver) *http.Client {
+func newClient(p proxy.Proxy, resolver *net.Resolver) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second, Resolver: resolver}
-	through := p.function()
+	through := p.Function()
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                 func(r *http.Request) (*url.URL, error) { return through(r.URL) },

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -121,7 +122,7 @@ func TestDualStack(t *testing.T) {
 			if c.hole {
 				hole(t, "::1", port)
 			}
-			client := newClient(Proxy{}, names(t, c.names...))
+			client := newClient(proxy.Proxy{}, names(t, c.names...))
 			defer client.CloseIdleConnections()
 			start := time.Now()
 			d := Download{URLs: []string{"http://mirror.test:" + port + "/k3s"}, SHA256: x.d.SHA256, Dir: t.TempDir()}
@@ -206,23 +207,23 @@ func TestProxy(t *testing.T) {
 	const password = "s3cret"
 	for name, c := range map[string]struct {
 		url     string
-		proxy   Proxy // its addresses without the proxy's own
+		proxy   proxy.Proxy // its addresses without the proxy's own
 		auth    string
 		asks    string // of the proxy
 		refused string // "" is a download that works
 		direct  bool
 	}{
-		"https":                      {url: "https://mirror.test/k3s", proxy: Proxy{HTTPS: "http://"}, asks: "CONNECT mirror.test:443"},
-		"https, but only for http":   {url: "https://mirror.test:1/k3s", proxy: Proxy{HTTP: "http://"}, direct: true},
-		"http":                       {url: "http://mirror.test/k3s", proxy: Proxy{HTTP: "http://"}, asks: "GET httpmirror.test"},
-		"without a scheme":           {url: "https://mirror.test/k3s", proxy: Proxy{HTTPS: ""}, asks: "CONNECT mirror.test:443"},
-		"with a password":            {url: "https://mirror.test/k3s", proxy: Proxy{HTTPS: "http://user:" + password + "@"}, auth: "Basic dXNlcjpzM2NyZXQ=", asks: "CONNECT mirror.test:443"},
-		"wrong password":             {url: "https://mirror.test/k3s", proxy: Proxy{HTTPS: "http://user:" + password + "@"}, auth: "Basic b3RoZXI=", asks: "CONNECT mirror.test:443", refused: "407"},
-		"wrong password, http":       {url: "http://mirror.test/k3s", proxy: Proxy{HTTP: "http://user:" + password + "@"}, auth: "Basic b3RoZXI=", asks: "GET httpmirror.test", refused: "407"},
-		"NO_PROXY, a name":           {url: "https://mirror.test:1/k3s", proxy: Proxy{HTTPS: "http://", NoProxy: "mirror.test"}, direct: true},
-		"NO_PROXY, a domain":         {url: "https://mirror.test:1/k3s", proxy: Proxy{HTTPS: "http://", NoProxy: ".test"}, direct: true},
-		"NO_PROXY, a network":        {url: "https://10.43.0.10:1/k3s", proxy: Proxy{HTTPS: "http://", NoProxy: "10.43.0.0/16"}, direct: true},
-		"NO_PROXY of other networks": {url: "https://10.99.0.10/k3s", proxy: Proxy{HTTPS: "http://", NoProxy: "10.43.0.0/16,.svc"}, asks: "CONNECT 10.99.0.10:443"},
+		"https":                      {url: "https://mirror.test/k3s", proxy: proxy.Proxy{HTTPS: "http://"}, asks: "CONNECT mirror.test:443"},
+		"https, but only for http":   {url: "https://mirror.test:1/k3s", proxy: proxy.Proxy{HTTP: "http://"}, direct: true},
+		"http":                       {url: "http://mirror.test/k3s", proxy: proxy.Proxy{HTTP: "http://"}, asks: "GET httpmirror.test"},
+		"without a scheme":           {url: "https://mirror.test/k3s", proxy: proxy.Proxy{HTTPS: ""}, asks: "CONNECT mirror.test:443"},
+		"with a password":            {url: "https://mirror.test/k3s", proxy: proxy.Proxy{HTTPS: "http://user:" + password + "@"}, auth: "Basic dXNlcjpzM2NyZXQ=", asks: "CONNECT mirror.test:443"},
+		"wrong password":             {url: "https://mirror.test/k3s", proxy: proxy.Proxy{HTTPS: "http://user:" + password + "@"}, auth: "Basic b3RoZXI=", asks: "CONNECT mirror.test:443", refused: "407"},
+		"wrong password, http":       {url: "http://mirror.test/k3s", proxy: proxy.Proxy{HTTP: "http://user:" + password + "@"}, auth: "Basic b3RoZXI=", asks: "GET httpmirror.test", refused: "407"},
+		"NO_PROXY, a name":           {url: "https://mirror.test:1/k3s", proxy: proxy.Proxy{HTTPS: "http://", NoProxy: "mirror.test"}, direct: true},
+		"NO_PROXY, a domain":         {url: "https://mirror.test:1/k3s", proxy: proxy.Proxy{HTTPS: "http://", NoProxy: ".test"}, direct: true},
+		"NO_PROXY, a network":        {url: "https://10.43.0.10:1/k3s", proxy: proxy.Proxy{HTTPS: "http://", NoProxy: "10.43.0.0/16"}, direct: true},
+		"NO_PROXY of other networks": {url: "https://10.99.0.10/k3s", proxy: proxy.Proxy{HTTPS: "http://", NoProxy: "10.43.0.0/16,.svc"}, asks: "CONNECT 10.99.0.10:443"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &testProxy{to: at(secure), want: c.auth, asked: make(chan string, 100), upstream: plain.Client().Transport}
@@ -271,48 +272,6 @@ func TestProxy(t *testing.T) {
 				t.Errorf("the error tells the password: %v", err)
 			}
 		})
-	}
-}
-
-func TestProxyAddresses(t *testing.T) {
-	for text, want := range map[string]string{
-		"proxy:3128": "http://proxy:3128", "http://user:pass@proxy:3128": "http://proxy:3128", "socks5://10.0.0.1": "socks5://10.0.0.1",
-		"https://[2001:db8::1]:3128/": "https://[2001:db8::1]:3128", "user:pass@proxy": "http://proxy",
-	} {
-		p := Proxy{HTTP: text, HTTPS: text, NoProxy: "a, b"}
-		if err := p.Check(); err != nil || p.Shown().HTTPS != want || p.Shown().HTTP != want || p.Shown().NoProxy != p.NoProxy {
-			t.Errorf("%s: %v, %v", text, p.Shown(), err)
-		}
-		if p.Secrets() != strings.Contains(text, "@") {
-			t.Errorf("%s: Secrets is %v", text, p.Secrets())
-		}
-	}
-	for _, text := range []string{
-		"ftp://user:s3cret@proxy", "http://", "http://user:s3cret@", "http://user:s3 cret@proxy", "http://user:s3cret%@proxy:3128",
-		"http://user:s3cret@proxy:port", "http://user:s3cret'@proxy", "http://user:s3cret\n@proxy", "http://s3cret" + strings.Repeat("x", maxProxy),
-	} {
-		p := Proxy{HTTPS: text}
-		err := p.Check()
-		if err == nil || strings.Contains(err.Error(), "s3cret") || strings.Contains(p.Shown().HTTPS, "s3cret") {
-			t.Errorf("%q: %v, shown as %q", text, err, p.Shown().HTTPS)
-		}
-		client := NewClient(p)
-		resp, err := client.Get("https://mirror.test/")
-		if err == nil {
-			resp.Body.Close()
-			t.Errorf("%q is used", text)
-		} else if strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("%q: the client's error tells the password: %v", text, err)
-		}
-	}
-	for _, list := range []string{"a\nHTTP_PROXY=x", "a'", "$(id)", strings.Repeat("x", maxNoProxy+1)} {
-		if err := (Proxy{HTTP: "proxy", NoProxy: list}).Check(); err == nil {
-			t.Errorf("%.20q is taken", list)
-		}
-	}
-	env := map[string]string{"HTTP_PROXY": "a", "http_proxy": "b", "https_proxy": "c", "no_proxy": "d"}
-	if p := ProxyFromEnvironment(func(name string) string { return env[name] }); p != (Proxy{"a", "c", "d"}) {
-		t.Errorf("%v", p)
 	}
 }
 

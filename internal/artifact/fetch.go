@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -180,7 +181,7 @@ func (f *Fetcher) client() *http.Client {
 	if f.Client != nil {
 		return f.Client
 	}
-	f.once.Do(func() { f.own = NewClient(ProxyFromEnvironment(os.Getenv)) })
+	f.once.Do(func() { f.own = NewClient(proxy.FromEnvironment(os.Getenv)) })
 	return f.own
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -316,7 +317,7 @@ func TestRedirectToPlainHTTPIsRefused(t *testing.T) {
 	tls := httptest.NewTLSServer(http.RedirectHandler(x.d.URLs[0], http.StatusFound))
 	defer tls.Close()
 	x.d.URLs = []string{tls.URL}
-	x.f.Client = NewClient(Proxy{})
+	x.f.Client = NewClient(proxy.Proxy{})
 	x.f.Client.Transport = tls.Client().Transport
 	err := x.fetch()
 	x.code(err, reason.DownloadFailed)

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 )
 
 // big is the size of the file of the bar "resume of a cut 80 MB download transfers only the rest".
@@ -94,7 +96,7 @@ func TestResumeTransfersOnlyTheRest(t *testing.T) {
 				d.URLs = append(d.URLs, serve(t, c.second))
 				sent = func() int64 { return c.first.sent.Load() + c.second.sent.Load() }
 			}
-			f := &Fetcher{Client: NewClient(Proxy{}), Stagger: time.Hour}
+			f := &Fetcher{Client: NewClient(proxy.Proxy{}), Stagger: time.Hour}
 			defer f.Client.CloseIdleConnections()
 			if err := f.Fetch(t.Context(), d, nil); err != nil {
 				t.Fatal(err)
@@ -153,7 +155,7 @@ func TestKilledRun(t *testing.T) {
 		t.Errorf("%d requests of 2 runs", n)
 	}
 	d.URLs, d.Bytes = []string{serve(t, rest)}, big
-	f := &Fetcher{Client: NewClient(Proxy{})}
+	f := &Fetcher{Client: NewClient(proxy.Proxy{})}
 	defer f.Client.CloseIdleConnections()
 	if err := f.Fetch(t.Context(), d, nil); err != nil {
 		t.Fatal(err)

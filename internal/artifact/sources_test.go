@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
 
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sources adds mirrors to that of the fixture, which is the first one.
 func (x *fixture) sources(more ...http.Handler) *fixture {
-	x.f.Client = NewClient(Proxy{})
+	x.f.Client = NewClient(proxy.Proxy{})
 	x.t.Cleanup(x.f.Client.CloseIdleConnections)
 	for _, m := range more {
 		srv := httptest.NewServer(m)
@@ -212,11 +213,11 @@ func TestStatusIsTold(t *testing.T) {
 	}()
 	address := "http://" + server.Addr().String()
 	for name, c := range map[string]struct {
-		through Proxy
+		through proxy.Proxy
 		url     string
 	}{
 		"mirror": {url: address + "/k3s"},
-		"proxy":  {Proxy{HTTPS: address}, "https://mirror.test/k3s"},
+		"proxy":  {proxy.Proxy{HTTPS: address}, "https://mirror.test/k3s"},
 	} {
 		f := &Fetcher{Client: NewClient(c.through)}
 		err := f.Fetch(t.Context(), Download{URLs: []string{c.url}, SHA256: sum(nil), Dir: t.TempDir()}, nil)

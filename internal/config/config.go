@@ -12,7 +12,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/pipeopshq/pipeops-agent/internal/artifact"
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 )
 
 // The places of the agent on a host.
@@ -102,8 +102,8 @@ func Decode(content []byte) (Config, error) {
 // PIPEOPS_BUNDLE, PIPEOPS_TRUST, PIPEOPS_K3S_VERSION, PIPEOPS_DATA_DIR, PIPEOPS_KUBECONFIG, PIPEOPS_CONTEXT, and separated by commas
 // PIPEOPS_DISABLE, PIPEOPS_TLS_SAN and PIPEOPS_CONSENT; and the numbers PIPEOPS_NODES, PIPEOPS_WORKERS and PIPEOPS_API_PORT,
 // of which one that is no number is -1, which no cluster can have. PIPEOPS_CLUSTER_INIT is true or false. An empty variable is as none.
-// Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY and
-// NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
+// Proxies are those of PIPEOPS_PROXY (for http and https) and PIPEOPS_NO_PROXY, or the usual HTTP_PROXY, HTTPS_PROXY,
+// ALL_PROXY and NO_PROXY; for images CONTAINERD_HTTP_PROXY and so on, as k3s has them.
 func (c Config) Environ(getenv func(string) string) Config {
 	for name, field := range map[string]*string{
 		"PIPEOPS_GATEWAY":     &c.Gateway,
@@ -152,7 +152,7 @@ func (c Config) Environ(getenv func(string) string) Config {
 
 // environ lays the proxies of the environment over p. One set of them counts as a whole.
 func (p Proxy) environ(getenv func(string) string) Proxy {
-	usual := artifact.ProxyFromEnvironment(getenv)
+	usual := proxy.FromEnvironment(getenv)
 	if own := getenv("PIPEOPS_PROXY"); own != "" {
 		usual.HTTP, usual.HTTPS = own, own
 	}
@@ -162,7 +162,7 @@ func (p Proxy) environ(getenv func(string) string) Proxy {
 	if own := getenv("PIPEOPS_NO_PROXY"); own != "" {
 		p.NoProxy = own
 	}
-	images := artifact.ProxyFromEnvironment(func(name string) string { return getenv("CONTAINERD_" + name) })
+	images := proxy.FromEnvironment(func(name string) string { return getenv("CONTAINERD_" + name) })
 	if images.Set() || images.NoProxy != "" {
 		p.Containerd = &Proxy{HTTP: images.HTTP, HTTPS: images.HTTPS, NoProxy: images.NoProxy}
 	}

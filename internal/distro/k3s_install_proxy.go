@@ -32,7 +32,7 @@ func (k *k3sInstall) envFile() string {
 
 // proxyLines are the proxies as the environment of k3s has them; "" without any. Its parts read them: the kubelet and the
 // API server the plain ones, containerd those with its name (docs.k3s.io/advanced). Both systemd and a shell read the
-// file, and within single quotes both take everything as it is; [artifact.Proxy.Check] has let no such quote pass.
+// file, and within single quotes both take everything as it is; [proxy.Proxy.Check] has let no such quote pass.
 func (k *k3sInstall) proxyLines() string {
 	p := k.Proxy
 	values := []string{p.HTTP, p.HTTPS, p.NoProxy, p.Containerd.HTTP, p.Containerd.HTTPS, p.Containerd.NoProxy}

@@ -2,19 +2,17 @@ package distro
 
 import (
 	"cmp"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 )
 
 // Proxies is through what others are reached: by our downloads, by k3s and what it runs, and by containerd for images.
 type Proxies struct {
-	artifact.Proxy
-	Containerd artifact.Proxy
+	proxy.Proxy
+	Containerd proxy.Proxy
 	Source     string // where they were found, for people
 	Off        bool   // none is to be used, whatever the machine has
 }
@@ -28,7 +26,7 @@ func FindProxies(given Proxies, f host.Facts, d Decision, nodeName, gateway stri
 		return Proxies{}
 	}
 	if !p.Set() && !p.Containerd.Set() && !ofPackages(f.Proxy) {
-		p.Proxy, p.Source = artifact.Proxy{HTTP: f.Proxy.HTTP, HTTPS: f.Proxy.HTTPS, NoProxy: cmp.Or(p.NoProxy, f.Proxy.NoProxy)}, f.Proxy.Source
+		p.Proxy, p.Source = proxy.Proxy{HTTP: f.Proxy.HTTP, HTTPS: f.Proxy.HTTPS, NoProxy: cmp.Or(p.NoProxy, f.Proxy.NoProxy)}, f.Proxy.Source
 	}
 	if !p.Set() && !p.Containerd.Set() {
 		return Proxies{}
@@ -82,34 +80,10 @@ func pastProxy(f host.Facts, d Decision, nodeName, gateway string) []string {
 		}
 	}
 	past = append(append(past, nets...), ".svc", ".cluster.local")
-	if host := nearby(gateway); host != "" {
+	if host := proxy.Near(gateway); host != "" {
 		past = append(past, host)
 	}
 	return past
-}
-
-// nearby returns the host of HOST:PORT if no proxy would lead to it: a private address, or a name of a local network.
-func nearby(address string) string {
-	name, _, err := net.SplitHostPort(address)
-	if err != nil {
-		name = strings.Trim(address, "[]")
-	}
-	if ip, err := netip.ParseAddr(name); err == nil {
-		if ip = ip.Unmap().WithZone(""); ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || netip.MustParsePrefix("100.64.0.0/10").Contains(ip) {
-			return ip.String()
-		}
-		return ""
-	}
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if name != "" && !strings.Contains(name, ".") {
-		return name
-	}
-	for _, local := range []string{".local", ".internal", ".lan", ".home.arpa", ".test"} { // RFC 6762, 8375, 6761; .internal by ICANN
-		if strings.HasSuffix(name, local) {
-			return name
-		}
-	}
-	return ""
 }
 
 // joined adds to a list what it lacks.

@@ -219,6 +219,7 @@ func TestProxyFiles(t *testing.T) {
 	}{
 		{"environment", ParseEnvironmentFile, "PATH=/bin\nexport http_proxy=\"http://joe:s3cret@proxy.lan:3128/\"\nHTTP_PROXY=http://other\nNO_PROXY=localhost,10.0.0.0/8,.svc\n#https_proxy=x\n", Proxy{HTTP: "http://proxy.lan:3128", NoProxy: "localhost,10.0.0.0/8,.svc"}},
 		{"no scheme", ParseEnvironmentFile, "https_proxy=10.1.1.1:8080", Proxy{HTTPS: "http://10.1.1.1:8080"}},
+		{"for all", ParseEnvironmentFile, "ALL_PROXY=socks5://u:p@p.lan:1080\nhttp_proxy=http://web.lan\n", Proxy{HTTP: "http://web.lan", HTTPS: "socks5://p.lan:1080"}},
 		{"secret in the path", ParseEnvironmentFile, "https_proxy=https://p.lan/token?key=1", Proxy{HTTPS: "https://p.lan"}},
 		{"IPv6", ParseEnvironmentFile, "https_proxy=socks5://[fd00::1]:1080", Proxy{HTTPS: "socks5://[fd00::1]:1080"}},
 		{"no proxy at all", ParseEnvironmentFile, "https_proxy=file:///etc/shadow\nhttp_proxy=$(id)\n", Proxy{}},

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/url"
 	"os"
@@ -141,12 +142,13 @@ func ParseParent(status []byte) int {
 // environmentProxy picks the proxy out of assignments. Of both spellings the small one counts, as curl has it.
 func environmentProxy(assignments []string) Proxy {
 	var p Proxy
+	var all string // ALL_PROXY, for what has none of its own
 	for _, a := range assignments {
 		key, value, ok := strings.Cut(a, "=")
 		if !ok {
 			continue
 		}
-		to := map[string]*string{"http_proxy": &p.HTTP, "https_proxy": &p.HTTPS, "no_proxy": &p.NoProxy}[strings.ToLower(key)]
+		to := map[string]*string{"http_proxy": &p.HTTP, "https_proxy": &p.HTTPS, "no_proxy": &p.NoProxy, "all_proxy": &all}[strings.ToLower(key)]
 		switch {
 		case to == nil || *to != "" && key != strings.ToLower(key):
 		case to == &p.NoProxy:
@@ -155,6 +157,7 @@ func environmentProxy(assignments []string) Proxy {
 			*to = cleanProxy(value)
 		}
 	}
+	p.HTTP, p.HTTPS = cmp.Or(p.HTTP, all), cmp.Or(p.HTTPS, all)
 	return p
 }
 

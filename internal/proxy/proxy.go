@@ -1,6 +1,9 @@
-package artifact
+// Package proxy is through which proxies others are reached: by downloads, by the agent's way to its gateway, and by what it
+// installs. It reads settings and makes no connection.
+package proxy
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"slices"
@@ -22,15 +25,17 @@ const (
 	maxNoProxy = 16 << 10 // a long list of networks
 )
 
-// ProxyFromEnvironment reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the same in small letters.
-func ProxyFromEnvironment(getenv func(string) string) Proxy {
+// FromEnvironment reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or the same in small letters. ALL_PROXY is for what has none of
+// its own, as curl has it.
+func FromEnvironment(getenv func(string) string) Proxy {
 	get := func(name string) string {
 		if v := getenv(name); v != "" {
 			return v
 		}
 		return getenv(strings.ToLower(name))
 	}
-	return Proxy{HTTP: get("HTTP_PROXY"), HTTPS: get("HTTPS_PROXY"), NoProxy: get("NO_PROXY")}
+	all := get("ALL_PROXY")
+	return Proxy{HTTP: cmp.Or(get("HTTP_PROXY"), all), HTTPS: cmp.Or(get("HTTPS_PROXY"), all), NoProxy: get("NO_PROXY")}
 }
 
 // Set reports whether there is a proxy.
@@ -84,13 +89,18 @@ func shown(text string) string {
 	if err != nil {
 		return "(no address)"
 	}
-	return u.Scheme + "://" + u.Host
+	return ShownURL(u)
 }
+
+// ShownURL is the address of a proxy for people: without user and password.
+func ShownURL(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 // Secrets reports whether an address holds a user or password.
 func (p Proxy) Secrets() bool { return strings.Contains(p.HTTP+p.HTTPS, "@") }
 
-func (p Proxy) function() func(*url.URL) (*url.URL, error) {
+// Function returns what tells the proxy for a URL, nil for none. Its errors do not tell the address. The loopback is never
+// reached through a proxy.
+func (p Proxy) Function() func(*url.URL) (*url.URL, error) {
 	if err := p.Check(); err != nil { // an error of httpproxy would tell the address
 		return func(*url.URL) (*url.URL, error) { return nil, err }
 	}
