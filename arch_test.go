@@ -23,7 +23,7 @@ const module = "github.com/pipeopshq/pipeops-agent/"
 // Of its own row a package may import what is named in the test.
 func rooms() map[string]int {
 	layers := []string{
-		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest mux policy proxy",
+		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest mux policy proxy wsconn transport",
 		1: "host trial unit openrc supervise remains artifact identity session bootstrap/plan cluster nodes gateway/store",
 		2: "distro baseline tunnel apiproxy deploy localapi gateway",
 		3: "bootstrap agent doctor",

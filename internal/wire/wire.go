@@ -11,11 +11,15 @@ import "strings"
 // ALPN is the TLS application protocol of a tunnel.
 const ALPN = "pipeops-tunnel/1"
 
+// Subprotocol is the WebSocket subprotocol of a tunnel on [PathTunnel].
+const Subprotocol = "pipeops-tunnel.v1"
+
 // Version is the version of the documents below. A gateway refuses an agent with a newer one.
 const Version = 1
 
 // Paths that the gateway serves on its HTTPS port.
 const (
+	PathTunnel = "/v1/tunnel" // GET, upgraded to a WebSocket of [Subprotocol]: a tunnel; client certificate
 	PathEnroll = "/v1/enroll" // POST EnrollRequest -> EnrollResponse; no certificate needed
 	PathJoin   = "/v1/join"   // POST JoinRequest -> JoinResponse; no certificate needed
 	PathEvents = "/v1/events" // POST lines of Event; client certificate
