@@ -37,6 +37,7 @@ func rooms() map[string]int {
 	}
 	table["internal/gateway/gatewaytest"] = 4 // for tests only
 	table["internal/cluster/clustertest"] = 4 // for tests only
+	table["internal/proxy/proxytest"] = 4     // for tests only
 	table["internal/golden"] = 0              // for tests only
 	table["internal/cli/clitest"] = 4         // for tests only
 	return table

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/pipeopshq/pipeops-agent/internal/config"
@@ -8,6 +9,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 )
 
 // noProxy says that no proxy is to be used.
@@ -38,6 +40,22 @@ func proxies(c config.Config) (distro.Proxies, error) {
 		return p, reason.New(reason.Usage, err.Error(), nil).WithFix("mend the proxy in config.yaml, PIPEOPS_PROXY or HTTP(S)_PROXY, or give none")
 	}
 	return p, nil
+}
+
+// dialer reaches the gateway as the settings say, or else through the proxy that the machine has.
+func dialer(c config.Config) (*transport.Dialer, error) {
+	given, err := proxies(c)
+	if err != nil {
+		return nil, err
+	}
+	if given.Off {
+		return &transport.Dialer{}, nil
+	}
+	p := given.Proxy
+	if found := host.ProxyOfMachine(); !p.Set() {
+		p.HTTP, p.HTTPS, p.NoProxy = found.HTTP, found.HTTPS, cmp.Or(p.NoProxy, found.NoProxy)
+	}
+	return &transport.Dialer{Proxy: p}, nil
 }
 
 func proxyOf(p config.Proxy) proxy.Proxy {

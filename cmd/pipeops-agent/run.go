@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/policy"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/version"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -58,6 +59,12 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 			if err != nil {
 				return err
 			}
+			through, err := dialer(c)
+			if err != nil {
+				return err
+			}
+			log := g.logger(command.ErrOrStderr())
+			through.Memory, through.Log = filepath.Join(g.state, transport.MemoryFile), log.With("service", "transport")
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryLimit)
 			}
@@ -67,6 +74,7 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 			}
 			return agent.Run(command.Context(), agent.Options{
 				Identity:   id,
+				Transport:  through,
 				Kubeconfig: kubeconfig,
 				TokenLife:  life,
 				Distro:     c.Distro,
@@ -77,7 +85,7 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 				Socket:     g.socket,
 				Version:    version.String(),
 				Host:       host.Live(),
-				Log:        g.logger(command.ErrOrStderr()),
+				Log:        log,
 			})
 		},
 	}

@@ -273,6 +273,10 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	if err != nil {
 		return bootstrap.Options{}, err
 	}
+	through, err := dialer(c)
+	if err != nil {
+		return bootstrap.Options{}, err
+	}
 	in := distro.Install{
 		Dir: g.state, Version: c.K3sVersion, Arch: runtime.GOARCH, Manifests: manifests,
 		TLSNames: c.TLSSAN, Disable: c.Disable, Proxy: proxy,
@@ -290,8 +294,9 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 		in.Disable = defaultDisable()
 	}
 	return bootstrap.Options{
-		Gateway: c.Gateway,
-		Cluster: c.Cluster,
+		Gateway:   c.Gateway,
+		Cluster:   c.Cluster,
+		Transport: through,
 		Request: distro.Request{
 			Distro: c.Distro, Adopt: c.Adopt == nil || *c.Adopt, Kubeconfig: c.Kubeconfig, Context: c.Context, Kubernetes: in.Version,
 			Consent: consent, DataDir: c.DataDir, Ingress: !slices.Contains(in.Disable, "traefik"),

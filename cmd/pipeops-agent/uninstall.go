@@ -72,6 +72,9 @@ func (g *globals) uninstalled(o *bootstrap.UninstallOptions) error {
 	}
 	if c, err := g.load(os.Getenv); err == nil { // of a damaged file nothing is needed that the ledger does not know
 		o.Kubeconfig, o.Context = c.Kubeconfig, c.Context
+		if through, err := dialer(c); err == nil { // else directly: a proxy that cannot be used holds up nobody who leaves
+			o.Transport = through
+		}
 	}
 	o.StateDir, o.Program, o.Host = g.state, program, host.Live()
 	return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/unit"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -35,8 +36,9 @@ import (
 // Options say what the agent works with.
 type Options struct {
 	Identity   *identity.Identity
-	Kubeconfig string        // of its own account in the cluster; need not exist yet, and is renewed here
-	TokenLife  time.Duration // how long a token of that account is used; 0: [cluster.TokenLife]
+	Transport  *transport.Dialer // how the gateway is reached; nil: directly
+	Kubeconfig string            // of its own account in the cluster; need not exist yet, and is renewed here
+	TokenLife  time.Duration     // how long a token of that account is used; 0: [cluster.TokenLife]
 	Distro     string
 	DataDir    string // of the cluster; "" is its own place
 	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
@@ -109,6 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
+			Transport: o.Transport,
 			Handler:   handler(source, dial, door, allow, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),

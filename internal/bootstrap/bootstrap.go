@@ -16,6 +16,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/trial"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	Gateway string
 	Cluster string
 	Token   func() (wire.Token, error)
+
+	Transport *transport.Dialer // how the gateway is reached; nil: directly
 
 	Request distro.Request
 	Install distro.Install // settings of the distribution; Units and what the decision knows are added
@@ -153,7 +156,7 @@ func Install(ctx context.Context, o Options) (changed int, err error) {
 func (o Options) install(ctx context.Context, guard *Guard) (changed int, err error) {
 	began := time.Now()
 	o.protect(guard)
-	story := &story{show: o.Events, log: o.Log}
+	story := &story{show: o.Events, log: o.Log, through: o.Transport}
 	o.Events = story.tell
 	defer func() {
 		err = guard.End(ctx, named(err))
@@ -248,7 +251,7 @@ func (o Options) enroll(ctx context.Context) (*identity.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return identity.Enroll(ctx, identity.Options{Dir: dir, Gateway: o.Gateway, Token: token, Cluster: o.Cluster, Agent: o.Version})
+	return identity.Enroll(ctx, identity.Options{Dir: dir, Gateway: o.Gateway, Token: token, Cluster: o.Cluster, Agent: o.Version, Transport: o.Transport})
 }
 
 // sameIdentity refuses to be enrolled twice: at another gateway, or under another name.

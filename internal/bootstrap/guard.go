@@ -226,7 +226,7 @@ func removeNote(dir string) error {
 // Transient reports whether an error may be gone the next time, without anybody's doing.
 func Transient(err error) bool {
 	return slices.ContainsFunc([]reason.Code{
-		reason.DownloadFailed, reason.DownloadTruncated, reason.GatewayUnreachable, reason.HostPackagesBusy,
+		reason.DownloadFailed, reason.DownloadTruncated, reason.GatewayUnreachable, reason.GatewayName, reason.HostPackagesBusy,
 		reason.HostUnseen, reason.NetNoRoute, reason.HostClock, reason.ManifestClock,
 	}, func(c reason.Code) bool { return reason.Is(err, c) })
 }

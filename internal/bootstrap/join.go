@@ -49,7 +49,7 @@ func JoinOperation(options func(settings json.RawMessage) (Options, error)) Oper
 func (o Options) join(ctx context.Context, guard *Guard) (changed int, err error) {
 	began := time.Now()
 	o.protect(guard)
-	story := &story{show: o.Events, log: o.Log}
+	story := &story{show: o.Events, log: o.Log, through: o.Transport}
 	o.Events = story.tell
 	defer func() {
 		err = guard.End(ctx, named(err))

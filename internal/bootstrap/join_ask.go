@@ -43,7 +43,7 @@ func (o Options) askToJoin(ctx context.Context) (*identity.Identity, identity.Jo
 		return nil, identity.Joined{}, err
 	}
 	return identity.Join(ctx, identity.JoinOptions{
-		Options:  identity.Options{Dir: o.identityDir(), Gateway: o.Gateway, Token: token, Agent: o.Version},
+		Options:  identity.Options{Dir: o.identityDir(), Gateway: o.Gateway, Token: token, Agent: o.Version, Transport: o.Transport},
 		NodeName: o.Install.NodeName, Role: o.Node.Role, K3sVersions: versions,
 	})
 }

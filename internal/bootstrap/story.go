@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -19,8 +20,9 @@ const farewell = 5 * time.Second
 // story is what an install tells: to those who watch it here, and to the gateway, which also hears what came before
 // there was a way to tell it.
 type story struct {
-	show func(wire.Event)
-	log  *slog.Logger
+	show    func(wire.Event)
+	log     *slog.Logger
+	through *transport.Dialer // by way of which the gateway is told
 
 	mu     sync.Mutex
 	told   []wire.Event // while there is no report
@@ -45,7 +47,7 @@ func (s *story) reportTo(id *identity.Identity) {
 	if s.report != nil {
 		return
 	}
-	s.report = tunnel.NewReporter(id, s.log)
+	s.report = tunnel.NewReporter(id, s.through, s.log)
 	for _, e := range s.told {
 		s.report.Send(e)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -31,6 +32,8 @@ type UninstallOptions struct {
 	Program    string // path of this binary; "" leaves it alone
 	KeepData   bool   // the volumes of the cluster stay
 	KeepAgent  bool   // the program stays
+
+	Transport *transport.Dialer // how the gateway is reached; nil: directly
 
 	// Confirm asks the user; nil means that the user has said yes beforehand. An uninstall that goes on is not asked about.
 	Confirm func(context.Context, Undoing) (bool, error)
@@ -143,7 +146,7 @@ func (o UninstallOptions) run(ctx context.Context, guard *Guard) (err error) {
 	}
 	quiet := func() {}
 	if id != nil {
-		report := tunnel.NewReporter(id, o.Log)
+		report := tunnel.NewReporter(id, o.Transport, o.Log)
 		show := o.Events
 		o.Events = func(e wire.Event) { show(e); report.Send(e) }
 		quiet = sync.OnceFunc(func() { // after Leave the gateway has nobody to note it for
@@ -300,7 +303,7 @@ func (o UninstallOptions) leave(ctx context.Context, id *identity.Identity, unkn
 		}
 		return
 	}
-	err := id.Leave(ctx)
+	err := id.Leave(ctx, o.Transport)
 	switch {
 	case err != nil && id.Node() != "":
 		o.Events(event("left", fmt.Sprintf("Left: the gateway %s still knows the node %s of cluster %s (%v); to remove it there: pipeops-gateway nodes remove %s %s",

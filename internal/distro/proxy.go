@@ -25,7 +25,7 @@ func FindProxies(given Proxies, f host.Facts, d Decision, nodeName, gateway stri
 	if p.Off {
 		return Proxies{}
 	}
-	if !p.Set() && !p.Containerd.Set() && !ofPackages(f.Proxy) {
+	if !p.Set() && !p.Containerd.Set() && !f.Proxy.OfPackages() {
 		p.Proxy, p.Source = proxy.Proxy{HTTP: f.Proxy.HTTP, HTTPS: f.Proxy.HTTPS, NoProxy: cmp.Or(p.NoProxy, f.Proxy.NoProxy)}, f.Proxy.Source
 	}
 	if !p.Set() && !p.Containerd.Set() {
@@ -56,11 +56,6 @@ func (p Proxies) Check() error {
 		return err
 	}
 	return p.Containerd.Check()
-}
-
-// ofPackages reports whether a proxy is set for apt or dnf only: what it lets through may be no more than packages.
-func ofPackages(p host.Proxy) bool {
-	return strings.HasPrefix(p.Source, "/etc/apt/") || strings.HasPrefix(p.Source, "/etc/dnf/") || p.Source == "/etc/yum.conf"
 }
 
 // pastProxy lists what must not go through a proxy (k3s issues 194, 325, 2026): the loopback, the machine itself, what is

@@ -291,7 +291,7 @@ func webPorts() Requirement {
 // proxied says that only the package manager has a proxy. An install sees to any other: [FindProxies].
 func proxied() Requirement {
 	return Requirement{Name: "proxy", Code: reason.NetProxy, Advice: true, Judge: func(c Case) Finding {
-		if p := c.Facts.Proxy; ofPackages(p) {
+		if p := c.Facts.Proxy; p.OfPackages() {
 			return unmet("the proxy in "+p.Source+" is used for packages only: neither downloads nor images go through it", "")
 		}
 		return met()

@@ -117,7 +117,7 @@ func replace(path string, data []byte) error {
 func (a *authority) makeCA() ([]byte, error) {
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
-		Subject:               pkix.Name{CommonName: "pipeops-gateway CA"},
+		Subject:               pkix.Name{CommonName: wire.AuthorityName},
 		NotBefore:             a.now().Add(-skew),
 		NotAfter:              a.now().Add(caLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,

@@ -15,6 +15,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -190,7 +191,7 @@ func TestEnrollWithWhatIsNoGateway(t *testing.T) {
 		evidence      string
 	}{
 		{"nobody", closed.Addr().String(), reason.GatewayUnreachable, "refused"},
-		{"plain HTTP", plain.Listener.Addr().String(), reason.GatewayUntrusted, "not by TLS"},
+		{"plain HTTP", plain.Listener.Addr().String(), reason.GatewayProtocol, "not by TLS"},
 		{"another CA", foreign.Listener.Addr().String(), reason.GatewayUntrusted, "issued by O=Acme Co"},
 		{"hangs up", silent, reason.GatewayUnreachable, ""},
 		{"no address", "http://example.com", reason.Usage, "want host"},
@@ -229,12 +230,13 @@ func TestWrongClockIsNamed(t *testing.T) {
 	g := gatewaytest.Start(t)
 	_, err := identity.Enroll(t.Context(), identity.Options{
 		Dir: t.TempDir(), Gateway: g.Address, Token: g.Token(""), Cluster: "shop",
-		Now: func() time.Time { return time.Now().AddDate(-3, 0, 0) },
+		Transport: &transport.Dialer{Now: func() time.Time { return time.Now().AddDate(-3, 0, 0) }},
 	})
 	if !reason.Is(err, reason.HostClock) {
 		t.Fatalf("got %v", err)
 	}
 	has(t, err.Error(), "clock of this machine")
+	has(t, err.Error(), "and that of the gateway "+time.Now().UTC().Format("2006"))
 }
 
 func TestOnlyTLS13(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
+	"github.com/pipeopshq/pipeops-agent/internal/wsconn"
 )
 
 // DefaultData is where a gateway keeps its state if nothing else is said.
@@ -50,6 +51,7 @@ type Gateway struct {
 	changes   bell
 	work      gate // sessions, and goodbyes on their way
 	buffers   session.Buffers
+	messages  wsconn.Buffers
 	address   net.Addr // of the listener; set by Serve before anything reads it
 }
 
@@ -116,7 +118,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	sessions, endSessions := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSessions()
 	server := &http.Server{
-		Handler:           g.https(),
+		Handler:           g.https(sessions),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    wire.MaxHeader,
@@ -199,9 +201,10 @@ func (g *Gateway) url() string {
 	return "https://" + net.JoinHostPort(strings.Trim(host, "[]"), port)
 }
 
-// https is what the port answers to people, kubectl and machines that enrol.
-func (g *Gateway) https() http.Handler {
+// https is what the port answers to people, kubectl and machines that enrol. The tunnels among it last as long as sessions does.
+func (g *Gateway) https(sessions context.Context) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.PathTunnel, func(w http.ResponseWriter, r *http.Request) { g.websocket(sessions, w, r) })
 	mux.HandleFunc("POST "+wire.PathEnroll, g.enroll)
 	mux.HandleFunc("POST "+wire.PathJoin, g.join)
 	mux.HandleFunc("POST "+wire.PathEvents, g.events)

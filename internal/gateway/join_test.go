@@ -149,7 +149,7 @@ func TestJoin(t *testing.T) {
 	}
 
 	// and it leaves alone
-	if err := id.Leave(t.Context()); err != nil {
+	if err := id.Leave(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := g.Admin.Machines(t.Context(), "shop"); err != nil || len(list) != 1 || !list[0].Enrolled {

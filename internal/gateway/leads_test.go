@@ -244,13 +244,13 @@ func TestAServerWithoutKubernetesDoesNotLead(t *testing.T) {
 func TestAServerThatLeftDoesNotLead(t *testing.T) {
 	g, first, second := two(t)
 	apply(t, g, "web", "one")
-	if err := first.id.Leave(t.Context()); err != nil {
+	if err := first.id.Leave(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	first.stop()
 	g.Wait("the second leads", second.leads)
 	apply(t, g, "late", "two")
-	if err := second.id.Leave(t.Context()); err != nil {
+	if err := second.id.Leave(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := g.Cluster("shop"); ok {

@@ -24,7 +24,7 @@ func TestLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := id.Leave(t.Context()); err != nil {
+		if err := id.Leave(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +38,7 @@ func TestLeave(t *testing.T) {
 	if err != nil || again.ClusterID() == id.ClusterID() {
 		t.Errorf("the name is not free: %v", err)
 	}
-	if err := id.Leave(t.Context()); err != nil { // the old one knows nothing of the new
+	if err := id.Leave(t.Context(), nil); err != nil { // the old one knows nothing of the new
 		t.Error(err)
 	}
 	if list, err := g.Admin.Clusters(t.Context()); err != nil || len(list) != 1 {
@@ -56,7 +56,7 @@ func TestLeaveWithAnExpiredCertificate(t *testing.T) {
 	g.Stop()
 	g.Now = time.Now
 	g.Start()
-	if err := id.Leave(t.Context()); err != nil {
+	if err := id.Leave(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := g.Admin.Clusters(t.Context()); err != nil || len(list) != 0 {
@@ -94,7 +94,7 @@ func TestLeaveWithoutAGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Stop()
-	if err := id.Leave(t.Context()); !reason.Is(err, reason.GatewayUnreachable) {
+	if err := id.Leave(t.Context(), nil); !reason.Is(err, reason.GatewayUnreachable) {
 		t.Errorf("got %v", err)
 	}
 }

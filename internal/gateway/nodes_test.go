@@ -185,7 +185,7 @@ func TestANodeGoesWithItsMachine(t *testing.T) {
 			}
 			continue
 		}
-		if err := id.Leave(t.Context()); err != nil {
+		if err := id.Leave(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		g.Wait("its node is gone", func() bool { list, err := g.Admin.Nodes(t.Context(), "shop"); return err == nil && len(list) == 1 })

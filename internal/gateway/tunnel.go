@@ -45,6 +45,10 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	}
 	defer g.work.leave()
 	leaf := conn.leaf
+	began := conn.spoke(ctx)
+	if began == nil {
+		return // it has chosen another way, or is gone
+	}
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
 	cluster, machine, err := g.admit(ctx, leaf)
 	var refused *reason.Error
@@ -57,7 +61,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	}
 	p := &peer{
 		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
-		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(conn.Conn, log),
+		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(began, log),
 	}
 	if refused != nil {
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)

@@ -17,6 +17,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -176,7 +177,7 @@ func TestRevokedMachineKeepsItsIdentityAndTriesOn(t *testing.T) {
 func TestReporter(t *testing.T) {
 	g := gatewaytest.Start(t)
 	id := mustEnroll(t, g, "shop")
-	r := tunnel.NewReporter(id, slog.New(slog.DiscardHandler))
+	r := tunnel.NewReporter(id, nil, slog.New(slog.DiscardHandler))
 	for i := range 3 {
 		r.Send(wire.Event{Kind: "step", Step: fmt.Sprint(i), State: "done"})
 	}
@@ -188,7 +189,7 @@ func TestReporter(t *testing.T) {
 		t.Errorf("got %+v, %v", events, err)
 	}
 	g.Stop()
-	r = tunnel.NewReporter(id, slog.New(slog.DiscardHandler))
+	r = tunnel.NewReporter(id, nil, slog.New(slog.DiscardHandler))
 	r.Send(wire.Event{Kind: "step"})
 	if err := r.Close(t.Context()); err == nil {
 		t.Error("a report to nobody succeeded")
@@ -212,7 +213,7 @@ func TestTunnelNeedsACertificateOfItsCA(t *testing.T) {
 	g := gatewaytest.Start(t)
 	other := gatewaytest.Start(t)
 	foreign := mustEnroll(t, other, "shop")
-	_, base := foreign.Client()
+	_, base := foreign.Client(nil)
 	if base == "" {
 		t.Fatal("no base")
 	}
@@ -224,7 +225,7 @@ func TestTunnelNeedsACertificateOfItsCA(t *testing.T) {
 		_ = response.Body.Close()
 		t.Fatal("the agent trusts another gateway's CA")
 	}
-	if err := identity.Explain(errors.Unwrap(err), g.Address); !reason.Is(err, reason.GatewayUntrusted) {
+	if err := transport.Explain(errors.Unwrap(err), g.Address); !reason.Is(err, reason.GatewayUntrusted) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -100,6 +100,20 @@ func (s *System) matching(pattern string) []string {
 	return sorted(all)
 }
 
+// OfPackages reports whether a proxy is set for apt or dnf only: what it lets through may be no more than packages.
+func (p Proxy) OfPackages() bool {
+	return strings.HasPrefix(p.Source, "/etc/apt/") || strings.HasPrefix(p.Source, "/etc/dnf/") || p.Source == "/etc/yum.conf"
+}
+
+// ProxyOfMachine is the proxy that this machine has for everybody, none if there is one for its packages only.
+func ProxyOfMachine() Proxy {
+	p := findProxy(Live().unrecorded())
+	if p.OfPackages() {
+		return Proxy{}
+	}
+	return p
+}
+
 // ProxyOfCaller is the proxy in the environment of who started this process, which is seen by nobody later on.
 func ProxyOfCaller() Proxy { return callersProxy(Live()) }
 

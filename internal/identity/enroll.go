@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -26,9 +27,6 @@ const DefaultPort = "8443"
 // enrollTimeout bounds the whole exchange: one handshake, one request.
 const enrollTimeout = 30 * time.Second
 
-// stageTimeout bounds each of the connection and the handshake, so that an error names the one that did not come about.
-const stageTimeout = 10 * time.Second
-
 // Options say how to enrol.
 type Options struct {
 	Dir     string // where the identity is kept
@@ -37,13 +35,12 @@ type Options struct {
 	Cluster string // name of the cluster, as wire.ValidName has it
 	Agent   string // version of the agent
 
-	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil means a net.Dialer
-	Now  func() time.Time                                                     // nil means time.Now
+	Transport *transport.Dialer // how the gateway is reached; nil: directly
 }
 
 // Enroll exchanges the token for an identity and stores it in place of any that is there. The key is stored before the
 // request and used again if there is one, so that a call that was cut anywhere can be repeated with the same token. The
-// error is one of GATEWAY_UNREACHABLE, GATEWAY_UNTRUSTED, GATEWAY_REFUSED, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED,
+// error is one of those of [transport.Dialer.HTTPS], GATEWAY_REFUSED, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED,
 // CLUSTER_NAME_TAKEN and USAGE, or that of the file system.
 func Enroll(ctx context.Context, o Options) (*Identity, error) {
 	address, err := Address(o.Gateway)
@@ -126,15 +123,18 @@ func (o Options) post(ctx context.Context, address, path string, body, answer an
 		return fmt.Errorf("cannot make the request: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	transport := &http.Transport{
-		DialContext: o.dial, TLSHandshakeTimeout: stageTimeout, DisableKeepAlives: true, TLSClientConfig: pinned(o.Token, address, o.Now),
+	client := &http.Transport{
+		DisableKeepAlives: true, MaxResponseHeaderBytes: wire.MaxHeader,
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return o.Transport.HTTPS(ctx, address, pinned(o.Token, address))
+		},
 	}
-	response, err := transport.RoundTrip(r)
+	response, err := client.RoundTrip(r)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return reason.New(reason.GatewayUnreachable, address+" was reached, but gave no answer in time", err)
 	}
 	if err != nil {
-		return Explain(err, address)
+		return transport.Explain(err, address)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
@@ -146,55 +146,34 @@ func (o Options) post(ctx context.Context, address, path string, body, answer an
 	return nil
 }
 
-func (o Options) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stageTimeout, fmt.Errorf("no connection within %s", stageTimeout))
-	defer cancel()
-	dial := o.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	conn, err := dial(ctx, network, address)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return conn, err
-}
-
 // pinned trusts the CA whose digest is in the token, for the fixed name of gateways, and nothing else.
-func pinned(token wire.Token, address string, now func() time.Time) *tls.Config {
-	if now == nil {
-		now = time.Now
-	}
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		ServerName:         wire.GatewayName,
-		NextProtos:         []string{"http/1.1"},
-		InsecureSkipVerify: true, //nolint:gosec // by the system's CAs: VerifyConnection knows the only one that counts
-		VerifyConnection: func(state tls.ConnectionState) error {
-			pool := x509.NewCertPool()
-			found := false
-			for _, c := range state.PeerCertificates {
-				if token.Pins(c.Raw) {
-					pool.AddCert(c)
-					found = true
+func pinned(token wire.Token, address string) transport.Config {
+	return func(now func() time.Time, protocols ...string) *tls.Config {
+		return &tls.Config{
+			MinVersion:         tls.VersionTLS13,
+			ServerName:         wire.GatewayName,
+			NextProtos:         protocols,
+			InsecureSkipVerify: true, //nolint:gosec // by the system's CAs: VerifyConnection knows the only one that counts
+			VerifyConnection: func(state tls.ConnectionState) error {
+				pool := x509.NewCertPool()
+				found := false
+				for _, c := range state.PeerCertificates {
+					if token.Pins(c.Raw) {
+						pool.AddCert(c)
+						found = true
+					}
 				}
-			}
-			leaf := state.PeerCertificates[0]
-			if !found {
-				return reason.Newf(reason.GatewayUntrusted, "%s presents a certificate for %s, issued by %s, not by the CA that the token names",
-					address, names(leaf), leaf.Issuer)
-			}
-			_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: wire.GatewayName, CurrentTime: now()})
-			return err
-		},
+				leaf := state.PeerCertificates[0]
+				if !found {
+					e := transport.Untrusted(address, leaf)
+					e.Evidence += ", not by the CA that the token names"
+					return e
+				}
+				_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: wire.GatewayName, CurrentTime: now()})
+				return err
+			},
+		}
 	}
-}
-
-func names(c *x509.Certificate) string {
-	if len(c.DNSNames) > 0 {
-		return strings.Join(c.DNSNames[:min(3, len(c.DNSNames))], ", ")
-	}
-	return c.Subject.String()
 }
 
 // Address makes host:port of the ways in which people write the address of a gateway.
@@ -214,33 +193,3 @@ func Address(gateway string) (string, error) {
 	}
 	return net.JoinHostPort(u.Hostname(), port), nil
 }
-
-// Explain says why a gateway could not be reached or trusted.
-func Explain(err error, address string) error {
-	var known *reason.Error
-	if errors.As(err, &known) {
-		return known
-	}
-	var invalid x509.CertificateInvalidError
-	var verification *tls.CertificateVerificationError
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var record tls.RecordHeaderError
-	var op *net.OpError
-	switch {
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired: // the authority is the right one
-		return reason.Newf(reason.HostClock, "the certificate of %s is valid from %s to %s, but the clock of this machine says %s", address,
-			stamp(invalid.Cert.NotBefore), stamp(invalid.Cert.NotAfter), stamp(time.Now())).WithFix("set the clock of this machine, or of the gateway")
-	case errors.As(err, &authority) && authority.Cert != nil:
-		return reason.Newf(reason.GatewayUntrusted, "%s presents a certificate for %s, issued by %s", address, names(authority.Cert), authority.Cert.Issuer)
-	case errors.As(err, &verification), errors.As(err, &host), errors.As(err, &invalid):
-		return reason.New(reason.GatewayUntrusted, address, err)
-	case errors.As(err, &record):
-		return reason.Newf(reason.GatewayUntrusted, "%s answers, but not by TLS", address)
-	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
-		return reason.New(reason.GatewayRefused, address, err)
-	}
-	return reason.New(reason.GatewayUnreachable, address, err)
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -59,7 +60,7 @@ func TestEnrollSaysHowFarItCame(t *testing.T) {
 			here, there := net.Pipe()
 			go func() { _, _ = io.Copy(io.Discard, there) }()
 			return here, nil
-		}, "gateway.example:8443: net/http: TLS handshake timeout"},
+		}, "gateway.example:8443: no TLS handshake within 10s"},
 		"no answer": {nil, "gateway.example:8443 was reached, but gave no answer in time: context deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +70,7 @@ func TestEnrollSaysHowFarItCame(t *testing.T) {
 				if c.dial == nil {
 					c.dial = answerless
 				}
-				_, err := Enroll(t.Context(), Options{Dir: t.TempDir(), Gateway: "gateway.example", Token: token, Cluster: "shop", Dial: c.dial})
+				_, err := Enroll(t.Context(), Options{Dir: t.TempDir(), Gateway: "gateway.example", Token: token, Cluster: "shop", Transport: &transport.Dialer{Dial: c.dial}})
 				if !reason.Is(err, reason.GatewayUnreachable) || !strings.HasSuffix(err.Error(), c.want) {
 					t.Errorf("%v", err)
 				}

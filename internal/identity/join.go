@@ -48,7 +48,7 @@ var fullToken = regexp.MustCompile(`^K10[0-9a-f]{64}::[!-~]{1,512}$`)
 
 // Join exchanges a node token for an identity, which it stores as Enroll does, and for the way into the cluster. A call
 // that was cut anywhere can be repeated with the same token for as long as that lives. The error is one of
-// GATEWAY_UNREACHABLE, GATEWAY_UNTRUSTED, GATEWAY_REFUSED, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED,
+// those of [transport.Dialer.HTTPS], GATEWAY_REFUSED, TOKEN_UNKNOWN, TOKEN_USED, TOKEN_EXPIRED,
 // CLUSTER_NOT_CONNECTED, the JOIN_ ones and USAGE, or that of the file system.
 func Join(ctx context.Context, o JoinOptions) (*Identity, Joined, error) {
 	address, err := Address(o.Gateway)
@@ -79,11 +79,7 @@ func Join(ctx context.Context, o JoinOptions) (*Identity, Joined, error) {
 	if err := o.post(ctx, address, wire.PathJoin, request, &answer); err != nil {
 		return nil, Joined{}, err
 	}
-	now := o.Now
-	if now == nil {
-		now = time.Now
-	}
-	joined := Joined{JoinAnswer: answer.JoinAnswer, Role: answer.Role, Told: now().UTC()}
+	joined := Joined{JoinAnswer: answer.JoinAnswer, Role: answer.Role, Told: time.Now().UTC()}
 	if joined.k3sToken, err = open(answer, public, private); err != nil {
 		return nil, Joined{}, reason.New(reason.GatewayRefused, address+" sent an answer that is of no use", err)
 	}

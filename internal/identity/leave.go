@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -16,10 +17,10 @@ const leaveTimeout = 15 * time.Second
 
 // Leave tells the gateway that this machine's cluster is no more: it forgets the cluster, and its name is free. It is no
 // error if the gateway has forgotten it already. The identity stays on disk; it is of no use any more.
-func (i *Identity) Leave(ctx context.Context) error {
+func (i *Identity) Leave(ctx context.Context, through *transport.Dialer) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
-	client, base := i.Client()
+	client, base := i.Client(through)
 	defer client.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+wire.PathLeave, http.NoBody)
 	if err != nil {
@@ -27,7 +28,7 @@ func (i *Identity) Leave(ctx context.Context) error {
 	}
 	response, err := client.Do(r)
 	if err != nil {
-		return Explain(err, i.Gateway())
+		return transport.Explain(err, i.Gateway())
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode < 300 {

@@ -160,6 +160,10 @@ const (
 	GatewayUnreachable  Code = "GATEWAY_UNREACHABLE"
 	GatewayUntrusted    Code = "GATEWAY_UNTRUSTED"
 	GatewayRefused      Code = "GATEWAY_REFUSED"
+	GatewayName         Code = "GATEWAY_NAME"
+	GatewayProxy        Code = "GATEWAY_PROXY"
+	GatewayIntercepted  Code = "GATEWAY_INTERCEPTED"
+	GatewayProtocol     Code = "GATEWAY_PROTOCOL"
 	TokenMalformed      Code = "TOKEN_MALFORMED"
 	TokenUnknown        Code = "TOKEN_UNKNOWN"
 	TokenUsed           Code = "TOKEN_USED"
@@ -360,6 +364,10 @@ func All() []Entry {
 		{GatewayUnreachable, ExitTunnel, "the gateway does not answer", "check the address, the network and that pipeops-gateway serve is running", Gateway, CostNone},
 		{GatewayUntrusted, ExitTunnel, "the gateway is not the one that made the token", "check --gateway; if the connection is intercepted by a proxy, exempt the gateway from it", Gateway, CostNone},
 		{GatewayRefused, ExitTunnel, "the gateway refused the request", "see the evidence and the gateway's log", Gateway, CostNone},
+		{GatewayName, ExitTunnel, "the name of the gateway leads nowhere", "check --gateway and the name servers of this machine (/etc/resolv.conf)", Here, CostNone},
+		{GatewayProxy, ExitTunnel, "the proxy does not lead to the gateway", "let the proxy allow CONNECT to the gateway, or mend proxy in config.yaml (docs/network.md)", Here, CostNone},
+		{GatewayIntercepted, ExitTunnel, "somebody on the way opens the connection to the gateway", "exempt the gateway from the inspection of TLS by the proxy or firewall that issues these certificates", Here, CostNone},
+		{GatewayProtocol, ExitTunnel, "what answers there is no gateway", "check --gateway: it names the port of pipeops-gateway serve itself, not of a web server or balancer before it", Gateway, CostNone},
 		{TokenMalformed, ExitTunnel, "the join token is not complete", "copy the whole token, pat_<id>.<secret>.<digest>, or make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
 		{TokenUnknown, ExitTunnel, "the gateway does not know this join token", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},
 		{TokenUsed, ExitTunnel, "the join token has been used", "make another one: pipeops-gateway token create; for a machine that joins a cluster: pipeops-gateway join CLUSTER", Gateway, CostNone},

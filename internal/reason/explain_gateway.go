@@ -4,11 +4,19 @@ package reason
 func explainGateway(code Code) string {
 	switch code {
 	case "GATEWAY_UNREACHABLE":
-		return "No connection to the gateway comes about: its name does not resolve, nobody listens, or a firewall drops the packets. The agent needs one outgoing TCP connection and tries again with growing pauses."
+		return "No connection to the gateway comes about: nobody listens, or a firewall drops the packets. The evidence tells each way that was tried, directly and through a proxy. The agent needs one outgoing TCP connection and tries again with growing pauses."
 	case "GATEWAY_UNTRUSTED":
-		return "The gateway showed a certificate of another authority than the one whose digest is in the join token. Somebody is in between, such as a proxy that opens TLS, or the address is that of another gateway."
+		return "The gateway showed a certificate of another authority than the one whose digest is in the join token. The address is that of another gateway, or of something before it that ends TLS, such as a load balancer with a public certificate."
 	case "GATEWAY_REFUSED":
 		return "The gateway answered, and said no. What it said is in the evidence."
+	case "GATEWAY_NAME":
+		return "The name of the gateway cannot be looked up: there is no such name, or the name servers of this machine do not answer. The agent tries again with growing pauses; through a proxy the proxy looks the name up."
+	case "GATEWAY_PROXY":
+		return "A proxy is set for the gateway, and makes no connection to it: it wants a user and password (407), forbids the address or the port (403), cannot be reached itself, or is no proxy. Where there is another way past it, that one is used."
+	case "GATEWAY_INTERCEPTED":
+		return "What answers calls itself the gateway, and shows a certificate of another issuer: a proxy or firewall opens TLS to look into it. The agent trusts the CA of its gateway alone, whatever CAs the machine trusts, so nothing was sent. The evidence names the issuer."
+	case "GATEWAY_PROTOCOL":
+		return "A program answers at the address of the gateway, and speaks neither the protocol of a tunnel nor that of a gateway: no TLS 1.3, another application protocol, or no WebSocket at /v1/tunnel, as with a gateway that is much older or a web server."
 	case "GATEWAY_STOPPING":
 		return "The gateway announced that it is stopping, so that the agent connects again elsewhere or later."
 	case "GATEWAY_NOT_RUNNING":

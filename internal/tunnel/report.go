@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -37,9 +38,9 @@ type Reporter struct {
 	done    sync.WaitGroup
 }
 
-// NewReporter starts a reporter. Close ends it.
-func NewReporter(id *identity.Identity, log *slog.Logger) *Reporter {
-	client, base := id.Client()
+// NewReporter starts a reporter that reaches the gateway by way of through; nil is directly. Close ends it.
+func NewReporter(id *identity.Identity, through *transport.Dialer, log *slog.Logger) *Reporter {
+	client, base := id.Client(through)
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Reporter{client: client, url: base + wire.PathEvents, log: log,
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), stop: stop}

@@ -5,7 +5,6 @@ package tunnel
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,12 +21,13 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 const (
-	// dialTimeout bounds resolution, connection and handshake together.
-	dialTimeout = 20 * time.Second
+	// dialTimeout bounds all ways to the gateway together, each of which has 10 s for each of its stages.
+	dialTimeout = 40 * time.Second
 	// healthyLife is how long a session must have been up for the next wait to start small again.
 	healthyLife = time.Minute
 	// certificateEvery is how often it is looked how long the certificate is still good.
@@ -45,8 +45,8 @@ type Options struct {
 	// nothing to do.
 	OnSession func(context.Context, *Client)
 
-	Dial    func(ctx context.Context, network, address string) (net.Conn, error) // nil means a net.Dialer
-	Backoff backoff.Backoff                                                      // zero value: 0.5 s to 60 s
+	Transport *transport.Dialer // how the gateway is reached; nil: directly
+	Backoff   backoff.Backoff   // zero value: 0.5 s to 60 s
 }
 
 // Run keeps a session to the gateway up until ctx ends, and returns its error.
@@ -101,8 +101,9 @@ func (t *tunnel) session(ctx context.Context) error {
 		s.Close(err)
 		return t.why(<-served, nil)
 	}
-	t.Health.Set(health.Tunnel, health.True, "Connected", t.Identity.Gateway())
-	t.Log.Info("tunnel up", "gateway", t.Identity.Gateway(), "cluster", t.Identity.Cluster())
+	conn.Good()
+	t.Health.Set(health.Tunnel, health.True, "Connected", t.Identity.Gateway()+" by "+conn.Way())
+	t.Log.Info("tunnel up", "gateway", t.Identity.Gateway(), "cluster", t.Identity.Cluster(), "by", conn.Way())
 	client := &Client{http: &http.Client{Transport: s.Transport()}}
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -142,29 +143,15 @@ func (t *tunnel) session(ctx context.Context) error {
 	}
 }
 
-func (t *tunnel) dial(ctx context.Context) (net.Conn, error) {
+func (t *tunnel) dial(ctx context.Context) (*transport.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	address := t.Identity.Gateway()
-	dial := t.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	raw, err := dial(ctx, "tcp", address)
+	conn, err := t.Transport.Tunnel(ctx, t.Identity.Gateway(), t.Identity.Config)
 	if err != nil {
-		return nil, identity.Explain(err, address)
+		return nil, err
 	}
-	if err := session.Tune(raw); err != nil {
+	if err := session.Tune(conn.Socket()); err != nil {
 		t.Log.Debug("connection not tuned", "err", err)
-	}
-	conn := tls.Client(raw, t.Identity.TLS(wire.ALPN))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
-		return nil, identity.Explain(err, address)
-	}
-	if conn.ConnectionState().NegotiatedProtocol != wire.ALPN {
-		_ = raw.Close()
-		return nil, reason.Newf(reason.GatewayRefused, "%s does not speak %s", address, wire.ALPN)
 	}
 	return conn, nil
 }
@@ -206,7 +193,7 @@ func (t *tunnel) why(err error, said *wire.Error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
-		return identity.Explain(err, t.Identity.Gateway())
+		return transport.Explain(err, t.Identity.Gateway())
 	}
 	return reason.New(reason.SessionLost, t.Identity.Gateway(), err)
 }

@@ -66,6 +66,8 @@ const (
 	// GatewayName is the DNS name that the CA certifies for every gateway of its own. Agents ask for it, whatever address
 	// they dial, so that an address can change and a public name proves nothing.
 	GatewayName = "gateway.pipeops.internal"
+	// AuthorityName is what the CA of a gateway calls itself. It proves nothing; it tells a gateway from what stands in its place.
+	AuthorityName = "pipeops-gateway CA"
 	// ClusterURI precedes the id of a cluster in the URI of a certificate; MachineURI reads the whole.
 	ClusterURI = "pipeops://cluster/"
 	// machineURI stands between the ids of cluster and machine.
