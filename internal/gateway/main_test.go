@@ -66,7 +66,7 @@ func runAgentWith(t testing.TB, id *identity.Identity, handler http.Handler, wai
 	running.Go(func() {
 		_ = tunnel.Run(ctx, tunnel.Options{
 			Identity: id, Handler: handler, Health: &a.health, Log: slog.New(slog.DiscardHandler), OnSession: a.session,
-			Backoff: wait,
+			Backoff: wait, Transport: way(t, id),
 		})
 	})
 	a.stop = sync.OnceFunc(func() {
