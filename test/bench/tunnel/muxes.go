@@ -31,6 +31,10 @@ func agentOfOurs(ctx context.Context, r role) error {
 	if err != nil {
 		return err
 	}
+	return leaveOurs(ctx, r, conn)
+}
+
+func leaveOurs(ctx context.Context, r role, conn net.Conn) error {
 	s := mux.New(conn, mux.Config{Client: true})
 	go func() {
 		for {

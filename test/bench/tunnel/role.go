@@ -43,6 +43,7 @@ func contenders() []contender {
 		{"tcp", "a TCP connection per stream (limit)", gatewayOfTCP, agentOfTCP, true},
 		{"tls", "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS, true},
 		{"ours", "internal/mux over TLS", gatewayOfOurs, agentOfOurs, false},
+		{"ours-wss", "internal/mux on a WebSocket over TLS", gatewayOfOursWSS, agentOfOursWSS, false},
 		{"stock", "hashicorp/yamux v0.1.2 over TLS, its defaults", gatewayOfStock, agentOfStock, false},
 		{"remotedialer", "rancher/remotedialer v0.6.1, wss", gatewayOfRemotedialer, agentOfRemotedialer, false},
 		{"chisel", "jpillora/chisel v1.10.1, reverse, wss", gatewayOfChisel, agentOfChisel, false},
