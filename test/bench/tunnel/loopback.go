@@ -60,7 +60,13 @@ func loopbackBars() []figures.Bar {
 
 // loopback starts all contenders in each round, takes one measurement after the other, and in each all contenders, in an order of its
 // own: those that are compared are then measured within seconds of each other, which tells on a machine that others use as well.
-func loopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
+func loopback(profiles string) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
+	return func(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
+		return onLoopback(ctx, measured, rounds, seconds, say, profiles)
+	}
+}
+
+func onLoopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string), profiles string) ([]figures.Case, error) {
 	folder, err := os.MkdirTemp("", "bench-tunnel-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a folder: %w", err)
@@ -72,7 +78,7 @@ func loopback(ctx context.Context, measured []contender, rounds int, seconds flo
 	var samples []figures.Sample
 	for n := range rounds {
 		began := time.Now()
-		round, err := oneRound(ctx, measured, folder, time.Duration(seconds*float64(time.Second)))
+		round, err := oneRound(ctx, measured, folder, profiles, time.Duration(seconds*float64(time.Second)))
 		if ctx.Err() != nil {
 			return nil, ctx.Err() // the processes were killed, of which all else speaks
 		}
@@ -88,11 +94,11 @@ func loopback(ctx context.Context, measured []contender, rounds int, seconds flo
 	return []figures.Case{figures.NewCase("loopback", ours, loopbackBars(), samples)}, nil
 }
 
-func oneRound(ctx context.Context, measured []contender, folder string, each time.Duration) ([]figures.Sample, error) {
+func oneRound(ctx context.Context, measured []contender, folder, profiles string, each time.Duration) ([]figures.Sample, error) {
 	stands := make([]*stand, 0, len(measured))
 	samples := make([]figures.Sample, len(measured))
 	for i, c := range measured {
-		s, err := raise(ctx, c, folder)
+		s, err := raise(ctx, c, folder, profiles)
 		if err != nil {
 			return nil, fmt.Errorf("cannot start %s: %w", c.name, err)
 		}
