@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -183,7 +184,7 @@ func idleDial(ctx context.Context, r role, config *tls.Config) (*tls.Conn, error
 }
 
 // idle measures each of the numbers of agents.
-func idle(numbers []int) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
+func idle(numbers []int, profiles string) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
 	return func(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) (cases []figures.Case, err error) {
 		folder, err := os.MkdirTemp("", "bench-tunnel-")
 		if err != nil {
@@ -198,6 +199,9 @@ func idle(numbers []int) func(context.Context, []contender, int, float64, func(s
 			for round := 1; round <= rounds; round++ {
 				for _, i := range rand.Perm(len(measured)) {
 					r := role{Contender: measured[i].name, Folder: folder, Agents: agents}
+					if profiles != "" {
+						r.Profile = filepath.Join(profiles, fmt.Sprintf("%s-%d.pprof", r.Contender, agents))
+					}
 					values, err := measureIdle(ctx, r, time.Duration(seconds*float64(time.Second)))
 					if err != nil {
 						return nil, fmt.Errorf("%d agents of %s: %w", agents, r.Contender, err)
@@ -220,7 +224,10 @@ func measureIdle(ctx context.Context, r role, measured time.Duration) (map[strin
 	r.Tunnel = addresses[0]
 	var processes []*process
 	begin := func(end string, agents int) (*process, *lines, error) {
-		r.End, r.Agents = end, agents
+		r := r
+		if r.End, r.Agents = end, agents; len(processes) > 0 {
+			r.Profile = ""
+		}
 		said := &lines{came: make(chan string, 16)}
 		p, err := start(r, "", said)
 		if err == nil {

@@ -83,7 +83,7 @@ func bench(ctx context.Context, p plan) error {
 		if err != nil {
 			return err
 		}
-		run, measures, measured = idle(numbers), idleMeasures(), kept(measured)
+		run, measures, measured = idle(numbers, p.profiles), idleMeasures(), kept(measured)
 	}
 	if p.wan {
 		run, measures = slowLink(p.paths), wanMeasures()

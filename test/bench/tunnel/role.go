@@ -46,6 +46,7 @@ func contenders() []contender {
 	return []contender{
 		{"tcp", "a TCP connection per stream (limit)", gatewayOfTCP, agentOfTCP, true},
 		{"tls", "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS, true},
+		{"handed", "the same, each read by one goroutine for another (floor of a session)", gatewayOfHanded, agentOfHanded, true},
 		{"ours", "internal/mux over TLS", gatewayOfOurs, agentOfOurs, false},
 		{"stock", "hashicorp/yamux v0.1.2 over TLS, its defaults", gatewayOfStock, agentOfStock, false},
 		{"remotedialer", "rancher/remotedialer v0.6.1, wss", gatewayOfRemotedialer, agentOfRemotedialer, false},
