@@ -2,34 +2,29 @@ package mux
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// deadline is a time at which a channel is closed, that can be moved.
+// deadline is a time at which whoever waits is woken, that can be moved.
 type deadline struct {
+	passed atomic.Bool
 	mu     sync.Mutex
 	timer  *time.Timer
-	passed chan struct{} // nil until somebody asks or sets
 }
 
-// set moves the deadline; the zero time means none.
-func (d *deadline) set(t time.Time) {
+// set moves the deadline; the zero time means none. Whoever waits for the signal is woken to look at it.
+func (d *deadline) set(t time.Time, wake signal) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer wake.notify()
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
 	}
-	if d.passed == nil || isClosed(d.passed) {
-		d.passed = make(chan struct{})
-	}
-	if t.IsZero() {
-		return
-	}
-	passed := d.passed
 	rest := time.Until(t)
-	if rest <= 0 {
-		close(passed)
+	d.passed.Store(!t.IsZero() && rest <= 0)
+	if t.IsZero() || rest <= 0 {
 		return
 	}
 	var timer *time.Timer
@@ -38,26 +33,11 @@ func (d *deadline) set(t time.Time) {
 		defer d.mu.Unlock()
 		if d.timer == timer { // else it was moved while this waited
 			d.timer = nil
-			close(passed)
+			d.passed.Store(true)
+			wake.notify()
 		}
 	})
 	d.timer = timer
-}
-
-// wait returns the channel that is closed at the deadline.
-func (d *deadline) wait() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.passed == nil {
-		d.passed = make(chan struct{})
-	}
-	return d.passed
-}
-
-func (d *deadline) over() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.passed != nil && isClosed(d.passed)
 }
 
 // stop lets go of the timer.
@@ -67,15 +47,6 @@ func (d *deadline) stop() {
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }
 

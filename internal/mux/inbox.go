@@ -39,6 +39,7 @@ func (in *inbox) read(st *Stream, p []byte) (n int, grant header, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.shut_ {
+		st.readable.notify() // for who else reads
 		return 0, header{}, in.ended
 	}
 	for in.head != nil && n < len(p) {

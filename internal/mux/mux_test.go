@@ -362,7 +362,7 @@ func TestWindowGrows(t *testing.T) {
 		client, server := pair(t, Config{Budget: budget})
 		for _, s := range []*Session{client, server} { // a path on which every reader keeps up
 			s.rtt.Store(int64(time.Second))
-			s.rttAsked.Store(time.Now().UnixNano())
+			s.probed.Store(time.Now().UnixNano())
 		}
 		mine, theirs := stream(t, client, server)
 		go func() {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 )
 
 // receive reads frames until the connection ends, and returns why. It waits for nothing but the connection.
@@ -14,7 +13,7 @@ func (s *Session) receive() error {
 		if _, err := io.ReadFull(s.conn, raw[:]); err != nil {
 			return lost(err)
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.hear()
 		h, err := parseHeader(&raw)
 		if err != nil {
 			return err
@@ -41,23 +40,6 @@ func lost(err error) error {
 		return ErrPeerClosed
 	}
 	return err
-}
-
-func (s *Session) pinged(h header) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h.flags&flagSYN != 0 {
-		s.control(header{kind: typePing, flags: flagACK, length: h.length})
-		s.flush(nil)
-		return
-	}
-	if asked := s.rttAsked.Load(); h.length == rttPing && asked != 0 {
-		s.rtt.Store(max(1, time.Now().UnixNano()-asked))
-	}
-	if answered, ok := s.pings[h.length]; ok {
-		delete(s.pings, h.length)
-		close(answered)
-	}
 }
 
 // stream acts on a frame of a stream.
@@ -121,7 +103,8 @@ func (s *Session) lookup(h header) (*Stream, error) {
 	}
 	s.streams[st.id] = st
 	s.theirs++
-	s.accepted <- st                                                   // has room for as many as may be open
+	s.arrived = append(s.arrived, st)
+	s.arrival.notify()
 	s.control(header{kind: typeWindow, flags: flagACK, stream: st.id}) // goes out with the next word: only stock yamux looks at it,
 	if len(s.out.control) >= maxAcks*headerLen {                       // and only when it has opened 256 without one
 		s.flush(nil)
@@ -141,7 +124,7 @@ func (s *Session) data(st *Stream, length uint32) error {
 			break
 		}
 		n, err := s.conn.Read(space)
-		s.heard.Store(time.Now().UnixNano()) // of a large frame on a slow path, too
+		s.receipt(s.hear()) // of a large frame on a slow path, too
 		st.in.came(st, n)
 		left -= n
 		if err != nil {

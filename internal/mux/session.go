@@ -10,7 +10,6 @@
 package mux
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -62,21 +61,26 @@ const (
 type Session struct {
 	conn     net.Conn
 	config   Config
-	accepted chan *Stream
+	arrival  signal
 	done     chan struct{}
 	unread   atomic.Int64 // bytes that lie on all streams
 	rtt      atomic.Int64 // nanoseconds, of the newest ping
-	rttAsked atomic.Int64 // when it was last asked for by measured, Unix nanoseconds
 	heard    atomic.Int64 // when a byte last came, Unix nanoseconds
+	said     atomic.Int64 // when this end last began to write, Unix nanoseconds
+	probed   atomic.Int64 // when it last sent a probe, Unix nanoseconds
+	promised atomic.Int64 // how long the peer is silent at most, by its newest probe, in nanoseconds
 
 	mu        sync.Mutex // after Stream.in.mu where both are held
 	streams   map[uint32]*Stream
+	arrived   []*Stream // that were not accepted yet; no more than may be open
 	next      uint32 // number of the next stream that this end opens
 	theirs    int    // streams of the peer's that are open
 	grown     int    // bytes that windows have grown by
 	goingAway bool
 	pings     map[uint32]chan struct{}
 	pingID    uint32
+	probes    uint32    // the number of the newest
+	asked     time.Time // when it was first sent; zero once it was answered
 	cause     error
 	out       outgoing
 	work      sync.WaitGroup
@@ -98,15 +102,17 @@ func New(conn net.Conn, c Config) *Session {
 	}
 	s := &Session{
 		conn: conn, config: c, next: 2,
-		accepted: make(chan *Stream, c.Streams), // so that it is never full
-		done:     make(chan struct{}),
-		streams:  map[uint32]*Stream{},
-		pings:    map[uint32]chan struct{}{},
+		arrival: make(signal, 1),
+		done:    make(chan struct{}),
+		streams: map[uint32]*Stream{},
+		pings:   map[uint32]chan struct{}{},
 	}
 	if c.Client {
 		s.next = 1
 	}
-	s.heard.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	s.heard.Store(now)
+	s.said.Store(now)
 	s.work.Go(func() { s.Close(s.receive()) })
 	return s
 }
@@ -133,71 +139,26 @@ func (s *Session) Open() (*Stream, error) {
 
 // Accept returns the next stream that the peer opened. The error is the cause of the session's end.
 func (s *Session) Accept() (*Stream, error) {
-	select {
-	case st := <-s.accepted:
-		return st, nil
-	case <-s.done:
-		return nil, s.Err()
-	}
-}
-
-// Ping makes a round trip and returns the time that it took, waiting in the queue included.
-func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
-	answered := make(chan struct{})
-	s.mu.Lock()
-	if s.cause != nil {
-		defer s.mu.Unlock()
-		return 0, s.cause
-	}
-	s.pingID++
-	id := s.pingID
-	s.pings[id] = answered
-	s.control(header{kind: typePing, flags: flagSYN, length: id})
-	began := time.Now()
-	s.flush(nil)
-	s.mu.Unlock()
-	defer func() {
+	for {
 		s.mu.Lock()
-		delete(s.pings, id)
+		if len(s.arrived) > 0 {
+			st := s.arrived[0]
+			if s.arrived = s.arrived[1:]; len(s.arrived) == 0 {
+				s.arrived = nil
+			} else {
+				s.arrival.notify() // for who else accepts
+			}
+			s.mu.Unlock()
+			return st, nil
+		}
 		s.mu.Unlock()
-	}()
-	select {
-	case <-answered:
-		took := time.Since(began)
-		s.rtt.Store(int64(took))
-		return took, nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-s.done:
-		return 0, s.Err()
-	}
-}
-
-// RTT is what the newest ping took; 0 before the first.
-func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
-
-// rttEvery is how often the round trip is measured while much comes: the windows depend on it.
-const rttEvery = 10 * time.Second
-
-// measured is RTT. It has it measured anew where that was long ago, by an end that does not ping, too.
-func (s *Session) measured(now time.Time) time.Duration {
-	last := s.rttAsked.Load()
-	if (last == 0 || now.UnixNano()-last > int64(rttEvery)) && s.rttAsked.CompareAndSwap(last, now.UnixNano()) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.cause == nil {
-			s.control(header{kind: typePing, flags: flagSYN, length: rttPing})
-			s.flush(nil)
+		select {
+		case <-s.arrival:
+		case <-s.done:
+			return nil, s.Err()
 		}
 	}
-	return s.RTT()
 }
-
-// rttPing is the number of the pings that measured sends. Others count up from 1.
-const rttPing = 1<<32 - 1
-
-// Heard is when the newest byte came from the peer.
-func (s *Session) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
 
 // Streams is how many streams are open.
 func (s *Session) Streams() int {
@@ -231,10 +192,10 @@ func (s *Session) Close(cause error) {
 	s.streams = nil
 	s.mu.Unlock()
 	close(s.done)
-	_ = s.conn.Close() // its own error tells nothing that the cause does not
 	for _, st := range streams {
 		st.end(fmt.Errorf("the connection is gone: %w", cause))
 	}
+	_ = s.conn.Close() // TLS may want to say goodbye, and wait; its error tells nothing that the cause does not
 }
 
 // Wait returns when the session has ended and nothing of it runs any more.

@@ -68,14 +68,12 @@ func (st *Stream) Read(p []byte) (int, error) {
 		if n > 0 || err != nil || len(p) == 0 {
 			return n, err
 		}
-		st.flushFirst()
-		select {
-		case <-st.readable:
-		case <-st.readBy.wait():
-			if st.readBy.over() {
-				return 0, os.ErrDeadlineExceeded
-			}
+		if st.readBy.passed.Load() {
+			st.readable.notify() // for who else reads
+			return 0, os.ErrDeadlineExceeded
 		}
+		st.flushFirst()
+		<-st.readable
 	}
 }
 
@@ -124,7 +122,7 @@ func (st *Stream) hand() error {
 		switch {
 		case err != nil:
 			return err
-		case st.writeBy.over():
+		case st.writeBy.passed.Load():
 			return os.ErrDeadlineExceeded
 		case len(st.pending) == 0:
 			return nil
@@ -137,10 +135,7 @@ func (st *Stream) hand() error {
 			}
 		}
 		s.mu.Unlock()
-		select {
-		case <-st.writable:
-		case <-st.writeBy.wait():
-		}
+		<-st.writable
 		s.mu.Lock()
 	}
 }
@@ -259,15 +254,13 @@ func (st *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline is that of net.Conn.
 func (st *Stream) SetReadDeadline(t time.Time) error {
-	st.readBy.set(t)
-	st.readable.notify() // who waits looks at the new one
+	st.readBy.set(t, st.readable)
 	return nil
 }
 
 // SetWriteDeadline is that of net.Conn.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
-	st.writeBy.set(t)
-	st.writable.notify()
+	st.writeBy.set(t, st.writable)
 	return nil
 }
 

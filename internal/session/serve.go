@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -44,7 +42,6 @@ func (s *Session) Serve(ctx context.Context, handler http.Handler) error {
 	s.Close(nil)
 	_ = server.Close()
 	s.requests.wait()
-	s.pings.Wait()
 	s.mux.Wait()
 	return describe(s.mux.Err())
 }
@@ -98,12 +95,7 @@ func (l listener) Addr() net.Addr { return l.session.mux.Addr() }
 
 // describe says in plain words what a dead connection says in its own.
 func describe(err error) error {
-	switch {
-	case errors.Is(err, mux.ErrStalled):
-		return err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("the peer was silent for %s: %w", Silence, err)
-	case errors.Is(err, syscall.ETIMEDOUT):
+	if errors.Is(err, syscall.ETIMEDOUT) {
 		return fmt.Errorf("the peer's machine acknowledged nothing for %s: %w", userTimeout, err)
 	}
 	return err

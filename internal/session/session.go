@@ -8,22 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
-	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 const (
-	// KeepAlive is the time between two pings. Only the agent pings: one side is enough to tell both, and ten thousand
-	// agents do not answer in step.
-	KeepAlive = 10 * time.Second
-	// PingTimeout is how long an answer to a ping, or any write to the connection, may take before the session is dead.
-	PingTimeout = 10 * time.Second
-	// Silence is how long the gateway waits for any byte: two pings and the time for one to be late.
-	Silence = 2*KeepAlive + 5*time.Second
+	// writeTimeout is how long any write to the connection may take before the session is dead.
+	writeTimeout = 10 * time.Second
 	// maxStreams bounds the streams that a peer may have open; above it streams are reset as they come.
 	maxStreams = 1024
 	// maxRequests bounds the requests that are served at a time; above it they are refused with 503.
@@ -33,31 +26,28 @@ const (
 // ErrClosed is the cause of the end of a session that this end closed without giving another.
 var ErrClosed = mux.ErrClosed
 
-var errNoPong = fmt.Errorf("the peer did not answer a ping within %s", PingTimeout)
-
 // Session is one authenticated connection to a peer. All methods may be called concurrently.
 type Session struct {
 	mux       *mux.Session
 	transport *http.Transport
 	log       *slog.Logger
 	requests  requests
-	pings     sync.WaitGroup
+	alive     *alive
 }
 
-// Client starts the agent's end of a session on conn, which it owns from now on.
-func Client(conn net.Conn, log *slog.Logger) *Session {
-	s := start(conn, log, true)
-	s.pings.Go(s.keepAlive)
-	return s
-}
+// Client starts the agent's end of a session on conn, which it owns from now on. [Tune] the socket first: whether the peer is there is for
+// its kernel to say.
+func Client(conn net.Conn, log *slog.Logger) *Session { return start(conn, log, true, false) }
 
-// Server starts the gateway's end of a session on conn, which it owns from now on.
-func Server(conn net.Conn, log *slog.Logger) *Session {
-	return start(&watched{Conn: conn}, log, false)
-}
+// Relayed is Client for a conn that somebody on the way ends, a proxy say, whose kernel says nothing of the gateway: there it is for pings to
+// find out within 10 s.
+func Relayed(conn net.Conn, log *slog.Logger) *Session { return start(conn, log, true, true) }
 
-func start(conn net.Conn, log *slog.Logger, client bool) *Session {
-	s := &Session{log: log, mux: mux.New(conn, mux.Config{Client: client, Streams: maxStreams, WriteTimeout: PingTimeout})}
+// Server starts the gateway's end of a session on conn, which it owns from now on, [Tune]d, too.
+func Server(conn net.Conn, log *slog.Logger) *Session { return start(conn, log, false, false) }
+
+func start(conn net.Conn, log *slog.Logger, agent, relayed bool) *Session {
+	s := &Session{log: log, mux: mux.New(conn, mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout})}
 	s.transport = &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return s.Open() },
 		DisableCompression:     true, // bodies pass through as they are
@@ -66,26 +56,8 @@ func start(conn net.Conn, log *slog.Logger, client bool) *Session {
 		IdleConnTimeout:        time.Minute, // shorter than the server's, so that the asker closes first
 		MaxResponseHeaderBytes: wire.MaxHeader,
 	}
+	s.alive = watch(s.mux, conn, agent, relayed)
 	return s
-}
-
-// keepAlive pings, and ends the session when nothing comes.
-func (s *Session) keepAlive() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	s.pings.Go(func() {
-		<-s.Done()
-		cancel()
-	})
-	for backoff.Sleep(ctx, KeepAlive) == nil {
-		asked := time.Now()
-		answer, stop := context.WithTimeout(ctx, PingTimeout)
-		_, err := s.mux.Ping(answer)
-		stop()
-		if err != nil && ctx.Err() == nil && s.mux.Heard().Before(asked) {
-			s.Close(errNoPong)
-		}
-	}
 }
 
 // Open opens a stream. It does not wait for the peer.
@@ -112,18 +84,9 @@ func (s *Session) Close(cause error) {
 		cause = ErrClosed
 	}
 	s.mux.Close(cause)
+	s.alive.stop()
 	s.transport.CloseIdleConnections()
 }
 
 // Flush returns when the peer has received everything that was written before, or when ctx ends.
 func (s *Session) Flush(ctx context.Context) { _, _ = s.mux.Ping(ctx) }
-
-// watched is a connection on which silence is an error.
-type watched struct{ net.Conn }
-
-func (w *watched) Read(p []byte) (int, error) {
-	if err := w.SetReadDeadline(time.Now().Add(Silence)); err != nil {
-		return 0, err
-	}
-	return w.Conn.Read(p)
-}

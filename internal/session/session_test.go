@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -277,34 +276,6 @@ func TestTooManyRequestsAreRefusedNotDropped(t *testing.T) {
 	}
 	close(release)
 	held.Wait()
-}
-
-func TestSilenceEndsASession(t *testing.T) {
-	for _, end := range []struct {
-		name  string
-		start func(net.Conn, *slog.Logger) *Session
-		limit time.Duration
-	}{
-		{"agent", Client, KeepAlive + PingTimeout},
-		{"gateway", Server, Silence},
-	} {
-		t.Run(end.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				here, there := net.Pipe()
-				go func() { _, _ = io.Copy(io.Discard, there) }() // takes everything, says nothing
-				s := end.start(here, slog.New(slog.DiscardHandler))
-				began := time.Now()
-				err := s.Serve(t.Context(), http.NotFoundHandler())
-				if took := time.Since(began); took > end.limit || took < KeepAlive {
-					t.Errorf("ended after %s: %v", took, err)
-				}
-				if err == nil || errors.Is(err, ErrClosed) {
-					t.Errorf("cause %v", err)
-				}
-				_ = there.Close()
-			})
-		})
-	}
 }
 
 func TestCloseCauseIsKept(t *testing.T) {

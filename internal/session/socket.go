@@ -3,9 +3,9 @@ package session
 import "time"
 
 const (
-	// userTimeout is how long sent bytes may stay unacknowledged (RFC 5482): the kernel then gives the connection up, which
-	// it would else do after about 15 minutes.
-	userTimeout = 15 * time.Second
+	// userTimeout is how long sent bytes may stay unacknowledged, and the kernel's probes unanswered (RFC 5482): the kernel then gives
+	// the connection up, which it would else do after about 15 minutes.
+	userTimeout = 8 * time.Second
 	// unsent bounds what waits in the kernel to be sent: bytes there can no longer be overtaken by a small request.
 	unsent = 128 << 10
 )

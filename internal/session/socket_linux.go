@@ -13,6 +13,9 @@ func Tune(conn net.Conn) error {
 	if !ok {
 		return nil
 	}
+	if err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: probeIdle, Interval: probeEvery}); err != nil {
+		return fmt.Errorf("cannot tune the connection: %w", err)
+	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("cannot tune the connection: %w", err)

@@ -29,7 +29,7 @@ func writeCertificate(r role, addresses ...string) error {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench-tunnel"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IsCA: true, BasicConstraintsValid: true,
 	}
 	for _, a := range addresses {
@@ -57,6 +57,19 @@ func serverTLS(r role) (*tls.Config, error) {
 }
 
 func clientTLS(r role) (*tls.Config, error) {
+	roots, err := authority(r)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(r.Tunnel)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the address of the tunnel: %w", err)
+	}
+	return &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS13}, nil
+}
+
+// authority is the one certificate as that of who issued it.
+func authority(r role) (*x509.CertPool, error) {
 	text, err := os.ReadFile(r.certificate())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the certificate: %w", err)
@@ -65,9 +78,5 @@ func clientTLS(r role) (*tls.Config, error) {
 	if !roots.AppendCertsFromPEM(text) {
 		return nil, errors.New("there is no certificate in " + r.certificate())
 	}
-	host, _, err := net.SplitHostPort(r.Tunnel)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the address of the tunnel: %w", err)
-	}
-	return &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS13}, nil
+	return roots, nil
 }

@@ -166,6 +166,36 @@ func echoes(ctx context.Context, public string, warmUp, n int) ([]float64, error
 	return took, nil
 }
 
+// echoesBeside are echoes beside so many streams that the backend pours into, and the load reads, or does not.
+func echoesBeside(ctx context.Context, on *stand, streams int, reads bool) ([]float64, error) {
+	t := newTransfer(streams)
+	on.backend.begin(t)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	for i := range streams {
+		conn, err := open(ctx, on.public, download, i)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		if reads {
+			readers.Go(func() { _ = read(conn, &t.received[i]) }) // it is cut in the end
+		}
+	}
+	for last := int64(-1); last != total(t.sent) && !reads; { // until the ways to those who do not read are full
+		last = total(t.sent)
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	if reads {
+		if err := flowing(ctx, t.received); err != nil {
+			return nil, err
+		}
+	}
+	return echoes(ctx, on.public, echoWarmUp, besideCount)
+}
+
 func ask(conn net.Conn, buf []byte) error {
 	if _, err := conn.Write(buf); err != nil {
 		return fmt.Errorf("cannot ask: %w", err)

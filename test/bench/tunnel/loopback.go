@@ -16,6 +16,9 @@ const (
 	callers     = 64
 	echoWarmUp  = 500
 	echoCount   = 20_000
+	besideBulk  = 8
+	besideCount = 3_000
+	slowReaders = 4
 )
 
 // The names of what is measured on loopback, as they are in JSON.
@@ -29,6 +32,8 @@ const (
 	mJain    = "many_jain"
 	mEcho50  = "echo_p50_us"
 	mEcho99  = "echo_p99_us"
+	mBeside  = "echo_beside_8_bulk_p99_us"
+	mSlow    = "echo_p99_with_slow_readers_to_without"
 	mOpens   = "opens_per_s"
 	mOpenCPU = "open_cpu_us"
 )
@@ -39,6 +44,7 @@ func loopbackMeasures() []figures.Measure {
 		{Name: mUp, Title: "1 up MB/s"}, {Name: mUpCPU, Title: "ns/B", Digits: 2},
 		{Name: mMany, Title: "100 down MB/s"}, {Name: mManyCPU, Title: "ns/B", Digits: 2}, {Name: mJain, Title: "Jain", Digits: 3},
 		{Name: mEcho50, Title: "echo p50 us"}, {Name: mEcho99, Title: "p99 us"},
+		{Name: mBeside, Title: "beside 8 bulk p99 us"}, {Name: mSlow, Title: "slow readers", Digits: 2},
 		{Name: mOpens, Title: "opens/s"}, {Name: mOpenCPU, Title: "us/open"},
 	}
 }
@@ -55,12 +61,20 @@ func loopbackBars() []figures.Bar {
 		{ID: "B2", Measure: mJain, Kind: figures.Value, Least: 0.98},
 		{ID: "B3", Measure: mEcho50, Kind: figures.Difference, Against: toLimit, Most: 40},
 		{ID: "B3", Measure: mOpens, Against: peers(), Least: 1.3},
+		{ID: "B4", Measure: mBeside, Against: toLimit, Most: 3},
+		{ID: "B11", Measure: mSlow, Kind: figures.Value, Most: 1.1},
 	}
 }
 
 // loopback starts all contenders in each round, takes one measurement after the other, and in each all contenders, in an order of its
 // own: those that are compared are then measured within seconds of each other, which tells on a machine that others use as well.
-func loopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
+func loopback(profiles string) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
+	return func(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
+		return onLoopback(ctx, measured, rounds, seconds, say, profiles)
+	}
+}
+
+func onLoopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string), profiles string) ([]figures.Case, error) {
 	folder, err := os.MkdirTemp("", "bench-tunnel-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a folder: %w", err)
@@ -72,7 +86,7 @@ func loopback(ctx context.Context, measured []contender, rounds int, seconds flo
 	var samples []figures.Sample
 	for n := range rounds {
 		began := time.Now()
-		round, err := oneRound(ctx, measured, folder, time.Duration(seconds*float64(time.Second)))
+		round, err := oneRound(ctx, measured, folder, profiles, time.Duration(seconds*float64(time.Second)))
 		if ctx.Err() != nil {
 			return nil, ctx.Err() // the processes were killed, of which all else speaks
 		}
@@ -88,11 +102,11 @@ func loopback(ctx context.Context, measured []contender, rounds int, seconds flo
 	return []figures.Case{figures.NewCase("loopback", ours, loopbackBars(), samples)}, nil
 }
 
-func oneRound(ctx context.Context, measured []contender, folder string, each time.Duration) ([]figures.Sample, error) {
+func oneRound(ctx context.Context, measured []contender, folder, profiles string, each time.Duration) ([]figures.Sample, error) {
 	stands := make([]*stand, 0, len(measured))
 	samples := make([]figures.Sample, len(measured))
 	for i, c := range measured {
-		s, err := raise(ctx, c, folder)
+		s, err := raise(ctx, c, folder, profiles)
 		if err != nil {
 			return nil, fmt.Errorf("cannot start %s: %w", c.name, err)
 		}
@@ -125,6 +139,20 @@ func measurements() []measurement {
 		{"echoes", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
 			took, err := echoes(ctx, on.public, echoWarmUp, echoCount)
 			s.Values[mEcho50], s.Values[mEcho99] = figures.Percentile(took, 50), figures.Percentile(took, 99)
+			return err
+		}},
+		{"echoes beside bulk", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+			took, err := echoesBeside(ctx, on, besideBulk, true)
+			s.Values[mBeside] = figures.Percentile(took, 99)
+			return err
+		}},
+		{"echoes beside slow readers", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+			without, err := echoesBeside(ctx, on, 0, false)
+			if err != nil {
+				return err
+			}
+			with, err := echoesBeside(ctx, on, slowReaders, false)
+			s.Values[mSlow] = figures.Percentile(with, 99) / figures.Percentile(without, 99)
 			return err
 		}},
 		{"opening", func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {

@@ -1,7 +1,7 @@
 // Command tunnel measures our tunnel against its limits and its peers: a load, a gateway, the tunnel, an agent and a backend, each
 // contender in two processes of its own (this program once more), the load and the backend in this one. In each round every contender is
 // measured once, and the bars are held against the medians of what the rounds compared. With -wan it does so over a slow link that it
-// makes itself.
+// makes itself, with -idle it measures what agents cost that do nothing.
 package main
 
 import (
@@ -32,12 +32,15 @@ type report struct {
 
 func main() {
 	text := flag.String("role", "", "what a process of the benchmark is to do; it starts them itself")
-	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan 1)")
-	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1, with -wan 15)")
+	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan and -idle 1)")
+	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1, with -wan 15, with -idle 60)")
 	only := flag.String("only", "", "contenders to measure, with commas between")
 	format := flag.String("o", "table", "table or json")
 	out := flag.String("out", "", "file for the report as JSON, besides")
-	wan := flag.Bool("wan", false, "measure on a link of 50 ms and 100 Mbit/s; needs root")
+	idle := flag.String("idle", "", "measure what so many agents cost that do nothing; several numbers with commas between")
+	profiles := flag.String("cpuprofile", "", "folder for processor profiles of the processes")
+	wan := flag.Bool("wan", false, "measure on slow links; needs root")
+	paths := flag.String("paths", "", "of the links only those with this in their names")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -45,7 +48,7 @@ func main() {
 	if *text != "" {
 		err = play(ctx, *text)
 	} else {
-		err = bench(ctx, plan{*rounds, *seconds, *only, *format, *out, *wan})
+		err = bench(ctx, plan{*rounds, *seconds, *only, *format, *out, *idle, *profiles, *paths, *wan})
 	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted; all processes have ended")
@@ -61,6 +64,8 @@ type plan struct {
 	rounds            int
 	seconds           float64
 	only, format, out string
+	idle, profiles    string
+	paths             string
 	wan               bool
 }
 
@@ -72,9 +77,16 @@ func bench(ctx context.Context, p plan) error {
 	case p.format != "table" && p.format != "json":
 		return fmt.Errorf("-o is table or json, not %q", p.format)
 	}
-	run, measures := loopback, loopbackMeasures()
+	run, measures := loopback(p.profiles), loopbackMeasures()
+	if p.idle != "" {
+		numbers, err := parseNumbers(p.idle)
+		if err != nil {
+			return err
+		}
+		run, measures, measured = idle(numbers, p.profiles), idleMeasures(), kept(measured)
+	}
 	if p.wan {
-		run, measures = slowLink, wanMeasures()
+		run, measures = slowLink(p.paths), wanMeasures()
 		measured = onLink(measured)
 		if os.Geteuid() != 0 {
 			fmt.Println("bench-tunnel: skipped: the link needs root, for network namespaces and TUN devices")
@@ -118,8 +130,11 @@ func bench(ctx context.Context, p plan) error {
 
 func defaults(p plan) (rounds int, seconds float64) {
 	rounds, seconds = 5, 1
-	if p.wan {
+	switch {
+	case p.wan:
 		rounds, seconds = 1, 15
+	case p.idle != "":
+		rounds, seconds = 1, 60
 	}
 	if p.rounds > 0 {
 		rounds = p.rounds

@@ -62,10 +62,16 @@ func start(r role, namespace string, output io.Writer) (*process, error) {
 
 // stop ends the process and waits until it has.
 func (p *process) stop() {
-	_ = p.cmd.Process.Kill() // it may have ended
-	<-p.ended
-	p.input.Close()
+	p.input.Close() // which ends it, with its profile written
+	select {
+	case <-p.ended:
+	case <-time.After(stopWithin):
+		_ = p.cmd.Process.Kill() // it may have ended
+		<-p.ended
+	}
 }
+
+const stopWithin = 3 * time.Second
 
 // died is why the process ended by itself; nil while it runs.
 func (p *process) died() error {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -26,7 +27,10 @@ type role struct {
 	Folder     string // with the certificate
 	Congestion string // congestion control of the tunnel's sockets; "" means the system's
 	Seconds    float64
-	Bulk       int // streams of a load on the slow link
+	Bulk       int           // streams of a load on the slow link
+	Grow       time.Duration // how long they run before they are measured
+	Agents     int           // of a process that keeps them idle
+	Profile    string        // file for a processor profile of the process; "" means none
 }
 
 // contender is a tunnel that is measured.
@@ -42,6 +46,7 @@ func contenders() []contender {
 	return []contender{
 		{"tcp", "a TCP connection per stream (limit)", gatewayOfTCP, agentOfTCP, true},
 		{"tls", "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS, true},
+		{"handed", "the same, each read by one goroutine for another (floor of a session)", gatewayOfHanded, agentOfHanded, true},
 		{"ours", "internal/mux over TLS", gatewayOfOurs, agentOfOurs, false},
 		{"ours-wss", "internal/mux on a WebSocket over TLS", gatewayOfOursWSS, agentOfOursWSS, false},
 		{"stock", "hashicorp/yamux v0.1.2 over TLS, its defaults", gatewayOfStock, agentOfStock, false},
@@ -65,8 +70,13 @@ func play(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return fmt.Errorf("cannot read the role: %w", err)
 	}
+	ended, err := r.profile()
+	if err != nil {
+		return err
+	}
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		ended()
 		os.Exit(1)
 	}()
 	all := contenders()
@@ -74,6 +84,10 @@ func play(ctx context.Context, text string) error {
 	switch {
 	case r.End == "backend":
 		return newBackend().serve(ctx, r.Backend)
+	case r.End == "idle gateway":
+		return idleGateway(ctx, r)
+	case r.End == "idle agents":
+		return idleAgents(ctx, r)
 	case r.End == "load":
 		return loadOnLink(ctx, r)
 	case i < 0:
@@ -84,6 +98,24 @@ func play(ctx context.Context, text string) error {
 		return all[i].agent(ctx, r)
 	}
 	return fmt.Errorf("no role is called %q", r.End)
+}
+
+// profile begins a profile, if one is wanted. It is written when ended is called.
+func (r role) profile() (ended func(), err error) {
+	if r.Profile == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(r.Profile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // a profile that lacks its end does not load
+	}, nil
 }
 
 // tune sets the options of the tunnel's socket.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -20,7 +21,7 @@ type stand struct {
 
 // raise starts a contender and returns when an echo has come back through it. An interrupt kills its processes, which fails what is
 // being measured. It must be ended.
-func raise(ctx context.Context, c contender, folder string) (s *stand, err error) {
+func raise(ctx context.Context, c contender, folder, profiles string) (s *stand, err error) {
 	s = new(stand)
 	defer func() {
 		if err != nil {
@@ -42,6 +43,9 @@ func raise(ctx context.Context, c contender, folder string) (s *stand, err error
 	s.undo = append(s.undo, stop)
 	for _, end := range []string{"gateway", "agent"} {
 		r.End = end
+		if profiles != "" {
+			r.Profile = filepath.Join(profiles, c.name+"-"+end+".pprof") // of the last round
+		}
 		p, err := start(r, "", nil)
 		if err != nil {
 			return s, err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/link"
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
 
 // The names of what is measured on the link, as they are in JSON.
@@ -26,21 +27,45 @@ const (
 	mBeside50  = "echo_p50_ms" // beside the bulk, one kilobyte at a time
 	mBeside99  = "echo_p99_ms"
 	mEchoCount = "echoes"
+	mPeak      = "peak_MiB" // of memory, of the gateway or the agent, whichever had more
 )
 
 func wanMeasures() []figures.Measure {
 	return []figures.Measure{
 		{Name: mBulk, Title: "bulk Mbit/s", Digits: 1}, {Name: mBulkJain, Title: "Jain", Digits: 3},
 		{Name: mBeside50, Title: "echo p50 ms", Digits: 1}, {Name: mBeside99, Title: "p99 ms", Digits: 1}, {Name: mEchoCount, Title: "echoes"},
+		{Name: mPeak, Title: "peak MiB", Digits: 1},
 	}
 }
 
-func wanBars() []figures.Bar {
+// path is a kind of link and what is carried on it.
+type path struct {
+	name string
+	link link.Config
+	bulk []int         // numbers of streams, one after the other
+	grow time.Duration // for windows, before it is measured
+	bars []figures.Bar
+}
+
+// paths are in the order of the table. Queues hold 100 ms.
+func paths() []path {
 	toLimit := []string{limit}
-	return []figures.Bar{
+	beside := []figures.Bar{
 		{ID: "B5", Measure: mBulk, Against: toLimit, Least: 0.95},
 		{ID: "B5", Measure: mBeside50, Against: toLimit, Most: 1.2},
 		{ID: "B5", Measure: mBeside99, Against: toLimit, Most: 1.5},
+	}
+	common := link.Config{Delay: 25 * time.Millisecond, Rate: 100e6, Queue: 100 * time.Millisecond}
+	lossy, fat := common, link.Config{Delay: 50 * time.Millisecond, Rate: 500e6, Queue: 100 * time.Millisecond}
+	lossy.Loss = 0.002
+	return []path{
+		{"50 ms, 100 Mbit/s", common, []int{1, 8}, 5 * time.Second, beside},
+		{"50 ms, 100 Mbit/s, 0.2 % loss", lossy, []int{1}, 5 * time.Second, beside},
+		{"100 ms, 500 Mbit/s", fat, []int{1}, 5 * time.Second, []figures.Bar{
+			{ID: "B6", Measure: mBulk, Kind: figures.Value, Least: 450},
+			{ID: "B6", Measure: mBulk, Against: toLimit, Least: 0.95},
+			{ID: "B6", Measure: mPeak, Kind: figures.Difference, Against: toLimit, Most: 24},
+		}},
 	}
 }
 
@@ -49,32 +74,49 @@ func onLink(all []contender) []contender {
 	return slices.DeleteFunc(all, func(c contender) bool { return !slices.Contains([]string{limit, ours, "stock"}, c.name) })
 }
 
-// slowLink measures on 50 ms and 100 Mbit/s, with a queue of 100 ms that drops what finds it full.
-func slowLink(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) (cases []figures.Case, err error) {
-	controls, err := congestionControls()
-	if err != nil {
-		return nil, err
+// slowLink measures on the paths whose names have the text in them.
+func slowLink(only string) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
+	return func(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) (cases []figures.Case, err error) {
+		controls, err := congestionControls()
+		if err != nil {
+			return nil, err
+		}
+		folder, err := os.MkdirTemp("", "bench-tunnel-")
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a folder: %w", err)
+		}
+		defer func() { _ = os.RemoveAll(folder) }() // of the system's, which tidies it as well
+		if err := writeCertificate(role{Folder: folder}, link.Near, link.Far); err != nil {
+			return nil, err
+		}
+		for _, p := range paths() {
+			if !strings.Contains(p.name, only) {
+				continue
+			}
+			more, err := p.measure(ctx, role{Folder: folder, Seconds: seconds}, controls, measured, rounds, say)
+			if err != nil {
+				return nil, err
+			}
+			cases = append(cases, more...)
+		}
+		return cases, nil
 	}
-	folder, err := os.MkdirTemp("", "bench-tunnel-")
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a folder: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(folder) }() // of the system's, which tidies it as well
-	if err := writeCertificate(role{Folder: folder}, link.Near, link.Far); err != nil {
-		return nil, err
-	}
-	l, err := link.Up(ctx, "bench-tunnel", link.Config{Delay: 25 * time.Millisecond, Rate: 100e6, Queue: 100 * time.Millisecond})
+}
+
+func (p path) measure(ctx context.Context, r role, controls []string, measured []contender, rounds int, say func(string)) (cases []figures.Case, err error) {
+	l, err := link.Up(ctx, "bench-tunnel", p.link)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the link: %w", err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	for _, control := range controls {
-		for _, streams := range []int{1, 8} {
-			name := fmt.Sprintf("50 ms, 100 Mbit/s, %s, %d bulk", control, streams)
+	r.Grow = p.grow
+	for _, r.Congestion = range controls {
+		for _, r.Bulk = range p.bulk {
+			name := fmt.Sprintf("%s, %s, %d bulk", p.name, r.Congestion, r.Bulk)
 			var samples []figures.Sample
 			for round := 1; round <= rounds; round++ {
 				for _, i := range rand.Perm(len(measured)) {
-					r := role{Contender: measured[i].name, Folder: folder, Congestion: control, Bulk: streams, Seconds: seconds}
+					r.Contender = measured[i].name
 					values, err := measureOnLink(ctx, l, r, measured[i].agentListens)
 					if ctx.Err() != nil {
 						return nil, ctx.Err()
@@ -86,7 +128,7 @@ func slowLink(ctx context.Context, measured []contender, rounds int, seconds flo
 					say(fmt.Sprintf("%s: round %d of %d: %s", name, round, rounds, r.Contender))
 				}
 			}
-			cases = append(cases, figures.NewCase(name, ours, wanBars(), samples))
+			cases = append(cases, figures.NewCase(name, ours, p.bars, samples))
 		}
 	}
 	return cases, nil
@@ -134,16 +176,23 @@ func measureOnLink(ctx context.Context, l *link.Link, r role, agentListens bool)
 	if err := json.Unmarshal(said.Bytes(), &values); err != nil {
 		return nil, fmt.Errorf("cannot read what the load has measured: %w", err)
 	}
+	for _, p := range processes[1:3] { // gateway and agent
+		peak, err := machine.Peak(p.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		values[mPeak] = max(values[mPeak], float64(peak)/(1<<20))
+	}
 	return values, nil
 }
 
-// loadOnLink is the load: it measures bulk and echoes beside it, after a third of the time for windows to grow, and prints the values.
+// loadOnLink is the load: it measures bulk and echoes beside it, after a time for windows to grow, and prints the values.
 func loadOnLink(ctx context.Context, r role) error {
 	if err := up(ctx, r.Public, nil); err != nil {
 		return err
 	}
 	measured := time.Duration(r.Seconds * float64(time.Second))
-	ctx, cancel := context.WithTimeout(ctx, 2*measured+grace)
+	ctx, cancel := context.WithTimeout(ctx, measured+r.Grow+grace)
 	defer cancel()
 	received := make([]atomic.Int64, r.Bulk)
 	cut := make(chan error, r.Bulk+1)
@@ -158,7 +207,7 @@ func loadOnLink(ctx context.Context, r role) error {
 	if err := flowing(ctx, received); err != nil {
 		return err
 	}
-	if err := pause(ctx, measured/3); err != nil {
+	if err := pause(ctx, r.Grow); err != nil {
 		return err
 	}
 	before, began := snapshot(received), time.Now()

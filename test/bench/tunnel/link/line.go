@@ -3,22 +3,32 @@
 // TUN: netem is a module that many machines lack.
 package link
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // Config says how each direction of a link is.
 type Config struct {
 	Delay time.Duration // of each packet, one way
 	Rate  float64       // bits per second
 	Queue time.Duration // how long a packet may wait to be sent; one that would wait longer is dropped
+	Loss  float64       // part of the packets that are lost on the way, 0 to 1, each by itself
 }
 
 // line is one direction. It decides when a packet arrives; it carries none.
 type line struct {
 	config Config
-	free   time.Time // when all that was taken before has been sent
+	free   time.Time  // when all that was taken before has been sent
+	chance *rand.Rand // of a loss; nil only where there is none
 }
 
-// take returns when a packet of this size arrives at the other end; false means that it is dropped.
+// newLine is one whose losses are the same whenever it is made, for as many packets.
+func newLine(config Config) line {
+	return line{config: config, chance: rand.New(rand.NewPCG(1, 2))}
+}
+
+// take returns when a packet of this size arrives at the other end; false means that it is dropped or lost.
 func (l *line) take(now time.Time, size int) (time.Time, bool) {
 	begins := now
 	if l.free.After(now) {
@@ -28,5 +38,8 @@ func (l *line) take(now time.Time, size int) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	l.free = begins.Add(time.Duration(float64(size) * 8 / l.config.Rate * float64(time.Second)))
+	if l.config.Loss > 0 && l.chance.Float64() < l.config.Loss {
+		return time.Time{}, false
+	}
 	return l.free.Add(l.config.Delay), true
 }

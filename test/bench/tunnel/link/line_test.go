@@ -58,3 +58,18 @@ func TestRateHolds(t *testing.T) {
 		t.Error("nothing was dropped")
 	}
 }
+
+func TestLoss(t *testing.T) {
+	l := newLine(Config{Rate: 1e9, Queue: time.Second, Loss: 0.002})
+	now := time.Unix(1000, 0)
+	lost := 0
+	for range 100_000 {
+		now = now.Add(time.Millisecond)
+		if _, ok := l.take(now, 1500); !ok {
+			lost++
+		}
+	}
+	if lost < 150 || lost > 250 {
+		t.Errorf("%d of 100,000 are lost", lost)
+	}
+}

@@ -10,7 +10,7 @@ import (
 // largest is the largest packet, in bytes: the devices have an MTU of 1500.
 const largest = 2048
 
-// inFlight is how many packets a direction holds at most: the smallest of 40 bytes, 100 Mbit/s and 125 ms make 39,000.
+// inFlight is how many packets a direction holds at most: the smallest of 40 bytes, 100 Mbit/s and 125 ms make 39,000, large ones 500 Mbit/s and 150 ms 6,300.
 const inFlight = 1 << 16
 
 type packet struct {
@@ -21,7 +21,7 @@ type packet struct {
 
 // pump carries packets from one device to the other until either is closed. It returns why.
 func pump(from io.Reader, to io.Writer, config Config) error {
-	l := line{config: config}
+	l := newLine(config)
 	pool := sync.Pool{New: func() any { return new(packet) }}
 	flying := make(chan *packet, inFlight)
 	arrived := make(chan error, 1)

@@ -32,3 +32,34 @@ func parseStat(stat []byte) (time.Duration, error) {
 	system, err2 := strconv.ParseInt(fields[12], 10, 64)
 	return time.Duration(user+system) * tick, errors.Join(err1, err2)
 }
+
+// Memory is what a process has in memory that no file backs, in bytes; of what the runtime has given back, that which the kernel has not
+// taken yet counts as well.
+func Memory(pid int) (int64, error) { return status(pid, "RssAnon") }
+
+// Peak is the most that a process ever had in memory, in bytes, files included.
+func Peak(pid int) (int64, error) { return status(pid, "VmHWM") }
+
+func status(pid int, name string) (int64, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the memory of %d: %w", pid, err)
+	}
+	return parseStatus(string(text), name)
+}
+
+// parseStatus takes a number of kilobytes from /proc/PID/status, proc(5).
+func parseStatus(text, name string) (int64, error) {
+	for line := range strings.Lines(text) {
+		value, found := strings.CutPrefix(line, name+":")
+		if !found {
+			continue
+		}
+		kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot parse %q: %w", line, err)
+		}
+		return kilobytes << 10, nil
+	}
+	return 0, fmt.Errorf("there is no %s", name)
+}

@@ -53,3 +53,18 @@ func TestOwnTimeIsNotOthers(t *testing.T) {
 		t.Errorf("got %+v", m)
 	}
 }
+
+func TestParseStatus(t *testing.T) {
+	text := "Name:\ta\nVmHWM:\t   1234 kB\nRssAnon:\t      56 kB\n"
+	if got, err := parseStatus(text, "RssAnon"); err != nil || got != 56<<10 {
+		t.Errorf("got %d, %v", got, err)
+	}
+	for _, broken := range []string{"", "RssAnon:\tx kB\n", "RssAnon:\n"} {
+		if got, err := parseStatus(broken, "RssAnon"); err == nil {
+			t.Errorf("%q gives %d", broken, got)
+		}
+	}
+	if got, err := Peak(os.Getpid()); err != nil || got < 1<<20 {
+		t.Errorf("this process: %d, %v", got, err)
+	}
+}

@@ -1,0 +1,138 @@
+package mux
+
+import (
+	"context"
+	"time"
+)
+
+// The number of a ping means nothing to a stock peer, which returns it. One with the highest bit is a probe: it has the promise in the
+// seven bits after it, in seconds, and counts in the rest. Those of Ping count up from 1.
+const (
+	probeBit     = 1 << 31
+	promiseShift = 24
+	promiseMask  = 1<<7 - 1
+	countMask    = 1<<promiseShift - 1
+)
+
+const (
+	// rttEvery is how often the round trip is measured while much comes: the windows depend on it.
+	rttEvery = 10 * time.Second
+	// receiptAfter is how long an end that hears data may say nothing. Who sends much on a slow path, to one who does not read it, waits
+	// for its pings as long as for all that goes before them, and must hear meanwhile that it arrives.
+	receiptAfter = 2 * time.Second
+)
+
+// Ping makes a round trip and returns the time that it took, waiting in the queue included.
+func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
+	answered := make(chan struct{})
+	s.mu.Lock()
+	if s.cause != nil {
+		defer s.mu.Unlock()
+		return 0, s.cause
+	}
+	s.pingID = s.pingID%(probeBit-1) + 1
+	id := s.pingID
+	s.pings[id] = answered
+	s.control(header{kind: typePing, flags: flagSYN, length: id})
+	began := time.Now()
+	s.flush(nil)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.pings, id)
+		s.mu.Unlock()
+	}()
+	select {
+	case <-answered:
+		took := time.Since(began)
+		s.rtt.Store(int64(took))
+		return took, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-s.done:
+		return 0, s.Err()
+	}
+}
+
+// Probe sends a ping and does not wait for the answer, which shows in Heard and RTT. By it this end promises to be silent for so many
+// whole seconds at most, up to 127; 0 promises nothing.
+func (s *Session) Probe(promise time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return
+	}
+	now := time.Now()
+	s.probed.Store(now.UnixNano())
+	if s.asked.IsZero() { // else the same is sent again: the time to its answer is that since the first
+		s.probes = (s.probes + 1) & countMask
+		s.asked = now
+	}
+	number := probeBit | uint32(min(promise/time.Second, promiseMask))<<promiseShift | s.probes
+	s.control(header{kind: typePing, flags: flagSYN, length: number})
+	s.flush(nil)
+}
+
+// pinged answers a ping, or takes the answer to one.
+func (s *Session) pinged(h header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	probe := h.length&probeBit != 0
+	switch {
+	case h.flags&flagSYN != 0:
+		if seconds := h.length >> promiseShift & promiseMask; probe && seconds > 0 {
+			s.promised.Store(int64(seconds) * int64(time.Second))
+		}
+		s.control(header{kind: typePing, flags: flagACK, length: h.length})
+		s.flush(nil)
+	case probe:
+		if !s.asked.IsZero() && h.length&countMask == s.probes {
+			s.rtt.Store(int64(max(1, time.Since(s.asked))))
+			s.asked = time.Time{}
+		}
+	default:
+		if answered, ok := s.pings[h.length]; ok {
+			delete(s.pings, h.length)
+			close(answered)
+		}
+	}
+}
+
+// hear notes that something came.
+func (s *Session) hear() (now int64) {
+	now = time.Now().UnixNano()
+	s.heard.Store(now)
+	return now
+}
+
+// receipt tells the peer that what it sends arrives, where it was told nothing else.
+func (s *Session) receipt(now int64) {
+	if now-s.said.Load() > int64(receiptAfter) {
+		s.probeAfter(receiptAfter, now)
+	}
+}
+
+// probeAfter sends a probe where the last one was so long ago.
+func (s *Session) probeAfter(pause time.Duration, now int64) {
+	if last := s.probed.Load(); now-last > int64(pause) && s.probed.CompareAndSwap(last, now) {
+		s.Probe(0)
+	}
+}
+
+// RTT is what the newest ping or probe took; 0 before the first answer.
+func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
+
+// measured is RTT. It has it measured anew where that was long ago, by an end that does not ping, too.
+func (s *Session) measured(now time.Time) time.Duration {
+	s.probeAfter(rttEvery, now.UnixNano())
+	return s.RTT()
+}
+
+// Heard is when the newest byte came from the peer.
+func (s *Session) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
+
+// Said is when this end last began to write.
+func (s *Session) Said() time.Time { return time.Unix(0, s.said.Load()) }
+
+// Promised is how long the peer will be silent at most, by its own word; 0 if it gave none.
+func (s *Session) Promised() time.Duration { return time.Duration(s.promised.Load()) }

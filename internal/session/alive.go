@@ -1,0 +1,191 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/mux"
+)
+
+// Who is gone without a word shows in one of three ways, each for what the one before cannot see:
+//
+//  1. The kernel of the other end of the TCP connection answers nothing: not our bytes, and not the probes that our kernel sends on an
+//     idle connection. Both ends look at that, see pathSilence. It costs the processes no packet.
+//  2. The peer's kernel answers, or somebody's on the way, but the peer does not answer a ping. Only the agent pings.
+//  3. The gateway hears less often than the agent has promised.
+const (
+	// KeepAlive is the time in which nothing was heard, or nothing said, after which the agent pings, give or take jitter: ten thousand
+	// agents do not answer in step.
+	KeepAlive = 10 * time.Second
+	// relayedKeepAlive is KeepAlive where somebody on the way ends the TCP connection, so that a cut beyond shows in pings only.
+	// With relayedPatience, or with late at the gateway, it makes less than 10 s.
+	relayedKeepAlive = 5 * time.Second
+	jitter           = 5 // KeepAlive is drawn from a fifth less to a fifth more, a tenth where relayed
+
+	// An answer to a ping may take four round trips, but not less than minPatience and not more than maxPatience, before the peer counts as
+	// dead. It may take maxPatience where the peer's kernel is seen to be there: then the peer is busy, and ten thousand agents that
+	// come anew would make it busier. The first answer may, too: then the gateway looks up who comes.
+	minPatience     = 3 * time.Second
+	maxPatience     = 10 * time.Second
+	relayedPatience = 4 * time.Second
+
+	// late is how much longer than promised the gateway waits for a byte.
+	late = 3500 * time.Millisecond
+	// assumed is the promise of an agent that has made none.
+	assumed = KeepAlive + KeepAlive/jitter
+
+	// The kernel probes a connection that was idle for probeIdle, every probeEvery. When nothing came for userTimeout it gives the
+	// connection up, unless something was sent since: then only userTimeout after that. Silence ends the session in that case, too.
+	probeIdle   = 4 * time.Second
+	probeEvery  = 2 * time.Second
+	pathSilence = 8500 * time.Millisecond
+)
+
+// Silence is how long the gateway waits for a byte of an agent that has promised nothing.
+const Silence = assumed + late
+
+var errPath = fmt.Errorf("the peer's machine, or the network on the way to it, was silent for %s", pathSilence)
+
+// alive ends a session whose peer is gone. It has a timer and no goroutine: a gateway has thousands.
+type alive struct {
+	session *mux.Session
+	path    path
+	agent   bool
+	relayed bool
+	every   time.Duration // between pings of an agent, before jitter
+	spread  time.Duration // the jitter, either way
+
+	mu    sync.Mutex
+	timer *time.Timer
+	idle  time.Duration // every with its jitter
+	asked time.Time     // when the ping was sent that waits for an answer; zero if none does
+	ended bool
+}
+
+// watch begins to look after a session on conn. An agent whose connection is relayed pings more often.
+func watch(s *mux.Session, conn net.Conn, agent, relayed bool) *alive {
+	a := &alive{session: s, path: pathOf(conn), agent: agent, relayed: relayed, every: KeepAlive, spread: KeepAlive / jitter}
+	if relayed {
+		a.every, a.spread = relayedKeepAlive, relayedKeepAlive/(2*jitter)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if agent {
+		a.ping(time.Now()) // which tells the gateway the promise, and both the round trip
+	}
+	a.timer = time.AfterFunc(a.next(time.Now()), a.look)
+	return a
+}
+
+// stop ends it; the timer's function may still run, and does nothing.
+func (a *alive) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = true
+	a.timer.Stop()
+}
+
+// ping asks for an answer. a.mu is held.
+func (a *alive) ping(now time.Time) {
+	a.asked = now
+	a.idle = a.every - a.spread + rand.N(2*a.spread)
+	a.session.Probe((a.every + a.spread + time.Second - 1).Truncate(time.Second))
+}
+
+// look finds out whether the peer is there, and when to look again.
+func (a *alive) look() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended || a.session.Err() != nil {
+		return
+	}
+	now := time.Now()
+	if err := a.judge(now); err != nil {
+		a.ended = true
+		a.session.Close(err)
+		return
+	}
+	if heard := a.session.Heard(); !a.asked.IsZero() && heard.After(a.asked) {
+		a.asked = time.Time{}
+	}
+	if a.agent && a.asked.IsZero() && !now.Before(a.due()) {
+		a.ping(now)
+	}
+	a.timer.Reset(a.next(now))
+}
+
+// judge is why the peer counts as gone; nil while it does not.
+func (a *alive) judge(now time.Time) error {
+	heard := a.session.Heard()
+	silence := now.Sub(heard)
+	switch {
+	case a.path.silence() >= pathSilence:
+		return errPath
+	case !a.agent && silence >= a.limit():
+		return silent{silence}
+	case a.agent && !a.asked.IsZero() && !heard.After(a.asked) && now.Sub(a.asked) >= a.patience():
+		return fmt.Errorf("the peer did not answer a ping within %s: %w", now.Sub(a.asked).Round(100*time.Millisecond), errSilent)
+	}
+	return nil
+}
+
+// next is how long nothing need be looked at.
+func (a *alive) next(now time.Time) time.Duration {
+	wait := maxPatience
+	if a.path.known() {
+		wait = min(wait, pathSilence-a.path.silence())
+	}
+	switch {
+	case !a.agent:
+		wait = min(wait, a.session.Heard().Add(a.limit()).Sub(now))
+	case a.asked.IsZero():
+		wait = min(wait, a.due().Sub(now))
+	default:
+		wait = min(wait, a.asked.Add(a.patience()).Sub(now), a.every/2) // by when it is most often answered
+	}
+	return max(wait, 10*time.Millisecond)
+}
+
+// due is when the agent is to ping: so long after it last heard something, and after it last said something, for the gateway to hear.
+func (a *alive) due() time.Time {
+	last := a.session.Heard()
+	if said := a.session.Said(); said.Before(last) {
+		last = said
+	}
+	return last.Add(a.idle)
+}
+
+func (a *alive) patience() time.Duration {
+	rtt := a.session.RTT()
+	switch {
+	case rtt == 0, a.path.known() && !a.relayed:
+		return maxPatience
+	case a.relayed:
+		return min(max(minPatience, 4*rtt), relayedPatience)
+	}
+	return min(max(minPatience, 4*rtt), maxPatience)
+}
+
+// limit is the longest silence of an agent. No promise makes it longer than none: that would be for the agent to decide.
+func (a *alive) limit() time.Duration {
+	promised := a.session.Promised()
+	if promised == 0 {
+		promised = assumed
+	}
+	return min(promised, assumed) + late
+}
+
+// errSilent is in every cause that is a peer's silence.
+var errSilent = errors.New("it is silent")
+
+// silent says for how long.
+type silent struct{ lasted time.Duration }
+
+func (s silent) Error() string {
+	return fmt.Sprintf("the peer was silent for %s", s.lasted.Round(100*time.Millisecond))
+}
+func (s silent) Unwrap() error { return errSilent }
