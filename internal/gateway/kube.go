@@ -21,6 +21,9 @@ import (
 func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), wire.PathClusters+"/"), "/")
 	path, err := wire.CleanPath("/" + rest)
+	if err == nil {
+		_, err = wire.CleanQuery(r.URL.RawQuery)
+	}
 	if err != nil {
 		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
 		return
@@ -31,9 +34,9 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 		g.failKube(w, r, err)
 		return
 	}
-	header, _, ok := wire.KubeHeader(r.Header)
-	if !ok {
-		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", "the protocol that is asked for is not one of the Kubernetes API's")
+	header, upgrade, ok := wire.KubeHeader(r.Header)
+	if !ok || upgrade != "" && r.ContentLength != 0 {
+		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", "the protocol that is asked for is not one of the Kubernetes API's, or a body comes before it")
 		return
 	}
 	name = p.name
