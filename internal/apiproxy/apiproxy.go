@@ -113,7 +113,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = &target, "", header, nil
 	}
 	forward.ModifyResponse = func(response *http.Response) error {
-		if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+		if response.StatusCode != http.StatusSwitchingProtocols {
+			response.Body = session.Answer(w, response.Body)
+		} else if !wire.UpgradeAgrees(header, response.Header) {
 			return errors.New("the API server switched to a protocol that was not asked for")
 		}
 		return nil

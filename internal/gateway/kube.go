@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -48,7 +49,9 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 		to:     &url.URL{Scheme: "http", Host: "agent", Path: wire.PathAgentKube + path, RawQuery: r.URL.RawQuery},
 		header: header,
 		answer: func(response *http.Response) error {
-			if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+			if response.StatusCode != http.StatusSwitchingProtocols {
+				response.Body = session.Answer(w, response.Body)
+			} else if !wire.UpgradeAgrees(header, response.Header) {
 				return errors.New("the agent switched to a protocol that was not asked for")
 			}
 			return nil
