@@ -67,7 +67,15 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
 		return
 	}
+	query, err := wire.CleanQuery(r.URL.RawQuery)
+	if err != nil {
+		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
+		return
+	}
 	header, upgrade, err := buildHeader(r.Header)
+	if err == nil && upgrade != "" && r.ContentLength != 0 {
+		err = errUpgrade // what follows the request would be read as the new protocol by one, and as a body by another
+	}
 	if err != nil {
 		status, cause := http.StatusForbidden, "Forbidden"
 		if errors.Is(err, errUpgrade) {
@@ -77,7 +85,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p.Allow != nil {
-		if err := p.Allow(policy.Parse(r.Method, path, r.URL.Query())); err != nil {
+		if err := p.Allow(policy.Parse(r.Method, path, query)); err != nil {
 			p.Log.Info("request forbidden by the policy of this machine", "user", header.Get("Impersonate-User"), "err", err)
 			refusal.WriteStatus(w, http.StatusForbidden, "Forbidden", err.Error())
 			return
@@ -105,7 +113,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = &target, "", header, nil
 	}
 	forward.ModifyResponse = func(response *http.Response) error {
-		if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+		if response.StatusCode != http.StatusSwitchingProtocols {
+			response.Body = session.Answer(w, response.Body)
+		} else if !wire.UpgradeAgrees(header, response.Header) {
 			return errors.New("the API server switched to a protocol that was not asked for")
 		}
 		return nil

@@ -11,7 +11,7 @@ import (
 var (
 	errUser    = errors.New("the gateway names no user of the prefix " + wire.UserPrefix + " or several")
 	errGroup   = errors.New("the gateway names a group without the prefix " + wire.UserPrefix + ", or too many groups")
-	errUpgrade = errors.New("the protocol that is asked for is not one of the Kubernetes API's")
+	errUpgrade = errors.New("the protocol that is asked for is not one of the Kubernetes API's, or a body comes before it")
 )
 
 // buildHeader builds the header of a request to the API server. upgrade is the protocol that it changes to, if any.

@@ -115,13 +115,13 @@ func connect(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the server address: %w", err)
 	}
-	plain, err := rest.TransportFor(config)
+	plain, err := upstreamTransport(config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a transport: %w", err)
 	}
 	http1 := rest.CopyConfig(config)
 	http1.NextProtos = []string{"http/1.1"}
-	upgrade, err := rest.TransportFor(http1)
+	upgrade, err := upstreamTransport(http1)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a transport for upgrades: %w", err)
 	}

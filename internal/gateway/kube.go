@@ -13,6 +13,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -21,6 +22,9 @@ import (
 func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), wire.PathClusters+"/"), "/")
 	path, err := wire.CleanPath("/" + rest)
+	if err == nil {
+		_, err = wire.CleanQuery(r.URL.RawQuery)
+	}
 	if err != nil {
 		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", err.Error())
 		return
@@ -31,9 +35,9 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 		g.failKube(w, r, err)
 		return
 	}
-	header, _, ok := wire.KubeHeader(r.Header)
-	if !ok {
-		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", "the protocol that is asked for is not one of the Kubernetes API's")
+	header, upgrade, ok := wire.KubeHeader(r.Header)
+	if !ok || upgrade != "" && r.ContentLength != 0 {
+		refusal.WriteStatus(w, http.StatusBadRequest, "BadRequest", "the protocol that is asked for is not one of the Kubernetes API's, or a body comes before it")
 		return
 	}
 	name = p.name
@@ -45,7 +49,9 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 		to:     &url.URL{Scheme: "http", Host: "agent", Path: wire.PathAgentKube + path, RawQuery: r.URL.RawQuery},
 		header: header,
 		answer: func(response *http.Response) error {
-			if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(header, response.Header) {
+			if response.StatusCode != http.StatusSwitchingProtocols {
+				response.Body = session.Answer(w, response.Body)
+			} else if !wire.UpgradeAgrees(header, response.Header) {
 				return errors.New("the agent switched to a protocol that was not asked for")
 			}
 			return nil

@@ -26,7 +26,8 @@ import (
 
 // apiServer stands for a Kubernetes API server: over TLS, with HTTP/2, and it trusts its proxy's impersonation.
 type apiServer struct {
-	next chan string // what a watch says next
+	next  chan string // what a watch says next
+	heard chan string // what was said last on each connection of /say without close
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -48,6 +49,24 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			case <-r.Context().Done():
 				return
 			}
+		}
+	case r.URL.Path == "/say": // what the test wants, and then what it hears
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = rw.WriteString(r.URL.Query().Get("answer"))
+		_ = rw.Flush()
+		if r.URL.Query().Get("close") != "" {
+			return
+		}
+		var last strings.Builder
+		_, _ = io.Copy(io.MultiWriter(conn, &last), rw)
+		select {
+		case s.heard <- last.String():
+		default:
 		}
 	case strings.HasPrefix(r.URL.Path, "/upgrade/"):
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -75,9 +94,15 @@ type road struct {
 
 func build(t testing.TB) *road {
 	t.Helper()
-	server := &apiServer{next: make(chan string)}
+	return buildOn(t, true)
+}
+
+// buildOn is build with an API server that has HTTP/2 or has not.
+func buildOn(t testing.TB, h2 bool) *road {
+	t.Helper()
+	server := &apiServer{next: make(chan string), heard: make(chan string, 1)}
 	upstream := httptest.NewUnstartedServer(server)
-	upstream.EnableHTTP2 = true
+	upstream.EnableHTTP2 = h2
 	upstream.StartTLS()
 	t.Cleanup(upstream.Close)
 	base, err := url.Parse(upstream.URL)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -15,11 +16,13 @@ func kubeHeaders() []string {
 
 // upgradeHeaders returns what a request needs besides to change the protocol.
 func upgradeHeaders() []string {
-	return []string{"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "X-Stream-Protocol-Version"}
+	return []string{"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", streamVersion}
 }
 
 const (
 	subprotocol = "Sec-Websocket-Protocol"
+	// streamVersion is what the SPDY of Kubernetes has for a subprotocol.
+	streamVersion = "X-Stream-Protocol-Version"
 	// bearerSubprotocol is how browsers hand a token to the Kubernetes API; through a tunnel nobody but the agent may.
 	bearerSubprotocol = "base64url.bearer."
 )
@@ -74,7 +77,7 @@ func UpgradeOf(h http.Header) (protocol string, ok bool) {
 	return "", false
 }
 
-// UpgradeAgrees reports whether an answer 101 is what the request asked for: the same protocol, and a subprotocol out
+// UpgradeAgrees reports whether an answer 101 is what the request asked for: the same protocol, and at most one subprotocol, out
 // of those that were offered.
 func UpgradeAgrees(request, answer http.Header) bool {
 	want, ok1 := UpgradeOf(request)
@@ -82,16 +85,13 @@ func UpgradeAgrees(request, answer http.Header) bool {
 	if !ok1 || !ok2 || want == "" || want != got {
 		return false
 	}
-	for _, chosen := range tokens(answer[subprotocol]) {
-		offered := false
-		for _, p := range tokens(request[subprotocol]) {
-			offered = offered || p == chosen
-		}
-		if !offered {
-			return false
-		}
-	}
-	return true
+	return chosen(request, answer, subprotocol) && chosen(request, answer, streamVersion)
+}
+
+// chosen reports whether an answer takes none of what a header of the request offers, or one.
+func chosen(request, answer http.Header, name string) bool {
+	got := tokens(answer[name])
+	return len(got) == 0 || len(got) == 1 && slices.Contains(tokens(request[name]), got[0])
 }
 
 // tokens splits comma-separated header lines.

@@ -4,10 +4,16 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// ErrPath is returned for a path that two programs could read in two ways.
-var ErrPath = errors.New("ambiguous path: encoded slashes, dot segments, empty segments, double encoding and control characters are refused")
+var (
+	// ErrPath is returned for a path that two programs could read in two ways.
+	ErrPath = errors.New("ambiguous path: encoded slashes, dot segments, empty segments, double encoding, control characters and what is no UTF-8 are refused")
+	// ErrQuery is returned for a query that two programs could read in two ways.
+	ErrQuery = errors.New("ambiguous query: semicolons, and percent signs that encode nothing, are refused")
+)
 
 // CleanPath decodes the escaped path of a request to the Kubernetes API, once, and refuses every path that another
 // parser could read differently. Both ends decide by the result and forward the result, never what they were given.
@@ -28,16 +34,21 @@ func CleanPath(escaped string) (string, error) {
 }
 
 func clearSegment(s string) bool {
-	if s == "." || s == ".." {
+	if s == "." || s == ".." || !utf8.ValidString(s) { // an overlong encoding of a dot or a slash is no UTF-8
 		return false
 	}
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c < 0x20, c == 0x7f, c == '/', c == '\\', c == '%', c == ';', c == '?', c == '#':
-			return false
-		}
+	return !strings.ContainsFunc(s, func(c rune) bool { return unicode.IsControl(c) || strings.ContainsRune(`/\%;?#`, c) })
+}
+
+// CleanQuery reads the query of a request to the Kubernetes API, and refuses one that another parser could read differently: API servers
+// before 1.22 part by semicolons, too, and what does not parse is left out by one program and passed on by the next. So who decides by the
+// values may forward the text.
+func CleanQuery(raw string) (url.Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, ErrQuery
 	}
-	return true
+	return values, nil
 }
 
 // DotFree reports whether an escaped path has no dot segment in any encoding. It is the rule for pages of projects,

@@ -3,6 +3,7 @@ package wire
 import (
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -25,12 +26,50 @@ func TestCleanPath(t *testing.T) {
 	bad := []string{
 		"", "api", "//", "/api//v1", "/..", "/api/../v1", "/api/./v1", "/api/%2e%2e/v1", "/api/%2E", "/api/.%2e/v1", "/a%2fb", "/a%2Fb", "/a%5cb", `/a\b`,
 		"/a%252fb", "/a%25", "/a%2", "/a%zz", "/a%00", "/a%0d%0ab", "/a%7f", "/a;b", "/a%3bb", "/a?b", "/a%3fb", "/a#b", "/a%23b",
+		"/a%c0%ae%c0%ae/b", "/a%c0%af", "/a%e0%80%af", "/%ff", "/a%c2%85", // overlong, no UTF-8, a control character above ASCII
 	}
 	for _, in := range bad {
 		if got, err := CleanPath(in); err == nil {
 			t.Errorf("%q became %q", in, got)
 		}
 	}
+}
+
+func TestCleanQuery(t *testing.T) {
+	for in, want := range map[string]url.Values{
+		"": {}, "watch=1&watch=false": {"watch": {"1", "false"}}, "labelSelector=a%3Db&command=sh&command=-c": {"labelSelector": {"a=b"}, "command": {"sh", "-c"}},
+		"watch": {"watch": {""}}, "&&a=1&": {"a": {"1"}}, "command=a%3B": {"command": {"a;"}},
+	} {
+		if got, err := CleanQuery(in); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"a=1;watch=true", ";", "a=%", "a=%zz&watch=1", "%=1"} {
+		if got, err := CleanQuery(in); err == nil {
+			t.Errorf("%q became %v", in, got)
+		}
+	}
+}
+
+// FuzzCleanQuery checks that what is decided about is what is forwarded: the next parser reads the same.
+func FuzzCleanQuery(f *testing.F) {
+	for _, s := range []string{"watch=1", "a=1;watch=1", "a=%", "watch&watch=0", "a=%3B", "a+b=c d#e"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		values, err := CleanQuery(raw)
+		if err != nil {
+			return
+		}
+		sent := (&url.URL{Scheme: "http", Host: "agent", Path: "/", RawQuery: raw}).RequestURI()
+		u, err := url.ParseRequestURI(sent)
+		if err != nil { // what cannot be in a request line does not come out of one
+			return
+		}
+		if again, err := CleanQuery(u.RawQuery); err != nil || !reflect.DeepEqual(again, values) {
+			t.Errorf("%q: one end decides on %v, the other on %v (%v)", raw, values, again, err)
+		}
+	})
 }
 
 // FuzzCleanPath checks that what is decided about is what is forwarded: the decoded path, escaped again by net/url and
@@ -82,6 +121,10 @@ func TestUpgradeAgrees(t *testing.T) {
 		}
 		return h
 	}
+	version := func(h http.Header, versions ...string) http.Header {
+		h["X-Stream-Protocol-Version"] = versions
+		return h
+	}
 	tests := []struct {
 		name            string
 		request, answer http.Header
@@ -95,6 +138,13 @@ func TestUpgradeAgrees(t *testing.T) {
 		{"not asked", http.Header{}, up("websocket", ""), false},
 		{"not answered", up("websocket", ""), http.Header{}, false},
 		{"unknown", up("h2c", ""), up("h2c", ""), false},
+		{"two subprotocols", up("websocket", "v5.channel.k8s.io, v4.channel.k8s.io"), up("websocket", "v5.channel.k8s.io, v4.channel.k8s.io"), false},
+		{"stream version", version(up("SPDY/3.1", ""), "v4.channel.k8s.io", "v3.channel.k8s.io"), version(up("SPDY/3.1", ""), "v3.channel.k8s.io"), true},
+		{"stream versions in one line", version(up("SPDY/3.1", ""), "v4.channel.k8s.io, v3.channel.k8s.io"), version(up("SPDY/3.1", ""), "v3.channel.k8s.io"), true},
+		{"no stream version chosen", version(up("SPDY/3.1", ""), "v4.channel.k8s.io"), up("SPDY/3.1", ""), true},
+		{"another stream version", version(up("SPDY/3.1", ""), "v4.channel.k8s.io"), version(up("SPDY/3.1", ""), "v9.channel.k8s.io"), false},
+		{"a stream version nobody asked for", up("SPDY/3.1", ""), version(up("SPDY/3.1", ""), "v4.channel.k8s.io"), false},
+		{"two stream versions", version(up("SPDY/3.1", ""), "v4.channel.k8s.io", "v3.channel.k8s.io"), version(up("SPDY/3.1", ""), "v4.channel.k8s.io", "v3.channel.k8s.io"), false},
 	}
 	for _, tt := range tests {
 		if got := UpgradeAgrees(tt.request, tt.answer); got != tt.want {
