@@ -175,8 +175,8 @@ func own(outcome wire.Outcome, why string) string {
 	return text
 }
 
-// abort closes a connection so that its other end sees that something is missing: with a reset, not as after the last byte.
-func abort(conn net.Conn) {
+// Abort closes a connection so that its other end sees that something is missing: with a reset, not as after the last byte.
+func Abort(conn net.Conn) {
 	if hard, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = hard.SetLinger(0)
 	}

@@ -19,7 +19,7 @@ func Stream(ctx context.Context, local net.Conn, tunnel io.ReadWriteCloser) Resu
 	s.expire = func() {
 		s.shut()
 		if s.verdict(wire.OutcomeLost, s.broken(nil)) {
-			abort(local)
+			Abort(local)
 		}
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -120,7 +120,7 @@ func (s *stream) down() {
 				s.fail(wire.OutcomeProtocol, err.Error())
 			}
 			if cut := s.broken(err); s.verdict(cut.Outcome, cut) {
-				abort(s.local)
+				Abort(s.local)
 			}
 			return
 		}
@@ -188,14 +188,14 @@ func (s *stream) closed(body []byte) {
 	case cut == nil && s.verdict(wire.OutcomeComplete, nil):
 		_ = s.local.Close() // both halves of it are
 	case cut != nil && s.verdict(cut.Outcome, cut):
-		abort(s.local)
+		Abort(s.local)
 	}
 }
 
 // fail gives the tunnel up, and tells the other end why.
 func (s *stream) fail(outcome wire.Outcome, why string) {
 	if s.verdict(outcome, s.cut(outcome, own(outcome, why))) {
-		abort(s.local) // first: whoever reads or writes there is woken
+		Abort(s.local) // first: whoever reads or writes there is woken
 		_ = s.say(outcome, why)
 	}
 }
