@@ -25,7 +25,7 @@ func rooms() map[string]int {
 	layers := []string{
 		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest mux policy carry",
 		1: "host trial unit openrc supervise remains artifact identity session bootstrap/plan cluster nodes gateway/store",
-		2: "distro baseline tunnel apiproxy reach deploy localapi gateway",
+		2: "distro baseline tunnel apiproxy reach forward deploy localapi gateway",
 		3: "bootstrap agent doctor",
 		4: "config",
 	}

@@ -24,15 +24,28 @@ func Switch(w http.ResponseWriter) (net.Conn, error) {
 
 // Buffered is a connection of which a reader has read some already.
 func Buffered(conn net.Conn, read *bufio.Reader) net.Conn {
-	if read.Buffered() == 0 {
+	early, _ := read.Peek(read.Buffered()) // which is there
+	return Prefixed(conn, append([]byte(nil), early...))
+}
+
+// Prefixed is a connection that begins with what was read of it already.
+func Prefixed(conn net.Conn, early []byte) net.Conn {
+	if len(early) == 0 {
 		return conn
 	}
-	return &buffered{conn, read}
+	return &prefixed{conn, early}
 }
 
-type buffered struct {
+type prefixed struct {
 	net.Conn
-	read *bufio.Reader
+	early []byte
 }
 
-func (b *buffered) Read(p []byte) (int, error) { return b.read.Read(p) }
+func (p *prefixed) Read(to []byte) (int, error) {
+	if len(p.early) > 0 {
+		n := copy(to, p.early)
+		p.early = p.early[n:]
+		return n, nil
+	}
+	return p.Conn.Read(to)
+}

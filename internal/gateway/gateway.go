@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/carry"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
@@ -50,6 +51,7 @@ type Gateway struct {
 	changes   bell
 	work      gate // sessions, and goodbyes on their way
 	buffers   session.Buffers
+	datagrams carry.Budget
 	address   net.Addr // of the listener; set by Serve before anything reads it
 }
 
@@ -84,6 +86,7 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	g := &Gateway{Options: o, store: s, authority: a}
+	g.datagrams.Most = maxWaitingDatagrams
 	g.leads.gateway = g
 	return g, nil
 }
@@ -221,6 +224,8 @@ func (g *Gateway) https() http.Handler {
 			g.kube(w, r)
 		case strings.HasPrefix(path, wire.PathProjects+"/"):
 			g.page(w, r)
+		case strings.HasPrefix(path, wire.PathConnect+"/"):
+			g.connect(w, r)
 		default:
 			mux.ServeHTTP(w, r)
 		}
