@@ -18,16 +18,18 @@ type globals struct {
 func newRoot(g *globals) *cobra.Command {
 	root := cli.Root("pipeops-gateway", "Run the gateway that agents connect to, and manage clusters through it",
 		`pipeops-gateway is the far end of the agents' tunnels. One command serves; all others talk to the one that serves on
-this machine, through a socket in its data folder that only root and its own user may open.
+this machine, through a socket in its data folder that only root and its own user may open. connect also works elsewhere, with
+a kubeconfig.
 
   pipeops-gateway serve --advertise HOST             run the gateway
   pipeops-gateway token create                       make a join token for a machine
   pipeops-gateway clusters                           which clusters there are
   pipeops-gateway join CLUSTER                       make a machine a node of a cluster
   pipeops-gateway kubeconfig CLUSTER                 reach a cluster with kubectl
+  pipeops-gateway connect CLUSTER svc/NS/NAME:PORT   reach a service by a port of this machine
   pipeops-gateway project apply -f FILE --cluster C  run a project`, &g.Output)
 	root.PersistentFlags().StringVar(&g.data, "data", gateway.DefaultData, "folder of the gateway's state")
-	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newNodes(g), newProject(g), newUser(g))
+	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newConnect(g), newNodes(g), newProject(g), newUser(g))
 	return root
 }
 

@@ -17,6 +17,7 @@ import (
 
 func newServe(g *globals) *cobra.Command {
 	var listen, level string
+	var apps appsFlags
 	var advertise []string
 	var drain time.Duration
 	command := &cobra.Command{
@@ -24,6 +25,9 @@ func newServe(g *globals) *cobra.Command {
 		Short: "Run the gateway until it is told to stop",
 		Long: `serve takes the tunnels of agents and the requests of users on one TLS port. At its first start it makes a CA of its
 own in the data folder; join tokens carry its digest, so agents trust this gateway and no other.
+
+With --apps-domain each project has an origin of its own, https://NAME.CLUSTER.<domain>/; a wildcard DNS record must lead there
+to this gateway. Its CA certifies the names, unless a certificate of yours does (one for *.CLUSTER.<domain>).
 
 On SIGTERM it tells the agents, lets requests end for as long as --drain says, and exits 0.`,
 		Args: cli.Arguments(),
@@ -35,13 +39,17 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			if err := checkAddresses(listen, advertise); err != nil {
 				return err
 			}
+			if err := apps.check(); err != nil {
+				return err
+			}
 			options := &slog.HandlerOptions{Level: threshold}
 			var handler slog.Handler = slog.NewTextHandler(command.ErrOrStderr(), options)
 			if g.JSON() {
 				handler = slog.NewJSONHandler(command.ErrOrStderr(), options)
 			}
 			log := slog.New(handler)
-			opened, err := gateway.Open(command.Context(), gateway.Options{Data: g.data, Advertise: advertise, Drain: drain, Log: log})
+			opened, err := gateway.Open(command.Context(), gateway.Options{Data: g.data, Advertise: advertise, Drain: drain, Log: log,
+				AppsDomain: apps.domain, AppsCertificate: apps.certificate, AppsKey: apps.key})
 			if os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
 				return reason.New(reason.HostNotRoot, "", err).WithFix("run the command again with sudo, or name a folder of your own with --data")
 			}
@@ -62,6 +70,7 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 	flags.StringVar(&listen, "listen", ":8443", "address of the TLS port")
 	flags.StringSliceVar(&advertise, "advertise", nil, "host names and addresses of this gateway, with a port if it is another; the first goes into kubeconfigs")
 	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after SIGTERM")
+	apps.add(flags)
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return command
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/policy"
+	"github.com/pipeopshq/pipeops-agent/internal/reach"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/transport"
@@ -73,10 +73,8 @@ func Run(ctx context.Context, o Options) error {
 	source := &cluster.Source{Path: o.Kubeconfig}
 	a := &agent{Options: o, started: time.Now().UTC(), health: &health.Tracker{}}
 	probe := cluster.Probe{Name: cluster.AgentProbe, Adopted: o.Distro == adopted}
-	var dial func(ctx context.Context, network, address string) (net.Conn, error) // pages of projects
 	if o.Distro != onHost {
-		dial = cluster.Far{Source: source}.DialContext
-		probe.Far, probe.Dial = true, dial
+		probe.Far, probe.Dial = true, cluster.Far{Source: source}.DialContext
 	}
 	a.keeper = newKeeper(o, a.health)
 	a.cluster = &watcher{source: source, health: a.health, onNode: !probe.Far, saw: a.keeper.saw}
@@ -89,6 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	a.projects.Follows = o.Identity.Machine() != ""
 	allow := (&policy.Source{Path: o.Policy}).Judge
 	a.projects.Allow = allow
+	ways := reach.New(reach.Options{Source: source, Far: probe.Far, Allow: allow, Log: o.Log.With("service", "connections")})
 	a.layers.mine = func() bool { _, leads := a.projects.Term(); return leads }
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -112,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
 			Transport: o.Transport,
-			Handler:   handler(source, dial, door, allow, o.Log),
+			Handler:   handler(source, ways, door, allow, o.Log),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
@@ -135,7 +134,7 @@ func (a *agent) prove(ctx context.Context) error {
 }
 
 // handler serves what the gateway may ask of this agent.
-func handler(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), door http.Handler,
+func handler(source *cluster.Source, ways *reach.Reach, door http.Handler,
 	allow func(policy.Request) error, log *slog.Logger) http.Handler {
 	kube := apiproxy.New(apiproxy.Options{Log: log, Allow: allow, Upstream: func(context.Context) (apiproxy.Upstream, error) {
 		client, err := source.Client()
@@ -144,13 +143,15 @@ func handler(source *cluster.Source, dial func(ctx context.Context, network, add
 		}
 		return apiproxy.Upstream{Base: client.Base, HTTP: client.HTTP.Transport, Upgrade: client.Upgrade}, nil
 	}})
-	pages := deploy.Pages(source, dial, allow, log)
+	pages := deploy.Pages(source, ways.Dial, allow, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch { // no ServeMux: it would redirect paths that it thinks unclean
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentKube+"/"):
 			kube.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, wire.PathAgentProject+"/"):
 			pages.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, wire.PathAgentConnect+"/"):
+			ways.ServeHTTP(w, r)
 		case r.URL.Path == wire.PathAgentJoin:
 			if err := allow(policy.Request{Verb: "create", Resource: "nodes"}); err != nil {
 				refusal.Write(w, http.StatusForbidden, reason.Newf(reason.JoinForbidden, "%v", err))

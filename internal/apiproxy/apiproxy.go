@@ -36,9 +36,6 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// maxGroups bounds the groups of one user.
-const maxGroups = 64
-
 // New returns the handler of wire.PathAgentKube and all below it.
 func New(o Options) http.Handler {
 	p := &proxy{Options: o}

@@ -125,7 +125,7 @@ func TestUsersAndGroupsThatAreRefused(t *testing.T) {
 		{"masters among others", []string{"pipeops:a"}, []string{"pipeops:admins", "system:masters"}},
 		{"list of groups", []string{"pipeops:a"}, []string{"pipeops:admins,system:masters"}},
 		{"empty group", []string{"pipeops:a"}, []string{""}},
-		{"too many groups", []string{"pipeops:a"}, slices.Repeat([]string{"pipeops:g"}, maxGroups+1)},
+		{"too many groups", []string{"pipeops:a"}, slices.Repeat([]string{"pipeops:g"}, wire.MaxGroups+1)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -41,13 +41,15 @@ func Rights(s Standing) []Right {
 		{Why: "projects, health", Resource: "services", Verbs: []string{"get", "create", "patch"}},
 		{Why: "projects", Group: "apps", Resource: "deployments", Verbs: []string{"get", "create", "patch"}},
 
+		{Why: "connections", Resource: "pods", Verbs: []string{"watch"}},
+		{Why: "connections", Resource: "services", Verbs: []string{"list", "watch"}},
+		{Why: "connections", Group: "discovery.k8s.io", Resource: "endpointslices", Verbs: []string{"list"}},
+
 		{Why: "its own token", Namespace: Namespace, Resource: "serviceaccounts/token", Names: []string{Account}, Verbs: []string{"create"}},
 	}
 	if s.Far {
 		all = append(all, []Right{
-			{Why: "pages of projects", Resource: "services", Verbs: []string{"list"}},
-			{Why: "pages of projects", Group: "discovery.k8s.io", Resource: "endpointslices", Verbs: []string{"list"}},
-			{Why: "pages of projects", Resource: "pods/portforward", Verbs: []string{"create"}},
+			{Why: "pages of projects, connections", Resource: "pods/portforward", Verbs: []string{"create"}},
 		}...)
 	}
 	if s.Adopted {
@@ -59,7 +61,6 @@ func Rights(s Standing) []Right {
 		pods, claims, services = append(pods, name, storage), append(claims, storage), append(services, name)
 	}
 	return append(all, []Right{
-		{Why: "proofs", Group: "discovery.k8s.io", Resource: "endpointslices", Verbs: []string{"list"}},
 		{Why: "proofs", Group: "storage.k8s.io", Resource: "storageclasses", Verbs: []string{"list"}},
 		// what is created has no name yet when it is judged
 		{Why: "proofs", Namespace: proofNamespace, Resource: "pods", Verbs: []string{"create"}},

@@ -15,16 +15,37 @@ import (
 // As returns a client by which the agent acts as one of the gateway's administrators, with the name wire.UserPrefix + name: for
 // what its own rights do not allow, and what the audit log of the cluster should tell apart.
 func (c *Client) As(name string) (*Client, error) {
+	return c.AsUser(wire.UserPrefix+name, []string{wire.GroupAdmins})
+}
+
+// AsUser returns a client by which the agent acts as a user of the gateway, whose names have the prefix.
+func (c *Client) AsUser(user string, groups []string) (*Client, error) {
 	if c.Base == nil { // a stand-in that knows no users
 		return c, nil
 	}
-	who := transport.ImpersonationConfig{UserName: wire.UserPrefix + name, Groups: []string{wire.GroupAdmins}}
+	who := transport.ImpersonationConfig{UserName: user, Groups: groups}
 	client := &http.Client{Transport: transport.NewImpersonatingRoundTripper(who, c.HTTP.Transport), Timeout: requestTimeout}
+	objects, err := c.objects(client)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{Base: c.Base, HTTP: client, Upgrade: c.Upgrade, Dynamic: objects}, nil
+}
+
+// Endless returns a client of objects whose requests have no time limit: for watches.
+func (c *Client) Endless() (dynamic.Interface, error) {
+	if c.Base == nil {
+		return c.Dynamic, nil
+	}
+	return c.objects(c.HTTP)
+}
+
+func (c *Client) objects(client *http.Client) (dynamic.Interface, error) {
 	objects, err := dynamic.NewForConfigAndClient(&rest.Config{Host: c.Base.String(), UserAgent: wire.FieldManager, QPS: 50, Burst: 100}, client)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client: %w", err)
 	}
-	return &Client{Base: c.Base, HTTP: client, Upgrade: c.Upgrade, Dynamic: objects}, nil
+	return objects, nil
 }
 
 // CACerts returns the CA of a cluster of k3s in PEM, as its servers show it to machines that join.

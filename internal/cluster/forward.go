@@ -96,6 +96,10 @@ const forwardTell = 200 * time.Millisecond
 
 func (f *forwarded) Write(p []byte) (int, error) { return f.data.Write(p) }
 
+// CloseWrite tells the pod that nothing more comes. What a kubelet makes of it is its container runtime's: containerd ends the whole
+// connection a second later.
+func (f *forwarded) CloseWrite() error { return f.data.Close() }
+
 // Close ends the connection.
 func (f *forwarded) Close() (err error) {
 	f.once.Do(func() {

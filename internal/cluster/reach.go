@@ -141,3 +141,9 @@ func (c *Client) forward(ctx context.Context, to podTarget) (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+// Forward opens a connection to a port of a pod by way of the API server and its kubelet, for who is no node of the cluster. The
+// kubelet connects from within the pod, to its loopback.
+func (c *Client) Forward(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+	return c.forward(ctx, podTarget{namespace, pod, port})
+}

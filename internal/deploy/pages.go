@@ -2,19 +2,18 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/policy"
@@ -23,14 +22,18 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by the address of its Service. Only projects
-// that the agent deployed can be reached, and only where allow, if it is not nil, has nothing against it.
-// dial reaches the addresses of Services; nil means that this is a node of the cluster.
-func Pages(source *cluster.Source, dial func(ctx context.Context, network, address string) (net.Conn, error), allow func(policy.Request) error, log *slog.Logger) http.Handler {
+// Pages serves wire.PathAgentProject/NAME/...: the project's own HTTP pages, by its Service. Only projects that the agent deployed can be
+// reached, and only where allow, if it is not nil, has nothing against it. dial connects to a Service by its name.
+func Pages(source *cluster.Source, dial func(context.Context, wire.Target) (net.Conn, error), allow func(policy.Request) error, log *slog.Logger) http.Handler {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil // service addresses are never behind a proxy
-	if transport.DialContext = dialService; dial != nil {
-		transport.DialContext = dial
+	transport.Proxy = nil // services are never behind a proxy
+	transport.DisableCompression = true
+	transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+		project, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx, wire.Target{Network: "tcp", Kind: wire.KindService, Namespace: Namespace(project), Name: project, Port: port})
 	}
 	proxy := &httputil.ReverseProxy{
 		Transport:     transport,
@@ -39,12 +42,23 @@ func Pages(source *cluster.Source, dial func(ctx context.Context, network, addre
 			target, _ := r.In.Context().Value(targetKey{}).(*url.URL)
 			r.Out.URL = target
 			r.Out.Host = r.In.Host
+			if host := r.In.Header.Get("X-Forwarded-Host"); host != "" { // that of the user, as the gateway saw it
+				r.Out.Host = host
+			}
 			for name := range r.Out.Header {
 				if strings.HasPrefix(name, "Pipeops-") {
 					r.Out.Header.Del(name)
 				}
 			}
-			r.Out.Header.Del("Authorization") // it was for the gateway, not for the project
+			if r.In.Header.Get(wire.HeaderUser) != wire.UserPublic {
+				r.Out.Header.Del("Authorization") // it was for the gateway, not for the project
+			}
+		},
+		ModifyResponse: func(response *http.Response) error {
+			if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(response.Request.Header, response.Header) {
+				return errors.New("the project switched to a protocol that was not asked for")
+			}
+			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Debug("project page failed", "path", r.URL.Path, "err", err)
@@ -68,7 +82,7 @@ func Pages(source *cluster.Source, dial func(ctx context.Context, network, addre
 				return
 			}
 		}
-		address, err := serviceAddress(r.Context(), source, name)
+		err = ours(r.Context(), source, name)
 		if apierrors.IsNotFound(err) {
 			refusal.Write(w, http.StatusNotFound, reason.Newf(reason.ProjectUnknown, "%q", name))
 			return
@@ -77,7 +91,7 @@ func Pages(source *cluster.Source, dial func(ctx context.Context, network, addre
 			refusal.Write(w, http.StatusBadGateway, reason.New(reason.ProjectUnreachable, err.Error(), nil))
 			return
 		}
-		target := &url.URL{Scheme: "http", Host: address, Path: "/" + plain, RawPath: "/" + rest, RawQuery: r.URL.RawQuery}
+		target := &url.URL{Scheme: "http", Host: net.JoinHostPort(name, strconv.Itoa(servicePort)), Path: "/" + plain, RawPath: "/" + rest, RawQuery: r.URL.RawQuery}
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, target)))
 	})
 }
@@ -93,24 +107,18 @@ func wanted(verb, project, subresource string) policy.Request {
 
 type targetKey struct{}
 
-// serviceAddress returns host:port of the Service of a project. Addresses that are no cluster addresses are refused: the
-// object could have been edited to reach the machine itself.
-func serviceAddress(ctx context.Context, source *cluster.Source, project string) (string, error) {
+// ours returns nil if the Service of a project is the agent's.
+func ours(ctx context.Context, source *cluster.Source, project string) error {
 	client, err := source.Client()
 	if err != nil {
-		return "", err
+		return err
 	}
 	service, err := resource(client, "Service", Namespace(project)).Get(ctx, project, metav1.GetOptions{})
 	if err != nil {
-		return "", err
-	}
-	text, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
-	address, err := netip.ParseAddr(text)
-	if err != nil || !address.IsGlobalUnicast() || address.IsLoopback() {
-		return "", fmt.Errorf("the service of %s has no cluster address", project)
+		return err
 	}
 	if service.GetLabels()[managedBy] != wire.FieldManager {
-		return "", fmt.Errorf("the service %s is not the agent's", project)
+		return fmt.Errorf("the service %s is not the agent's", project)
 	}
-	return net.JoinHostPort(address.String(), strconv.Itoa(servicePort)), nil
+	return nil
 }

@@ -29,7 +29,7 @@ type Project struct {
 }
 
 func (g *Gateway) project(c store.Cluster, d store.Document) Project {
-	p := Project{Document: d, URL: g.url() + wire.PathProjects + "/" + c.Name + "/" + d.Name + "/"}
+	p := Project{Document: d, URL: g.projectURL(c.Name, d.Name)}
 	for _, condition := range d.Conditions {
 		p.Ready = p.Ready || d.Observed == d.Generation && !d.Deleted && condition.Type == "Available" && condition.Status == "True"
 	}

@@ -148,6 +148,15 @@ func (a *authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	if a.server != nil && a.now().Before(a.server.Leaf.NotAfter.Add(-serverLife/3)) {
 		return a.server, nil
 	}
+	certificate, err := a.certifyServer(append([]string{"127.0.0.1", "::1", wire.GatewayName, "localhost"}, a.names...))
+	if err == nil {
+		a.server = certificate
+	}
+	return certificate, err
+}
+
+// certifyServer makes a server certificate for names and addresses.
+func (a *authority) certifyServer(names []string) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -159,10 +168,8 @@ func (a *authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 		NotAfter:     a.now().Add(serverLife),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{wire.GatewayName, "localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	for _, name := range a.names {
+	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
 		} else {
@@ -178,8 +185,7 @@ func (a *authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 		return nil, fmt.Errorf("cannot certify the gateway: %w", err)
 	}
 	// The CA goes along, so that a machine that has only its digest can find it in the handshake.
-	a.server = &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}
-	return a.server, nil
+	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // certify makes a client certificate for the key of a machine. One of a machine that enrolled its cluster names no machine:

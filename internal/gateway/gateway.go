@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/carry"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
@@ -36,9 +37,14 @@ type Options struct {
 	Data      string   // folder of its state, made if it is not there
 	Advertise []string // host names and addresses, with or without a port, by which it is reached; the first is written into kubeconfigs
 	Log       *slog.Logger
-	Drain     time.Duration    // how long requests may go on after the gateway was told to stop; 0 means 10 s
-	Handover  time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
-	Now       func() time.Time // nil means time.Now
+	// AppsDomain is the domain below which projects have host names of their own, NAME.CLUSTER.<domain>, in lower case; "" means none.
+	AppsDomain string
+	// AppsCertificate and AppsKey are files in PEM of a certificate for these names; "" means that the gateway's own CA certifies them.
+	AppsCertificate, AppsKey string
+
+	Drain    time.Duration    // how long requests may go on after the gateway was told to stop; 0 means 10 s
+	Handover time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
+	Now      func() time.Time // nil means time.Now
 }
 
 // Gateway is an open gateway.
@@ -52,7 +58,10 @@ type Gateway struct {
 	work      gate // sessions, and goodbyes on their way
 	buffers   session.Buffers
 	messages  wsconn.Buffers
-	address   net.Addr // of the listener; set by Serve before anything reads it
+	datagrams carry.Budget
+
+	appCertificates appCertificates
+	address         net.Addr // of the listener; set by Serve before anything reads it
 }
 
 // Open opens the state of a gateway and makes its CA at the first start. Close closes it.
@@ -86,6 +95,10 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	g := &Gateway{Options: o, store: s, authority: a}
+	g.datagrams.Most = maxWaitingDatagrams
+	if err := g.checkApps(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	g.leads.gateway = g
 	return g, nil
 }
@@ -126,7 +139,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		Protocols:         new(http.Protocols),
 		TLSConfig: &tls.Config{
 			MinVersion:       tls.VersionTLS13,
-			GetCertificate:   g.authority.serverCertificate,
+			GetCertificate:   g.certificate,
 			ClientAuth:       tls.RequestClientCert,
 			ClientCAs:        g.clientCAs(),
 			VerifyConnection: g.authority.verify,
@@ -217,17 +230,23 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 		}
 		_, _ = io.WriteString(w, "ok\n")
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return tellCut(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
+		if project, cluster, ours := g.appHost(r.Host); ours { // and nothing of the gateway's own is answered there
+			g.app(w, r, project, cluster)
+			return
+		}
 		switch { // before the ServeMux, which would redirect paths that it thinks unclean
 		case strings.HasPrefix(path, wire.PathClusters+"/"):
 			g.kube(w, r)
 		case strings.HasPrefix(path, wire.PathProjects+"/"):
 			g.page(w, r)
+		case strings.HasPrefix(path, wire.PathConnect+"/"):
+			g.connect(w, r)
 		default:
 			mux.ServeHTTP(w, r)
 		}
-	})
+	}))
 }
 
 // fail answers with err and logs what the other end must not see.

@@ -20,11 +20,7 @@ func (g *Gateway) page(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, reason.Newf(reason.ProjectUnknown, "%.60q", project))
 		return
 	}
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		_, token, _ = r.BasicAuth()
-	}
-	p, grant, err := g.authorize(r, cluster, token)
+	p, grant, err := g.authorize(r, cluster, pageToken(r))
 	if err != nil {
 		if reason.Is(err, reason.UserRefused) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="pipeops projects: the user token is the password"`)
@@ -53,7 +49,7 @@ func (g *Gateway) forwardPage(w http.ResponseWriter, r *http.Request, p *peer, g
 	header.Set("X-Forwarded-Prefix", wire.PathProjects+"/"+p.name+"/"+project)
 	setUser(header, grant)
 	g.forward(w, r, p, forwarding{
-		to: to, header: header,
+		to: to, header: header, answer: agrees(header),
 		failed: func(w http.ResponseWriter, err error) {
 			refusal.Write(w, http.StatusServiceUnavailable, reason.New(reason.ClusterNotConnected, p.name+": the connection was lost: "+err.Error(), nil))
 		},

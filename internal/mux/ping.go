@@ -98,10 +98,10 @@ func (s *Session) pinged(h header) {
 	}
 }
 
-// hear notes that something came.
+// hear notes that something came, after the newest probe even where the clock has not moved since.
 func (s *Session) hear() (now int64) {
 	now = time.Now().UnixNano()
-	s.heard.Store(now)
+	s.heard.Store(max(now, s.probed.Load()+1))
 	return now
 }
 

@@ -21,7 +21,7 @@ type Policy struct {
 	Version  int    `json:"version"`
 	ReadOnly bool   `json:"read_only,omitempty"` // get, list and watch, and nothing that leads to what could be changed
 	NoExec   bool   `json:"no_exec,omitempty"`   // no exec, attach, debug containers, or requests to the kubelet
-	Ports    []int  `json:"ports,omitempty"`     // of pods and services that may be reached; empty means all. Port forwarding, whose ports are not seen, is off where it is set
+	Ports    []int  `json:"ports,omitempty"`     // of pods and services that may be reached; empty means all. Port forwarding of kubectl, whose ports are not seen, is off where it is set
 	Allow    []Rule `json:"allow,omitempty"`     // only what one of these matches; empty means everything
 	Deny     []Rule `json:"deny,omitempty"`      // nothing of what one of these matches
 }
@@ -114,7 +114,7 @@ func (p *Policy) Judge(r Request) error {
 		return errors.New("read_only")
 	case p.NoExec && r.runs():
 		return errors.New("no_exec")
-	case len(p.Ports) > 0 && r.Subresource == "portforward":
+	case len(p.Ports) > 0 && r.Subresource == "portforward" && r.Port == 0:
 		return errors.New("ports, which port forwarding does not show")
 	case len(p.Ports) > 0 && r.Port != 0 && !slices.Contains(p.Ports, r.Port):
 		return fmt.Errorf("ports, which do not have %d", r.Port)

@@ -191,6 +191,13 @@ const (
 	PolicyForbids Code = "POLICY_FORBIDS"
 	PolicyInvalid Code = "POLICY_INVALID"
 
+	ConnectForbidden   Code = "CONNECT_FORBIDDEN"
+	ConnectUnknown     Code = "CONNECT_UNKNOWN"
+	ConnectAddress     Code = "CONNECT_ADDRESS"
+	ConnectUnreachable Code = "CONNECT_UNREACHABLE"
+	ConnectBusy        Code = "CONNECT_BUSY"
+	ConnectCut         Code = "CONNECT_CUT"
+
 	JoinForbidden   Code = "JOIN_FORBIDDEN"
 	JoinNameTaken   Code = "JOIN_NAME_TAKEN"
 	JoinNoEtcd      Code = "JOIN_NO_ETCD"
@@ -393,6 +400,13 @@ func All() []Entry {
 
 		{PolicyForbids, ExitHostRefused, "the owner of the machine does not allow it", "ask who has root there to change /etc/pipeops-agent/policy.yaml; pipeops-agent policy can VERB RESOURCE shows what is allowed", Here, CostNone},
 		{PolicyInvalid, ExitUsage, "the policy of the machine cannot be read, so nothing is let through", "mend what is named: pipeops-agent policy check; without the file everything is allowed that the cluster allows", Here, CostNone},
+
+		{ConnectForbidden, ExitTunnel, "the cluster does not allow the user to reach it", "ask who manages the cluster for the right that is named, in a Role or a ClusterRole", Gateway, CostNone},
+		{ConnectUnknown, ExitTunnel, "there is no such service, pod or port", "see kubectl get services,pods -A", Gateway, CostNone},
+		{ConnectAddress, ExitTunnel, "it leads to an address that the agent does not connect to", "name a service whose pods have a network of their own", Gateway, CostNone},
+		{ConnectUnreachable, ExitTunnel, "nobody answers there", "see kubectl get pods, and whether the program listens on that port", Gateway, CostNone},
+		{ConnectBusy, ExitBusy, "too many connections are open through this agent", "close some, or try again later", Here, CostNone},
+		{ConnectCut, ExitTunnel, "the connection did not come to its end", "make it again; what came so far is not all", Here, CostNone},
 
 		{JoinForbidden, ExitTunnel, "the cluster takes no machine that joins", "allow it in the configuration of the cluster's servers, then restart pipeops-agent there", Here, CostNone},
 		{JoinNameTaken, ExitTunnel, "the cluster has a node of this name", "choose another one with --node-name, or remove the old one: pipeops-gateway nodes remove CLUSTER NODE", Gateway, CostNone},

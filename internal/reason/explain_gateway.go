@@ -45,6 +45,18 @@ func explainGateway(code Code) string {
 		return "The gateway holds no document of this name for this cluster."
 	case "PROJECT_UNREACHABLE":
 		return "The cluster was reached, but no pod of the project's service answers on the port that it names."
+	case "CONNECT_FORBIDDEN":
+		return "Whoever connects to a service needs the right to create services/proxy for it, to a pod that to create pods/portforward, as with kubectl. The agent asks the cluster, as that user (SelfSubjectAccessReview), and takes the answer for ten seconds at most."
+	case "CONNECT_UNKNOWN":
+		return "The agent asked the Kubernetes API for the service or the pod, and it is not there, or has no port of this number or name for TCP or UDP, whichever was asked for."
+	case "CONNECT_ADDRESS":
+		return "The agent connects to pods only, by the address that the Kubernetes API gives for them, which it checks at each connection: never to loopback, link-local and metadata addresses, to nodes (pods with hostNetwork have the address of theirs), to the API server, or to names and addresses outside of the cluster (ExternalName, endpoints without a pod)."
+	case "CONNECT_UNREACHABLE":
+		return "The address is that of a pod, and it did not take the connection within five seconds; or no pod behind the service is ready. UDP cannot be reached where this machine is no node of its cluster (k3d, kind, minikube, adopted clusters): the way by the API server carries TCP only."
+	case "CONNECT_BUSY":
+		return "The agent carries 384 connections at a time, and 200 of one user, and dials 64 at a time."
+	case "CONNECT_CUT":
+		return "Each tunnel of a connection ends with a record of both ends that says how many bytes each has handed on. There was none, or it says that something broke: the pod went, the tunnel was lost, a program reset the connection. What came until then is not all. The program at either end sees a reset, not an end."
 	case "PROJECT_INVALID":
 		return "The file is not a project, or lacks something; the evidence names the field. Nothing was stored."
 	case "USER_MISSING":

@@ -12,6 +12,8 @@ type Project struct {
 	Port     int               `json:"port"`  // the container's HTTP port, 1 to 65535
 	Replicas int               `json:"replicas,omitempty"`
 	Env      map[string]string `json:"env,omitempty"`
+	// Public lets anybody ask for its pages at its host name, without a user token.
+	Public bool `json:"public,omitempty"`
 }
 
 // MaxReplicas bounds a project; it is the pod limit of one node.

@@ -28,6 +28,7 @@ const (
 	PathLeave    = "/v1/leave"
 	PathClusters = "/v1/clusters" // /v1/clusters/NAME/...: the Kubernetes API of a cluster, for kubectl; user token
 	PathProjects = "/v1/projects" // /v1/projects/CLUSTER/NAME/...: a project's own pages; user token
+	PathConnect  = "/v1/connect"  // /v1/connect/CLUSTER + Target.Path: TCP or UDP to a service or a pod, by an upgrade to Connect; user token
 )
 
 // Paths that the gateway serves on streams which the agent opens.
@@ -45,6 +46,7 @@ const (
 	PathAgentKube    = "/v1/kube"       // /v1/kube/...: the Kubernetes API, as the user that the headers name
 	PathAgentJoin    = "/v1/agent/join" // POST AgentJoinRequest -> AgentJoinResponse
 	PathAgentProject = "/v1/project"    // /v1/project/NAME/...: the Service of a project
+	PathAgentConnect = "/v1/connect"    // + Target.Path: TCP or UDP to a service or a pod, by an upgrade to Connect
 )
 
 // Headers by which the gateway names the user for whom it asks. They are meaningful on tunnel streams only: the gateway
@@ -56,9 +58,10 @@ const (
 
 // Names that both ends put on Kubernetes objects.
 const (
-	UserPrefix   = "pipeops:"       // before every user and group that is impersonated
-	GroupAdmins  = "pipeops:admins" // bound to cluster-admin when the agent installs or adopts a cluster
-	FieldManager = "pipeops-agent"  // of server-side apply
+	UserPrefix   = "pipeops:"               // before every user and group that is impersonated
+	UserPublic   = "pipeops:public:anybody" // who asks for the pages of a project that is public; no name of a user has a colon
+	GroupAdmins  = "pipeops:admins"         // bound to cluster-admin when the agent installs or adopts a cluster
+	FieldManager = "pipeops-agent"          // of server-side apply
 )
 
 // Names in certificates.

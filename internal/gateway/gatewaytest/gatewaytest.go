@@ -21,6 +21,9 @@ type Gateway struct {
 	Log     *slog.Logger
 	Now     func() time.Time // of the gateway from its next Start; nil means time.Now
 
+	// AppsDomain is that of the gateway from its next Start.
+	AppsDomain string
+
 	// Handover is for how long a machine that leads may be away, from the next Start of the gateway; 50 ms at first.
 	Handover time.Duration
 
@@ -52,7 +55,7 @@ func StartAt(t testing.TB, now func() time.Time) *Gateway {
 func (g *Gateway) Start() {
 	g.t.Helper()
 	opened, err := gateway.Open(context.Background(), gateway.Options{
-		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Handover: g.Handover, Now: g.Now,
+		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Handover: g.Handover, Now: g.Now, AppsDomain: g.AppsDomain,
 	})
 	if err != nil {
 		g.t.Fatal(err)
