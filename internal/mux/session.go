@@ -60,6 +60,7 @@ const (
 // Session is one connection with its streams. All methods may be called concurrently.
 type Session struct {
 	conn     net.Conn
+	owed     int    // bytes that came since this end said something, for receipt
 	config   Config
 	arrival  signal
 	done     chan struct{}
@@ -73,9 +74,9 @@ type Session struct {
 	mu        sync.Mutex // after Stream.in.mu where both are held
 	streams   map[uint32]*Stream
 	arrived   []*Stream // that were not accepted yet; no more than may be open
-	next      uint32 // number of the next stream that this end opens
-	theirs    int    // streams of the peer's that are open
-	grown     int    // bytes that windows have grown by
+	next      uint32    // number of the next stream that this end opens
+	theirs    int       // streams of the peer's that are open
+	grown     int       // bytes that windows have grown by
 	goingAway bool
 	pings     map[uint32]chan struct{}
 	pingID    uint32
