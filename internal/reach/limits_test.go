@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -77,4 +78,29 @@ func TestAnswersOfReviewsAge(t *testing.T) {
 	if err := check(); !reason.Is(err, reason.ConnectForbidden) {
 		t.Errorf("later: %v", err)
 	}
+}
+
+// TestTurns: no more are made at once than may be; others wait, and give up with who asked.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Options{})
+		var all []func()
+		for range maxDials {
+			done, err := r.turn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, done)
+		}
+		began := time.Now()
+		if _, err := r.turn(t.Context()); !reason.Is(err, reason.ConnectBusy) || time.Since(began) != askTimeout {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		time.AfterFunc(time.Second, all[0])
+		if done, err := r.turn(t.Context()); err != nil {
+			t.Errorf("one has gone: %v", err)
+		} else {
+			done()
+		}
+	})
 }

@@ -135,8 +135,8 @@ func build(t *testing.T, objects ...*unstructured.Unstructured) *world {
 	})
 	t.Cleanup(func() {
 		w.follower.work.Wait()
-		if len(w.follower.objects) > 0 || w.open > 0 || len(w.users) > 0 || w.dials > 0 {
-			t.Errorf("left: %v, %d open, %v, %d dials", w.follower.objects, w.open, w.users, w.dials)
+		if len(w.follower.objects) > 0 || w.open > 0 || len(w.users) > 0 || len(w.dials) > 0 {
+			t.Errorf("left: %v, %d open, %v, %d dials", w.follower.objects, w.open, w.users, len(w.dials))
 		}
 	})
 	return w
