@@ -13,7 +13,7 @@ import (
 
 // Stream carries local over the tunnel until both are at their end, ctx ends, or either breaks; then both are closed. A half that
 // is closed is passed on as such. Where anything was cut, local is reset, not closed, so that whoever is there can tell, too.
-// A context that ends with an [*Ended] as its cause tells the other end that.
+// A context that ends with an [*EndedError] as its cause tells the other end that.
 func Stream(ctx context.Context, local net.Conn, tunnel io.ReadWriteCloser) Result {
 	s := &stream{end: &end{tunnel: tunnel, out: writer{to: tunnel}}, local: local}
 	s.expire = func() {
@@ -40,10 +40,10 @@ func Stream(ctx context.Context, local net.Conn, tunnel io.ReadWriteCloser) Resu
 }
 
 // ended is why a context has ended.
-func ended(ctx context.Context) *Ended {
-	var e *Ended
+func ended(ctx context.Context) *EndedError {
+	var e *EndedError
 	if !errors.As(context.Cause(ctx), &e) {
-		return &Ended{Outcome: wire.OutcomeStopped}
+		return &EndedError{Outcome: wire.OutcomeStopped}
 	}
 	return e
 }
@@ -87,7 +87,7 @@ func (s *stream) up() {
 // sayEnd tells the other end that no more comes.
 func (s *stream) sayEnd() {
 	s.mu.Lock()
-	sent := uint64(s.sent) //nolint:gosec // a count
+	sent := uint64(s.sent)
 	s.atEnd = true
 	s.mu.Unlock()
 	if s.out.write(wire.EndRecord(sent)) != nil {
@@ -103,7 +103,7 @@ func (s *stream) half(which *bool) {
 	*which = true
 	last := s.endSent && s.endCame && !s.lastSaid
 	s.lastSaid = s.lastSaid || last
-	said := wire.Close{Sent: uint64(s.sent), Taken: uint64(s.received)} //nolint:gosec // counts
+	said := wire.Close{Sent: uint64(s.sent), Taken: uint64(s.received)}
 	s.mu.Unlock()
 	if last && s.out.write(said.Record()) != nil {
 		s.hurry()
@@ -154,7 +154,7 @@ func (s *stream) take(body []byte) {
 // halfEnd passes on that no more comes.
 func (s *stream) halfEnd(body []byte) {
 	all, err := wire.ParseEnd(body)
-	if received := s.result().Received; err != nil || s.endCame || all != uint64(received) { //nolint:gosec // a count
+	if received := s.result().Received; err != nil || s.endCame || all != uint64(received) {
 		s.fail(wire.OutcomeProtocol, fmt.Sprintf("%d bytes were sent, and %d came", all, received))
 		return
 	}
@@ -171,9 +171,9 @@ func (s *stream) halfEnd(body []byte) {
 func (s *stream) closed(body []byte) {
 	last, err := wire.ParseClose(body)
 	s.mu.Lock()
-	early, sent := !s.atEnd || !s.endCame, uint64(s.sent) //nolint:gosec // a count
+	early, sent := !s.atEnd || !s.endCame, uint64(s.sent)
 	s.mu.Unlock()
-	var cut *Cut
+	var cut *CutError
 	switch {
 	case err != nil:
 		cut = s.broken(err)

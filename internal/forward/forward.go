@@ -37,7 +37,7 @@ type Access struct {
 func (a Access) Check(ctx context.Context, t wire.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	conn, response, err := a.ask(ctx, t, http.Header{})
+	conn, response, err := a.ask(ctx, t, http.Header{}) //nolint:bodyclose // it ends with the connection
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (a Access) Check(ctx context.Context, t wire.Target) error {
 func (a Access) Open(ctx context.Context, t wire.Target) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	conn, response, err := a.ask(ctx, t, http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.Connect}})
+	conn, response, err := a.ask(ctx, t, http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.Connect}}) //nolint:bodyclose // it ends with the connection
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,11 @@ func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster s
 		header.Set(wire.HeaderUser, wire.UserPublic)
 	}
 	g.forward(w, r, p, forwarding{
-		to: to, header: header, answer: appAnswer(header),
+		to: to, header: header,
+		answer: func(response *http.Response) error {
+			keepCookies(response.Header)
+			return agrees(header, response)
+		},
 		failed: func(w http.ResponseWriter, err error) {
 			refusal.Write(w, http.StatusServiceUnavailable, reason.New(reason.ClusterNotConnected, p.name+": the connection was lost: "+err.Error(), nil))
 		},
@@ -154,33 +158,25 @@ func crossOrigin(r *http.Request) bool {
 	return http.NewCrossOriginProtection().Check(r) != nil
 }
 
-// appAnswer looks at the answer of a project. Its cookies stay its own: one for the domain above would be sent to other projects, too.
-func appAnswer(asked http.Header) func(*http.Response) error {
-	return func(response *http.Response) error {
-		if err := agrees(asked)(response); err != nil {
-			return err
-		}
-		for i, line := range response.Header["Set-Cookie"] {
-			parts := strings.Split(line, ";")
-			kept := parts[:1]
-			for _, part := range parts[1:] {
-				name, _, _ := strings.Cut(part, "=")
-				if !strings.EqualFold(strings.TrimSpace(name), "domain") {
-					kept = append(kept, part)
-				}
+// keepCookies sees to it that the cookies of a project stay its own: one for the domain above would be sent to other projects, too.
+func keepCookies(header http.Header) {
+	for i, line := range header["Set-Cookie"] {
+		parts := strings.Split(line, ";")
+		kept := parts[:1]
+		for _, part := range parts[1:] {
+			name, _, _ := strings.Cut(part, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "domain") {
+				kept = append(kept, part)
 			}
-			response.Header["Set-Cookie"][i] = strings.Join(kept, ";")
 		}
-		return nil
+		header["Set-Cookie"][i] = strings.Join(kept, ";")
 	}
 }
 
-// agrees returns a check that an answer changes to no other protocol than the one that was asked for.
-func agrees(asked http.Header) func(*http.Response) error {
-	return func(response *http.Response) error {
-		if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(asked, response.Header) {
-			return errors.New("the agent switched to a protocol that was not asked for")
-		}
-		return nil
+// agrees returns nil unless an answer changes to another protocol than the one that was asked for.
+func agrees(asked http.Header, response *http.Response) error {
+	if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(asked, response.Header) {
+		return errors.New("the agent switched to a protocol that was not asked for")
 	}
+	return nil
 }

@@ -199,7 +199,8 @@ func TestConnectUDP(t *testing.T) {
 			t.Fatalf("datagram %d: %d bytes, %v", n, got, err)
 		}
 	}
-	if next(t, events, "opened").From == next(t, events, "opened").From {
+	first := next(t, events, "opened").From
+	if first == next(t, events, "opened").From {
 		t.Error("both flows are one")
 	}
 }
@@ -367,7 +368,7 @@ func foreignCA(t testing.TB) string {
 }
 
 // loadBytes is how much TestConnectLoadWithCuts wants to arrive whole: make soak-connect asks for 10 GB.
-var loadBytes = flag.Int64("connect-bytes", 20<<20, "bytes that TestConnectLoadWithCuts carries") //nolint:gochecknoglobals // a flag of the tests
+var loadBytes = flag.Int64("connect-bytes", 20<<20, "bytes that TestConnectLoadWithCuts carries")
 
 // TestConnectLoadWithCuts sends through the whole way while everything is cut again and again: what arrives is whole, or its program
 // sees an error.

@@ -147,7 +147,7 @@ func (r *Reach) carry(ctx context.Context, l *line, stream net.Conn, network str
 	watching.Go(func() {
 		select {
 		case <-l.gone:
-			cancel(&carry.Ended{Outcome: wire.OutcomeGone, Why: l.what})
+			cancel(&carry.EndedError{Outcome: wire.OutcomeGone, Why: l.what})
 		case <-done:
 		}
 	})
