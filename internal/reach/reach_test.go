@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -133,11 +134,23 @@ func build(t *testing.T, objects ...*unstructured.Unstructured) *world {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", listener.Addr().String())
 		},
 	})
-	t.Cleanup(func() {
-		w.follower.work.Wait()
-		if len(w.follower.objects) > 0 || w.open > 0 || len(w.users) > 0 || len(w.dials) > 0 {
-			t.Errorf("left: %v, %d open, %v, %d dials", w.follower.objects, w.open, w.users, len(w.dials))
+	t.Cleanup(func() { // a server of the test does not wait for connections that were taken over
+		left := func() string {
+			w.Reach.mu.Lock()
+			defer w.Reach.mu.Unlock()
+			w.follower.mu.Lock()
+			defer w.follower.mu.Unlock()
+			if len(w.follower.objects)+w.open+len(w.users)+len(w.dials) == 0 {
+				return ""
+			}
+			return fmt.Sprintf("%v, %d open, %v, %d dials", w.follower.objects, w.open, w.users, len(w.dials))
 		}
+		for deadline := time.Now().Add(10 * time.Second); left() != "" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		}
+		if l := left(); l != "" {
+			t.Errorf("left: %s", l)
+		}
+		w.follower.work.Wait()
 	})
 	return w
 }
