@@ -155,9 +155,20 @@ func (e *end) broken(err error) *CutError {
 	}
 	why := wire.OutcomeLost.String()
 	if err != nil && !errors.Is(err, io.EOF) {
-		why += ": " + err.Error()
+		why += ": " + cause(err)
 	}
 	return e.cut(wire.OutcomeLost, why)
+}
+
+// cause is what ended a stream of a session, without how far that had come: it carries more than what is counted here.
+func cause(err error) string {
+	var cut interface{ Unwrap() []error }
+	if errors.Is(err, io.ErrUnexpectedEOF) && errors.As(err, &cut) {
+		if all := cut.Unwrap(); len(all) > 0 {
+			return all[len(all)-1].Error()
+		}
+	}
+	return err.Error()
 }
 
 // own says in words of this end why it gives up.

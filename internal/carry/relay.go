@@ -156,7 +156,7 @@ func (r *relay) broke(from, to *leg, err error) {
 		why, outcome = from.name+" sent what it may not", wire.OutcomeProtocol
 		_ = from.out.write(wire.Close{Outcome: outcome, Why: err.Error()}.Record())
 	case !errors.Is(err, io.EOF):
-		why = fmt.Sprintf("the connection to %s broke: %v", from.name, err)
+		why = fmt.Sprintf("the connection to %s broke: %s", from.name, cause(err))
 	}
 	from.hurry() // whoever writes to it, too
 	if from.verdict(outcome, &CutError{Outcome: outcome, Why: why}) {

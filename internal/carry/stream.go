@@ -52,6 +52,8 @@ type stream struct {
 	*end
 	local net.Conn
 
+	handing sync.Mutex // held while something is handed on, until it is counted
+
 	// end.mu guards them
 	atEnd    bool // nothing more comes from this side
 	endSent  bool
@@ -66,11 +68,12 @@ func (s *stream) up() {
 		n, err := s.local.Read(buf[wire.RecordHeader:])
 		if n > 0 {
 			wire.PutHeader(buf, wire.RecordData, n)
+			s.count(&s.sent, n) // before it is: the other end may answer before this one goes on
 			if wrong := s.out.write(buf[:wire.RecordHeader+n]); wrong != nil {
+				s.count(&s.sent, -n)
 				s.hurry() // what the other end said last may still come
 				return
 			}
-			s.count(&s.sent, n)
 		}
 		switch {
 		case err == nil:
@@ -144,8 +147,10 @@ func (s *stream) take(body []byte) {
 		s.fail(wire.OutcomeProtocol, "it went on after its end")
 		return
 	}
+	s.handing.Lock()
 	n, err := s.local.Write(body)
 	s.count(&s.received, n)
+	s.handing.Unlock()
 	if err != nil {
 		s.fail(wire.OutcomeReset, err.Error())
 	}
@@ -194,8 +199,15 @@ func (s *stream) closed(body []byte) {
 
 // fail gives the tunnel up, and tells the other end why.
 func (s *stream) fail(outcome wire.Outcome, why string) {
-	if s.verdict(outcome, s.cut(outcome, own(outcome, why))) {
-		Abort(s.local) // first: whoever reads or writes there is woken
-		_ = s.say(outcome, why)
+	if !s.verdict(outcome, s.cut(outcome, own(outcome, why))) {
+		return
 	}
+	Abort(s.local) // whoever reads or writes there is woken
+	s.handing.Lock()
+	s.handing.Unlock() //nolint:staticcheck // what was handed on until now has been counted
+	cut := s.cut(outcome, own(outcome, why))
+	s.mu.Lock()
+	s.err = cut
+	s.mu.Unlock()
+	_ = s.say(outcome, why)
 }
