@@ -14,23 +14,18 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// appHost reads NAME.CLUSTER.<apps domain>. ours reports whether the host is below the domain: then nothing but a project answers there,
-// and project is "" if the name is none.
-func (g *Gateway) appHost(host string) (project, cluster string, ours bool) {
+// appHost reads NAME.CLUSTER.<apps domain>. ok reports whether the host is such a name: then nothing but that project answers there.
+func (g *Gateway) appHost(host string) (project, cluster string, ok bool) {
 	if g.AppsDomain == "" {
 		return "", "", false
 	}
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	rest, ours := strings.CutSuffix(host, "."+g.AppsDomain)
-	if !ours {
-		return "", "", host == g.AppsDomain
-	}
-	project, cluster, _ = strings.Cut(rest, ".")
-	if !wire.ValidName(project) || !wire.ValidName(cluster) {
-		return "", "", true
+	rest, below := strings.CutSuffix(strings.TrimSuffix(strings.ToLower(host), "."), "."+g.AppsDomain)
+	project, cluster, two := strings.Cut(rest, ".")
+	if !below || !two || !wire.ValidName(project) || !wire.ValidName(cluster) {
+		return "", "", false
 	}
 	return project, cluster, true
 }
@@ -52,8 +47,8 @@ func (g *Gateway) projectURL(cluster, project string) string {
 // a bearer; a project that its document makes public asks for none.
 func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster string) {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), "/")
-	if project == "" || !wire.DotFree(path) {
-		g.fail(w, r, reason.Newf(reason.ProjectUnknown, "%.120q", r.Host))
+	if !wire.DotFree(path) {
+		g.fail(w, r, reason.Newf(reason.ProjectUnknown, "%.60q", project))
 		return
 	}
 	p, grant, public, err := g.appUser(r, project, cluster)
