@@ -56,7 +56,7 @@ type connecting struct {
 func (w *world) connect(t *testing.T, args ...string) *connecting {
 	t.Helper()
 	argv := w.Gateway.Command(append(append([]string{"connect"}, args...), "-o", "json")...)
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), argv[0], argv[1:]...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
