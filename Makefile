@@ -51,6 +51,10 @@ test: ## unit, integration and script tests with the race detector; no root need
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
 	cd test/bench/tunnel && CGO_ENABLED=1 go test -race ./figures ./link ./machine
 
+.PHONY: soak-connect
+soak-connect: ## 10 GB through user, gateway, tunnel and agent while everything is cut again and again: nothing passes for whole that is not
+	go test ./internal/gateway -run TestConnectLoadWithCuts -connect-bytes 10000000000 -v -timeout 2h
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows it
 	test/fuzz/run.sh $(or $(FUZZTIME),2m) $(PACKAGES)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/forward"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -52,6 +55,7 @@ a pod. A connection that fails or is cut is told and seen as a reset by its prog
 			if err != nil {
 				return err
 			}
+			access.Dialer = &transport.Dialer{Proxy: proxy.FromEnvironment(os.Getenv)}
 			if err := access.Check(command.Context(), target); err != nil {
 				return err
 			}

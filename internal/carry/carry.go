@@ -23,31 +23,31 @@ type Result struct {
 	Received int64 // bytes that came from the other end and were handed on to this side
 	Dropped  int64 // datagrams that waited too long, or for which there was no room
 	Outcome  wire.Outcome
-	Err      error // nil only if both ends say that all arrived; of datagrams also if the flow was idle. Else a [*Cut]
+	Err      error // nil only if both ends say that all arrived; of datagrams also if the flow was idle. Else a [*CutError]
 }
 
-// Ended is the cause of a context with which a tunnel is to end: the other end is told.
-type Ended struct {
+// EndedError is the cause of a context with which a tunnel is to end: the other end is told.
+type EndedError struct {
 	Outcome wire.Outcome
 	Why     string
 }
 
-func (e *Ended) Error() string {
+func (e *EndedError) Error() string {
 	if e.Why != "" {
 		return e.Why
 	}
 	return e.Outcome.String()
 }
 
-// Cut is the error of a tunnel that did not come to its end.
-type Cut struct {
+// CutError is the error of a tunnel that did not come to its end.
+type CutError struct {
 	Received int64 // bytes that were handed on at the end that says so
 	Sent     int64 // bytes that the other end has taken, or, where it did not tell, that were sent to it
 	Outcome  wire.Outcome
 	Why      string
 }
 
-func (c *Cut) Error() string {
+func (c *CutError) Error() string {
 	return fmt.Sprintf("incomplete at byte %d received, %d sent: %s", c.Received, c.Sent, c.Why)
 }
 
@@ -98,7 +98,7 @@ func (e *end) count(which *int64, n int) {
 func (e *end) say(outcome wire.Outcome, why string) error {
 	e.hurry()
 	e.mu.Lock()
-	last := wire.Close{Outcome: outcome, Sent: uint64(e.sent), Taken: uint64(e.received), Why: why} //nolint:gosec // counts
+	last := wire.Close{Outcome: outcome, Sent: uint64(e.sent), Taken: uint64(e.received), Why: why}
 	e.mu.Unlock()
 	return e.out.write(last.Record())
 }
@@ -131,33 +131,44 @@ func (e *end) result() Result {
 }
 
 // cut is the error of a tunnel that does not come to its end.
-func (e *end) cut(outcome wire.Outcome, why string) *Cut {
+func (e *end) cut(outcome wire.Outcome, why string) *CutError {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return &Cut{Received: e.received, Sent: e.sent, Outcome: outcome, Why: why}
+	return &CutError{Received: e.received, Sent: e.sent, Outcome: outcome, Why: why}
 }
 
 // told is the error of a tunnel that the other end has given up.
-func (e *end) told(last wire.Close) *Cut {
+func (e *end) told(last wire.Close) *CutError {
 	why := last.Outcome.String()
 	if last.Why != "" {
 		why += ": " + last.Why
 	}
 	c := e.cut(last.Outcome, why)
-	c.Sent = int64(min(last.Taken, uint64(c.Sent))) //nolint:gosec // bound by what was sent
+	c.Sent = int64(min(last.Taken, uint64(c.Sent)))
 	return c
 }
 
 // broken is the error of a tunnel that ended without a last record.
-func (e *end) broken(err error) *Cut {
+func (e *end) broken(err error) *CutError {
 	if errors.Is(err, wire.ErrRecord) {
 		return e.cut(wire.OutcomeProtocol, err.Error())
 	}
 	why := wire.OutcomeLost.String()
 	if err != nil && !errors.Is(err, io.EOF) {
-		why += ": " + err.Error()
+		why += ": " + cause(err)
 	}
 	return e.cut(wire.OutcomeLost, why)
+}
+
+// cause is what ended a stream of a session, without how far that had come: it carries more than what is counted here.
+func cause(err error) string {
+	var cut interface{ Unwrap() []error }
+	if errors.Is(err, io.ErrUnexpectedEOF) && errors.As(err, &cut) {
+		if all := cut.Unwrap(); len(all) > 0 {
+			return all[len(all)-1].Error()
+		}
+	}
+	return err.Error()
 }
 
 // own says in words of this end why it gives up.

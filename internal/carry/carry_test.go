@@ -138,7 +138,7 @@ func TestCuts(t *testing.T) {
 		"the near leg is closed": func(w *way) { _ = w.near.Close() },
 		"the far leg is reset":   func(w *way) { reset(w.far) },
 		"the far leg is closed":  func(w *way) { _ = w.far.Close() },
-		"the pod goes":           func(w *way) { w.cut(&Ended{Outcome: wire.OutcomeGone, Why: "pod web-0"}) },
+		"the pod goes":           func(w *way) { w.cut(&EndedError{Outcome: wire.OutcomeGone, Why: "pod web-0"}) },
 		"the agent stops":        func(w *way) { w.cut(nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestCuts(t *testing.T) {
 			}
 			w.wait()
 			for end, r := range w.results {
-				var c *Cut
+				var c *CutError
 				if !errors.As(r.Err, &c) || c.Received != 5 || c.Sent != 5 || !strings.Contains(c.Error(), "incomplete at byte 5") {
 					t.Errorf("%s: %+v", end, r)
 				}

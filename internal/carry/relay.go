@@ -156,10 +156,10 @@ func (r *relay) broke(from, to *leg, err error) {
 		why, outcome = from.name+" sent what it may not", wire.OutcomeProtocol
 		_ = from.out.write(wire.Close{Outcome: outcome, Why: err.Error()}.Record())
 	case !errors.Is(err, io.EOF):
-		why = fmt.Sprintf("the connection to %s broke: %v", from.name, err)
+		why = fmt.Sprintf("the connection to %s broke: %s", from.name, cause(err))
 	}
 	from.hurry() // whoever writes to it, too
-	if from.verdict(outcome, &Cut{Outcome: outcome, Why: why}) {
+	if from.verdict(outcome, &CutError{Outcome: outcome, Why: why}) {
 		r.give(to, outcome, why)
 	}
 }
@@ -172,8 +172,8 @@ func (r *relay) give(to *leg, outcome wire.Outcome, why string) {
 	}
 	to.hurry()
 	// what the other end took of it nobody knows: at most what was passed on
-	_ = to.out.write(wire.Close{Outcome: outcome, Sent: uint64(other.result().Sent), Taken: uint64(to.result().Sent), Why: why}.Record()) //nolint:gosec // counts
-	to.verdict(outcome, &Cut{Outcome: outcome, Why: why})
+	_ = to.out.write(wire.Close{Outcome: outcome, Sent: uint64(other.result().Sent), Taken: uint64(to.result().Sent), Why: why}.Record())
+	to.verdict(outcome, &CutError{Outcome: outcome, Why: why})
 }
 
 // result sums up both legs: what one of them said last, else what was seen.
@@ -188,7 +188,7 @@ func (r *relay) result() Result {
 	fault := func(outcome wire.Outcome, why string) Result {
 		out.Outcome = outcome
 		if outcome != wire.OutcomeIdle {
-			out.Err = &Cut{Sent: out.Sent, Received: out.Received, Outcome: outcome, Why: why}
+			out.Err = &CutError{Sent: out.Sent, Received: out.Received, Outcome: outcome, Why: why}
 		}
 		return out
 	}
@@ -205,7 +205,7 @@ func (r *relay) result() Result {
 		return out
 	}
 	for _, l := range []Result{near, far} {
-		var cut *Cut
+		var cut *CutError
 		if errors.As(l.Err, &cut) {
 			return fault(cut.Outcome, cut.Why)
 		}

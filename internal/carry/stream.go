@@ -13,7 +13,7 @@ import (
 
 // Stream carries local over the tunnel until both are at their end, ctx ends, or either breaks; then both are closed. A half that
 // is closed is passed on as such. Where anything was cut, local is reset, not closed, so that whoever is there can tell, too.
-// A context that ends with an [*Ended] as its cause tells the other end that.
+// A context that ends with an [*EndedError] as its cause tells the other end that.
 func Stream(ctx context.Context, local net.Conn, tunnel io.ReadWriteCloser) Result {
 	s := &stream{end: &end{tunnel: tunnel, out: writer{to: tunnel}}, local: local}
 	s.expire = func() {
@@ -40,10 +40,10 @@ func Stream(ctx context.Context, local net.Conn, tunnel io.ReadWriteCloser) Resu
 }
 
 // ended is why a context has ended.
-func ended(ctx context.Context) *Ended {
-	var e *Ended
+func ended(ctx context.Context) *EndedError {
+	var e *EndedError
 	if !errors.As(context.Cause(ctx), &e) {
-		return &Ended{Outcome: wire.OutcomeStopped}
+		return &EndedError{Outcome: wire.OutcomeStopped}
 	}
 	return e
 }
@@ -51,6 +51,8 @@ func ended(ctx context.Context) *Ended {
 type stream struct {
 	*end
 	local net.Conn
+
+	handing sync.Mutex // held while something is handed on, until it is counted
 
 	// end.mu guards them
 	atEnd    bool // nothing more comes from this side
@@ -66,11 +68,12 @@ func (s *stream) up() {
 		n, err := s.local.Read(buf[wire.RecordHeader:])
 		if n > 0 {
 			wire.PutHeader(buf, wire.RecordData, n)
+			s.count(&s.sent, n) // before it is: the other end may answer before this one goes on
 			if wrong := s.out.write(buf[:wire.RecordHeader+n]); wrong != nil {
+				s.count(&s.sent, -n)
 				s.hurry() // what the other end said last may still come
 				return
 			}
-			s.count(&s.sent, n)
 		}
 		switch {
 		case err == nil:
@@ -87,7 +90,7 @@ func (s *stream) up() {
 // sayEnd tells the other end that no more comes.
 func (s *stream) sayEnd() {
 	s.mu.Lock()
-	sent := uint64(s.sent) //nolint:gosec // a count
+	sent := uint64(s.sent)
 	s.atEnd = true
 	s.mu.Unlock()
 	if s.out.write(wire.EndRecord(sent)) != nil {
@@ -103,7 +106,7 @@ func (s *stream) half(which *bool) {
 	*which = true
 	last := s.endSent && s.endCame && !s.lastSaid
 	s.lastSaid = s.lastSaid || last
-	said := wire.Close{Sent: uint64(s.sent), Taken: uint64(s.received)} //nolint:gosec // counts
+	said := wire.Close{Sent: uint64(s.sent), Taken: uint64(s.received)}
 	s.mu.Unlock()
 	if last && s.out.write(said.Record()) != nil {
 		s.hurry()
@@ -144,8 +147,10 @@ func (s *stream) take(body []byte) {
 		s.fail(wire.OutcomeProtocol, "it went on after its end")
 		return
 	}
+	s.handing.Lock()
 	n, err := s.local.Write(body)
 	s.count(&s.received, n)
+	s.handing.Unlock()
 	if err != nil {
 		s.fail(wire.OutcomeReset, err.Error())
 	}
@@ -154,7 +159,7 @@ func (s *stream) take(body []byte) {
 // halfEnd passes on that no more comes.
 func (s *stream) halfEnd(body []byte) {
 	all, err := wire.ParseEnd(body)
-	if received := s.result().Received; err != nil || s.endCame || all != uint64(received) { //nolint:gosec // a count
+	if received := s.result().Received; err != nil || s.endCame || all != uint64(received) {
 		s.fail(wire.OutcomeProtocol, fmt.Sprintf("%d bytes were sent, and %d came", all, received))
 		return
 	}
@@ -171,9 +176,9 @@ func (s *stream) halfEnd(body []byte) {
 func (s *stream) closed(body []byte) {
 	last, err := wire.ParseClose(body)
 	s.mu.Lock()
-	early, sent := !s.atEnd || !s.endCame, uint64(s.sent) //nolint:gosec // a count
+	early, sent := !s.atEnd || !s.endCame, uint64(s.sent)
 	s.mu.Unlock()
-	var cut *Cut
+	var cut *CutError
 	switch {
 	case err != nil:
 		cut = s.broken(err)
@@ -194,8 +199,15 @@ func (s *stream) closed(body []byte) {
 
 // fail gives the tunnel up, and tells the other end why.
 func (s *stream) fail(outcome wire.Outcome, why string) {
-	if s.verdict(outcome, s.cut(outcome, own(outcome, why))) {
-		Abort(s.local) // first: whoever reads or writes there is woken
-		_ = s.say(outcome, why)
+	if !s.verdict(outcome, s.cut(outcome, own(outcome, why))) {
+		return
 	}
+	Abort(s.local) // whoever reads or writes there is woken
+	s.handing.Lock()
+	s.handing.Unlock() //nolint:staticcheck // what was handed on until now has been counted
+	cut := s.cut(outcome, own(outcome, why))
+	s.mu.Lock()
+	s.err = cut
+	s.mu.Unlock()
+	_ = s.say(outcome, why)
 }

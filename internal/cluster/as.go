@@ -25,23 +25,30 @@ func (c *Client) AsUser(user string, groups []string) (*Client, error) {
 	}
 	who := transport.ImpersonationConfig{UserName: user, Groups: groups}
 	client := &http.Client{Transport: transport.NewImpersonatingRoundTripper(who, c.HTTP.Transport), Timeout: requestTimeout}
-	objects, err := c.objects(client)
+	objects, err := c.objects(client, 50)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{Base: c.Base, HTTP: client, Upgrade: c.Upgrade, Dynamic: objects}, nil
 }
 
-// Endless returns a client of objects whose requests have no time limit: for watches.
-func (c *Client) Endless() (dynamic.Interface, error) {
+// Unbounded returns a client whose requests for objects have no time limit, as watches need it, and are not spread over time: for who
+// bounds how many are made at once.
+func (c *Client) Unbounded() (*Client, error) {
 	if c.Base == nil {
-		return c.Dynamic, nil
+		return c, nil
 	}
-	return c.objects(c.HTTP)
+	objects, err := c.objects(c.HTTP, -1)
+	if err != nil {
+		return nil, err
+	}
+	out := *c
+	out.Dynamic = objects
+	return &out, nil
 }
 
-func (c *Client) objects(client *http.Client) (dynamic.Interface, error) {
-	objects, err := dynamic.NewForConfigAndClient(&rest.Config{Host: c.Base.String(), UserAgent: wire.FieldManager, QPS: 50, Burst: 100}, client)
+func (c *Client) objects(client *http.Client, qps float32) (dynamic.Interface, error) {
+	objects, err := dynamic.NewForConfigAndClient(&rest.Config{Host: c.Base.String(), UserAgent: wire.FieldManager, QPS: qps, Burst: 2 * int(qps)}, client)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client: %w", err)
 	}

@@ -28,6 +28,7 @@ func Pages(source *cluster.Source, dial func(context.Context, wire.Target) (net.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // services are never behind a proxy
 	transport.DisableCompression = true
+	transport.MaxIdleConnsPerHost = 64 // making one asks the Kubernetes API some things
 	transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
 		project, port, err := net.SplitHostPort(address)
 		if err != nil {

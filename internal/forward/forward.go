@@ -31,13 +31,14 @@ type Access struct {
 	CA      []byte // PEM of its CA
 	Cluster string
 	Token   string
+	Dialer  *transport.Dialer // nil reaches it directly
 }
 
 // Check asks the gateway whether the token is good and the cluster is connected, without connecting to the target.
 func (a Access) Check(ctx context.Context, t wire.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	conn, response, err := a.ask(ctx, t, http.Header{})
+	conn, response, err := a.ask(ctx, t, http.Header{}) //nolint:bodyclose // it ends with the connection
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (a Access) Check(ctx context.Context, t wire.Target) error {
 func (a Access) Open(ctx context.Context, t wire.Target) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	conn, response, err := a.ask(ctx, t, http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.Connect}})
+	conn, response, err := a.ask(ctx, t, http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.Connect}}) //nolint:bodyclose // it ends with the connection
 	if err != nil {
 		return nil, err
 	}
@@ -81,23 +82,20 @@ func (a Access) ask(ctx context.Context, t wire.Target, header http.Header) (net
 	if err != nil {
 		return nil, nil, reason.New(reason.Usage, a.Gateway, err)
 	}
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.Gateway)
+	conn, err := a.Dialer.HTTPS(ctx, a.Gateway, func(now func() time.Time, protocols ...string) *tls.Config {
+		return &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS13, NextProtos: protocols, Time: now}
+	})
 	if err != nil {
-		return nil, nil, transport.Explain(err, a.Gateway)
+		return nil, nil, err
 	}
-	conn := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}})
-	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	if secure, ok := conn.(*tls.Conn); ok {
+		_ = session.Tune(secure.NetConn()) // a gateway whose machine is gone is noticed, and little waits in the kernel
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	fail := func(err error) (net.Conn, *http.Response, error) {
 		stop()
-		_ = raw.Close()
-		if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
-			err = cause
-		}
+		_ = conn.Close()
 		return nil, nil, transport.Explain(err, a.Gateway)
-	}
-	_ = session.Tune(raw) // a gateway whose machine is gone is noticed, and little waits in the kernel
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return fail(err)
 	}
 	header.Set("Authorization", "Bearer "+a.Token)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+a.Gateway+wire.PathConnect+"/"+a.Cluster+t.Path(), nil)

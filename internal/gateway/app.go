@@ -14,23 +14,18 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// appHost reads NAME.CLUSTER.<apps domain>. ours reports whether the host is below the domain: then nothing but a project answers there,
-// and project is "" if the name is none.
-func (g *Gateway) appHost(host string) (project, cluster string, ours bool) {
+// appHost reads NAME.CLUSTER.<apps domain>. ok reports whether the host is such a name: then nothing but that project answers there.
+func (g *Gateway) appHost(host string) (project, cluster string, ok bool) {
 	if g.AppsDomain == "" {
 		return "", "", false
 	}
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	rest, ours := strings.CutSuffix(host, "."+g.AppsDomain)
-	if !ours {
-		return "", "", host == g.AppsDomain
-	}
-	project, cluster, _ = strings.Cut(rest, ".")
-	if !wire.ValidName(project) || !wire.ValidName(cluster) {
-		return "", "", true
+	rest, below := strings.CutSuffix(strings.TrimSuffix(strings.ToLower(host), "."), "."+g.AppsDomain)
+	project, cluster, two := strings.Cut(rest, ".")
+	if !below || !two || !wire.ValidName(project) || !wire.ValidName(cluster) {
+		return "", "", false
 	}
 	return project, cluster, true
 }
@@ -52,8 +47,8 @@ func (g *Gateway) projectURL(cluster, project string) string {
 // a bearer; a project that its document makes public asks for none.
 func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster string) {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), "/")
-	if project == "" || !wire.DotFree(path) {
-		g.fail(w, r, reason.Newf(reason.ProjectUnknown, "%.120q", r.Host))
+	if !wire.DotFree(path) {
+		g.fail(w, r, reason.Newf(reason.ProjectUnknown, "%.60q", project))
 		return
 	}
 	p, grant, public, err := g.appUser(r, project, cluster)
@@ -82,7 +77,11 @@ func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster s
 		header.Set(wire.HeaderUser, wire.UserPublic)
 	}
 	g.forward(w, r, p, forwarding{
-		to: to, header: header, answer: appAnswer(header),
+		to: to, header: header,
+		answer: func(response *http.Response) error {
+			keepCookies(response.Header)
+			return agrees(header, response)
+		},
 		failed: func(w http.ResponseWriter, err error) {
 			refusal.Write(w, http.StatusServiceUnavailable, reason.New(reason.ClusterNotConnected, p.name+": the connection was lost: "+err.Error(), nil))
 		},
@@ -154,33 +153,25 @@ func crossOrigin(r *http.Request) bool {
 	return http.NewCrossOriginProtection().Check(r) != nil
 }
 
-// appAnswer looks at the answer of a project. Its cookies stay its own: one for the domain above would be sent to other projects, too.
-func appAnswer(asked http.Header) func(*http.Response) error {
-	return func(response *http.Response) error {
-		if err := agrees(asked)(response); err != nil {
-			return err
-		}
-		for i, line := range response.Header["Set-Cookie"] {
-			parts := strings.Split(line, ";")
-			kept := parts[:1]
-			for _, part := range parts[1:] {
-				name, _, _ := strings.Cut(part, "=")
-				if !strings.EqualFold(strings.TrimSpace(name), "domain") {
-					kept = append(kept, part)
-				}
+// keepCookies sees to it that the cookies of a project stay its own: one for the domain above would be sent to other projects, too.
+func keepCookies(header http.Header) {
+	for i, line := range header["Set-Cookie"] {
+		parts := strings.Split(line, ";")
+		kept := parts[:1]
+		for _, part := range parts[1:] {
+			name, _, _ := strings.Cut(part, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "domain") {
+				kept = append(kept, part)
 			}
-			response.Header["Set-Cookie"][i] = strings.Join(kept, ";")
 		}
-		return nil
+		header["Set-Cookie"][i] = strings.Join(kept, ";")
 	}
 }
 
-// agrees returns a check that an answer changes to no other protocol than the one that was asked for.
-func agrees(asked http.Header) func(*http.Response) error {
-	return func(response *http.Response) error {
-		if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(asked, response.Header) {
-			return errors.New("the agent switched to a protocol that was not asked for")
-		}
-		return nil
+// agrees returns nil unless an answer changes to another protocol than the one that was asked for.
+func agrees(asked http.Header, response *http.Response) error {
+	if response.StatusCode == http.StatusSwitchingProtocols && !wire.UpgradeAgrees(asked, response.Header) {
+		return errors.New("the agent switched to a protocol that was not asked for")
 	}
+	return nil
 }

@@ -29,8 +29,8 @@ type appCertificates struct {
 
 // certificate picks that of a connection by the name that the client asks for.
 func (g *Gateway) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	project, cluster, ours := g.appHost(hello.ServerName)
-	if !ours || project == "" {
+	_, cluster, ok := g.appHost(hello.ServerName)
+	if !ok {
 		return g.authority.serverCertificate(hello)
 	}
 	c := &g.appCertificates
@@ -83,8 +83,13 @@ func (c *appCertificates) load(certificate, key string, now time.Time) error {
 	return nil
 }
 
-// checkApps refuses a certificate that cannot be read.
+// checkApps refuses names of the gateway that would be those of projects, and a certificate that cannot be read.
 func (g *Gateway) checkApps() error {
+	for _, name := range g.Advertise {
+		if project, cluster, ok := g.appHost(name); ok {
+			return reason.Newf(reason.Usage, "--advertise %s would be the project %s of the cluster %s in the domain %s", name, project, cluster, g.AppsDomain)
+		}
+	}
 	if g.AppsCertificate == "" {
 		return nil
 	}

@@ -55,7 +55,7 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) {
 	far, err := open(r.Context(), p.transport(), grant, t)
 	if err != nil {
 		status := http.StatusBadGateway
-		var refused *refusedBy
+		var refused *refusedError
 		if errors.As(err, &refused) {
 			status = refused.status
 		}
@@ -81,13 +81,13 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) {
 		"received", result.Received, "dropped", result.Dropped, "outcome", result.Outcome.String(), "after", g.Now().Sub(began).Round(time.Millisecond), "err", result.Err)
 }
 
-// refusedBy is an answer of an agent that is no connection.
-type refusedBy struct {
+// refusedError is an answer of an agent that is no connection.
+type refusedError struct {
 	error
 	status int
 }
 
-func (r *refusedBy) Unwrap() error { return r.error }
+func (r *refusedError) Unwrap() error { return r.error }
 
 // open asks an agent for a connection. The error is a reason.
 func open(ctx context.Context, transport http.RoundTripper, grant store.Grant, t wire.Target) (io.ReadWriteCloser, error) {
@@ -116,9 +116,9 @@ func open(ctx context.Context, transport http.RoundTripper, grant store.Grant, t
 		if reason.Is(err, reason.GatewayRefused) {
 			err = reason.Newf(reason.GatewayRefused, "the agent of the cluster knows nothing of connections; it is older than the gateway")
 		}
-		return nil, &refusedBy{err, http.StatusNotFound}
+		return nil, &refusedError{err, http.StatusNotFound}
 	case http.StatusForbidden, http.StatusBadRequest, http.StatusServiceUnavailable:
-		return nil, &refusedBy{refusal.Read(response), response.StatusCode}
+		return nil, &refusedError{refusal.Read(response), response.StatusCode}
 	}
-	return nil, &refusedBy{refusal.Read(response), http.StatusBadGateway}
+	return nil, &refusedError{refusal.Read(response), http.StatusBadGateway}
 }

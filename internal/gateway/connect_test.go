@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -198,7 +199,8 @@ func TestConnectUDP(t *testing.T) {
 			t.Fatalf("datagram %d: %d bytes, %v", n, got, err)
 		}
 	}
-	if next(t, events, "opened").From == next(t, events, "opened").From {
+	first := next(t, events, "opened").From
+	if first == next(t, events, "opened").From {
 		t.Error("both flows are one")
 	}
 }
@@ -365,12 +367,15 @@ func foreignCA(t testing.TB) string {
 	return made.CA
 }
 
+// loadBytes is how much TestConnectLoadWithCuts wants to arrive whole: make soak-connect asks for 10 GB.
+var loadBytes = flag.Int64("connect-bytes", 20<<20, "bytes that TestConnectLoadWithCuts carries")
+
 // TestConnectLoadWithCuts sends through the whole way while everything is cut again and again: what arrives is whole, or its program
 // sees an error.
 func TestConnectLoadWithCuts(t *testing.T) {
 	s := openMarket(t)
 	address, _ := s.listen(t, "tcp", "svc/shop/web:80")
-	body := make([]byte, 3<<20)
+	body := make([]byte, 16<<20-1)
 	_, _ = rand.NewChaCha8([32]byte{9}).Read(body)
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
@@ -393,13 +398,13 @@ func TestConnectLoadWithCuts(t *testing.T) {
 	})
 	work.Go(func() {
 		for ctx.Err() == nil {
-			time.Sleep(time.Duration(10+rand.IntN(60)) * time.Millisecond)
+			time.Sleep(time.Duration(10+rand.IntN(300)) * time.Millisecond)
 			s.gateway.Cut()
 		}
 	})
-	whole, cut := 0, 0
-	for whole+cut < 60 {
-		n := 1 + rand.IntN(len(body)-1)
+	whole, cut, came := 0, 0, int64(0)
+	for whole+cut < 60 || came < *loadBytes {
+		n := 1 + rand.IntN(len(body)>>rand.IntN(8)) // 1 byte to 16 MB
 		program, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -409,6 +414,7 @@ func TestConnectLoadWithCuts(t *testing.T) {
 		_ = program.(*net.TCPConn).CloseWrite()
 		got, err := io.ReadAll(program)
 		_ = program.Close()
+		came += int64(len(got))
 		switch {
 		case err != nil:
 			cut++
@@ -421,7 +427,7 @@ func TestConnectLoadWithCuts(t *testing.T) {
 	cancel()
 	_ = s.tcp.Close()
 	work.Wait()
-	t.Logf("%d whole, %d cut", whole, cut)
+	t.Logf("%d bytes: %d whole, %d cut, 0 silently", came, whole, cut)
 	if cut == 0 {
 		t.Error("nothing was cut")
 	}

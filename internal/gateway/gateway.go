@@ -232,7 +232,7 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 	})
 	return tellCut(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
-		if project, cluster, ours := g.appHost(r.Host); ours { // and nothing of the gateway's own is answered there
+		if project, cluster, ok := g.appHost(r.Host); ok { // and nothing of the gateway's own is answered there
 			g.app(w, r, project, cluster)
 			return
 		}

@@ -33,11 +33,18 @@ type line struct {
 // Dial connects to a service or a pod, for the agent itself: whether a user may is asked by who calls. The connection is reset when the pod
 // goes. The error is that of resolve, or CONNECT_UNREACHABLE.
 func (r *Reach) Dial(ctx context.Context, t wire.Target) (net.Conn, error) {
-	client, err := r.Source.Client()
+	client, err := r.client()
 	if err != nil {
 		return nil, err
 	}
-	at, err := r.resolve(ctx, client, t)
+	done, err := r.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	asked, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	at, err := r.resolve(asked, client, t)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 // follower watches objects that connections lead to, each once, as long as there is a connection. A connection to a pod that is gone
 // would else stay until TCP gives up, which can take a quarter of an hour.
 type follower struct {
-	source *cluster.Source
+	client func() (*cluster.Client, error) // without a time limit
 	log    *slog.Logger
 
 	mu      sync.Mutex
@@ -103,16 +103,13 @@ func (f *follower) run(ctx context.Context, o object, gone chan<- struct{}) {
 
 // watch returns that the object is no more, or that its watch ended.
 func (f *follower) watch(ctx context.Context, o object) (there bool, err error) {
-	client, err := f.source.Client()
+	client, err := f.client()
 	if err != nil {
 		return true, err
 	}
-	objects, err := client.Endless()
-	if err != nil {
-		return true, err
-	}
+	objects := client.Dynamic.Resource(o.resource).Namespace(o.namespace)
 	options := metav1.ListOptions{FieldSelector: "metadata.name=" + o.name}
-	list, err := objects.Resource(o.resource).Namespace(o.namespace).List(ctx, options)
+	list, err := objects.List(ctx, options)
 	if err != nil {
 		return true, err
 	}
@@ -125,7 +122,7 @@ func (f *follower) watch(ctx context.Context, o object) (there bool, err error) 
 	}
 	options.ResourceVersion = list.GetResourceVersion()
 	options.AllowWatchBookmarks = true
-	watching, err := objects.Resource(o.resource).Namespace(o.namespace).Watch(ctx, options)
+	watching, err := objects.Watch(ctx, options)
 	if err != nil {
 		return true, err
 	}

@@ -25,7 +25,8 @@ import (
 const (
 	maxOpen    = 384
 	maxPerUser = 200
-	maxDials   = 64
+	// maxDials are made at once: each asks the Kubernetes API some five things. Others wait for their turn, up to askTimeout.
+	maxDials = 64
 	// maxWaiting bounds what waits in all flows of datagrams, in bytes.
 	maxWaiting = 16 << 20
 	// askTimeout bounds what is asked of the Kubernetes API for one connection.
@@ -54,10 +55,13 @@ type Reach struct {
 	follower follower
 	budget   carry.Budget
 
+	dials chan struct{} // has room for those that are made at once
+
 	mu    sync.Mutex
 	open  int
 	users map[string]int
-	dials int
+	held  *cluster.Client // of the source, and that
+	plain *cluster.Client // without bounds
 }
 
 // New returns a Reach.
@@ -68,10 +72,30 @@ func New(o Options) *Reach {
 	if o.Idle == 0 {
 		o.Idle = carry.DefaultIdle
 	}
-	return &Reach{
-		Options: o, guard: guard{own: o.Addresses}, follower: follower{source: o.Source, log: o.Log},
-		budget: carry.Budget{Most: maxWaiting}, users: map[string]int{},
+	r := &Reach{
+		Options: o, guard: guard{own: o.Addresses}, follower: follower{log: o.Log},
+		budget: carry.Budget{Most: maxWaiting}, users: map[string]int{}, dials: make(chan struct{}, maxDials),
 	}
+	r.follower.client = r.client
+	return r
+}
+
+// client is that of the source, without bounds of its own.
+func (r *Reach) client() (*cluster.Client, error) {
+	now, err := r.Source.Client()
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held != now {
+		plain, err := now.Unbounded()
+		if err != nil {
+			return nil, err
+		}
+		r.held, r.plain = now, plain
+	}
+	return r.plain, nil
 }
 
 // ServeHTTP connects the user whom the gateway names to a target, and carries the connection on the stream of the request.
@@ -123,7 +147,7 @@ func (r *Reach) carry(ctx context.Context, l *line, stream net.Conn, network str
 	watching.Go(func() {
 		select {
 		case <-l.gone:
-			cancel(&carry.Ended{Outcome: wire.OutcomeGone, Why: l.what})
+			cancel(&carry.EndedError{Outcome: wire.OutcomeGone, Why: l.what})
 		case <-done:
 		}
 	})
@@ -140,10 +164,15 @@ func (r *Reach) carry(ctx context.Context, l *line, stream net.Conn, network str
 
 // reach asks whether the user may, finds out what the target is, asks the owner of the machine, and dials.
 func (r *Reach) reach(ctx context.Context, user string, groups []string, t wire.Target) (*line, error) {
-	client, err := r.Source.Client()
+	client, err := r.client()
 	if err != nil {
 		return nil, reason.Newf(reason.ConnectUnreachable, "the agent cannot reach the Kubernetes API of its machine: %v", err)
 	}
+	done, err := r.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	asked, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if err := r.reviews.check(asked, client, user, groups, t); err != nil {
@@ -158,11 +187,19 @@ func (r *Reach) reach(ctx context.Context, user string, groups []string, t wire.
 			return nil, err
 		}
 	}
-	if !r.dialing(1) {
+	return r.dial(ctx, client, t, at)
+}
+
+// turn waits until a connection may be made. The error is CONNECT_BUSY.
+func (r *Reach) turn(ctx context.Context) (done func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	select {
+	case r.dials <- struct{}{}:
+		return func() { <-r.dials }, nil
+	case <-ctx.Done():
 		return nil, reason.Newf(reason.ConnectBusy, "%d are being made", maxDials)
 	}
-	defer r.dialing(-1)
-	return r.dial(ctx, client, t, at)
 }
 
 // wanted is a connection in the words of a policy.
@@ -222,15 +259,4 @@ func (r *Reach) leave(user string) {
 	if r.users[user]--; r.users[user] == 0 {
 		delete(r.users, user)
 	}
-}
-
-// dialing counts those that are being made.
-func (r *Reach) dialing(by int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if by > 0 && r.dials >= maxDials {
-		return false
-	}
-	r.dials += by
-	return true
 }

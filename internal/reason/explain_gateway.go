@@ -54,7 +54,7 @@ func explainGateway(code Code) string {
 	case "CONNECT_UNREACHABLE":
 		return "The address is that of a pod, and it did not take the connection within five seconds; or no pod behind the service is ready. UDP cannot be reached where this machine is no node of its cluster (k3d, kind, minikube, adopted clusters): the way by the API server carries TCP only."
 	case "CONNECT_BUSY":
-		return "The agent carries 384 connections at a time, and 200 of one user, and dials 64 at a time."
+		return "The agent carries 384 connections at a time, and 200 of one user; 64 are made at a time, and others wait for 15 s at most."
 	case "CONNECT_CUT":
 		return "Each tunnel of a connection ends with a record of both ends that says how many bytes each has handed on. There was none, or it says that something broke: the pod went, the tunnel was lost, a program reset the connection. What came until then is not all. The program at either end sees a reset, not an end."
 	case "PROJECT_INVALID":

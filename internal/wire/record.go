@@ -63,7 +63,7 @@ type Close struct {
 // PutHeader writes the header of a record into its first bytes.
 func PutHeader(to []byte, kind byte, length int) {
 	to[0] = kind
-	binary.BigEndian.PutUint16(to[1:RecordHeader], uint16(length)) //nolint:gosec // MaxRecord at most
+	binary.BigEndian.PutUint16(to[1:RecordHeader], uint16(length))
 }
 
 // ParseHeader reads the header of a record. An error is an [ErrRecord].
