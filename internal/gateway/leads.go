@@ -74,7 +74,7 @@ func (l *leads) decide(id string, late bool) {
 	case late:
 		l.wait(id, 0)
 		now.machine = servers[0].machine
-		if now.term, err = l.gateway.store.SetLead(ctx, id, now.machine); err != nil {
+		if now.term, err = l.gateway.store.SetLead(ctx, id, now.machine, cluster.Term); err != nil {
 			l.gateway.Log.Error("cannot hand over", "cluster", cluster.Name, "machine", now.machine, "err", err)
 			l.wait(id, l.gateway.Handover)
 			return
