@@ -160,8 +160,8 @@ func TestTheNewestProcessOfAMachineCounts(t *testing.T) {
 		t.Errorf("the newer one is connected here, but %v", err)
 	}
 	arrive("one", 1, 3) // the newer one is gone
-	if got, err := s.Epochs(t.Context(), c.ID); err != nil || got[c.Lead] != 3 {
-		t.Errorf("%v, %v", got, err)
+	if list, err := s.Machines(t.Context(), c.ID); err != nil || list[0].Epoch != 3 {
+		t.Errorf("%+v, %v", list, err)
 	}
 	if _, err := s.Arrive(t.Context(), c.ID, "none", "x", 0, false); !reason.Is(err, reason.IdentityRevoked) {
 		t.Errorf("got %v", err)

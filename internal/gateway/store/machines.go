@@ -25,6 +25,7 @@ type Machine struct {
 	Agent      string           `json:"agent,omitempty"`
 	Conditions []wire.Condition `json:"conditions"`
 	Cloned     time.Time        `json:"cloned,omitzero"` // when two processes last claimed to be it
+	Epoch      int64            `json:"-"`               // of its newest process
 	Key        []byte           `json:"-"`               // SHA-256 of its public key
 }
 
@@ -36,13 +37,13 @@ func (m Machine) Named() string {
 	return m.ID
 }
 
-const machineColumns = `id, cluster_id, role, node, enrolled, created, last_seen, agent, conditions, cloned, key`
+const machineColumns = `id, cluster_id, role, node, enrolled, created, last_seen, agent, conditions, cloned, epoch, key`
 
 func scanMachine(scan func(...any) error) (Machine, error) {
 	var m Machine
 	var created, seen, cloned int64
 	var conditions string
-	err := scan(&m.ID, &m.ClusterID, &m.Role, &m.Node, &m.Enrolled, &created, &seen, &m.Agent, &conditions, &cloned, &m.Key)
+	err := scan(&m.ID, &m.ClusterID, &m.Role, &m.Node, &m.Enrolled, &created, &seen, &m.Agent, &conditions, &cloned, &m.Epoch, &m.Key)
 	if err != nil {
 		return m, err
 	}

@@ -151,22 +151,3 @@ func (s *Store) Arrive(ctx context.Context, clusterID, machine, instance string,
 	}
 	return epoch, nil
 }
-
-// Epochs returns the epochs of the machines of a cluster, by their ids.
-func (s *Store) Epochs(ctx context.Context, clusterID string) (map[string]int64, error) {
-	rows, err := s.reports.QueryContext(ctx, `SELECT id, epoch FROM machines WHERE cluster_id = ?`, clusterID)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the epochs: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	out := map[string]int64{}
-	for rows.Next() {
-		var id string
-		var epoch int64
-		if err := rows.Scan(&id, &epoch); err != nil {
-			return nil, fmt.Errorf("cannot read the epochs: %w", err)
-		}
-		out[id] = epoch
-	}
-	return out, rows.Err()
-}
