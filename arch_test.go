@@ -35,11 +35,12 @@ func rooms() map[string]int {
 			table["internal/"+name] = layer
 		}
 	}
-	table["internal/gateway/gatewaytest"] = 4 // for tests only
-	table["internal/cluster/clustertest"] = 4 // for tests only
-	table["internal/proxy/proxytest"] = 4     // for tests only
-	table["internal/golden"] = 0              // for tests only
-	table["internal/cli/clitest"] = 4         // for tests only
+	table["internal/gateway/gatewaytest"] = 4  // for tests only
+	table["internal/gateway/postgrestest"] = 1 // for tests only
+	table["internal/cluster/clustertest"] = 4  // for tests only
+	table["internal/proxy/proxytest"] = 4      // for tests only
+	table["internal/golden"] = 0               // for tests only
+	table["internal/cli/clitest"] = 4          // for tests only
 	return table
 }
 
@@ -86,7 +87,7 @@ func TestReach(t *testing.T) {
 	}{
 		{"internal/agent", []string{module + "internal/bootstrap", module + "internal/distro", module + "internal/command"},
 			"what stays running never changes the host itself"},
-		{"cmd/pipeops-agent", []string{module + "internal/gateway", "modernc.org/sqlite"},
+		{"cmd/pipeops-agent", []string{module + "internal/gateway", "modernc.org/sqlite", "github.com/jackc/pgx/v5"},
 			"the agent is not its own gateway"},
 		{"cmd/pipeops-agent", []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/discovery"},
 			"the typed clientset is 20 MB that the agent does without"},

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // checkAddresses refuses what is no address, before anything is made: the names go into certificates and kubeconfigs.
@@ -24,6 +25,19 @@ func checkAddresses(listen string, advertise []string) error {
 		if net.ParseIP(host) == nil && !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`).MatchString(host) || !isPort(port) {
 			return reason.Newf(reason.Usage, "--advertise %q: want a name or an address, with a port if it is another, such as gateway.example.com", a)
 		}
+	}
+	return nil
+}
+
+// checkOwn refuses what others could not dial.
+func checkOwn(announce []string, between string) error {
+	for _, a := range announce {
+		if !wire.ValidAddress(a) {
+			return reason.Newf(reason.Usage, "--announce %q: want host:port, such as gw1.example.com:8443", a)
+		}
+	}
+	if between != "" && !wire.ValidAddress(between) {
+		return reason.Newf(reason.Usage, "--between %q: want host:port, such as 10.0.0.1:8443", between)
 	}
 	return nil
 }

@@ -16,10 +16,10 @@ import (
 )
 
 func newServe(g *globals) *cobra.Command {
-	var listen, level string
+	var listen, level, storeFile, between string
+	var advertise, announce []string
+	var drain, lameDuck time.Duration
 	var apps appsFlags
-	var advertise []string
-	var drain time.Duration
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway until it is told to stop",
@@ -29,7 +29,9 @@ own in the data folder; join tokens carry its digest, so agents trust this gatew
 With --apps-domain each project has an origin of its own, https://NAME.CLUSTER.<domain>/; a wildcard DNS record must lead there
 to this gateway. Its CA certifies the names, unless a certificate of yours does (one for *.CLUSTER.<domain>).
 
-On SIGTERM it tells the agents, lets requests end for as long as --drain says, and exits 0.`,
+On SIGTERM it tells the agents, lets requests end for as long as --drain says, and exits 0.
+
+Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); docs/gateways.md says how.`,
 		Args: cli.Arguments(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			var threshold slog.Level
@@ -42,14 +44,23 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			if err := apps.check(); err != nil {
 				return err
 			}
+			if err := checkOwn(announce, between); err != nil {
+				return err
+			}
+			store, err := storeAddress(storeFile)
+			if err != nil {
+				return err
+			}
 			options := &slog.HandlerOptions{Level: threshold}
 			var handler slog.Handler = slog.NewTextHandler(command.ErrOrStderr(), options)
 			if g.JSON() {
 				handler = slog.NewJSONHandler(command.ErrOrStderr(), options)
 			}
 			log := slog.New(handler)
-			opened, err := gateway.Open(command.Context(), gateway.Options{Data: g.data, Advertise: advertise, Drain: drain, Log: log,
-				AppsDomain: apps.domain, AppsCertificate: apps.certificate, AppsKey: apps.key})
+			opened, err := gateway.Open(command.Context(), gateway.Options{
+				Data: g.data, Store: store, Advertise: advertise, Announce: announce, Between: between, LameDuck: lameDuck, Drain: drain, Log: log,
+				AppsDomain: apps.domain, AppsCertificate: apps.certificate, AppsKey: apps.key,
+			})
 			if os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
 				return reason.New(reason.HostNotRoot, "", err).WithFix("run the command again with sudo, or name a folder of your own with --data")
 			}
@@ -69,7 +80,11 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 	flags := command.Flags()
 	flags.StringVar(&listen, "listen", ":8443", "address of the TLS port")
 	flags.StringSliceVar(&advertise, "advertise", nil, "host names and addresses of this gateway, with a port if it is another; the first goes into kubeconfigs")
-	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after SIGTERM")
+	flags.StringVar(&storeFile, "store-file", "", "file with the address of a PostgreSQL that several gateways share, postgres://USER:PASSWORD@HOST/DATABASE")
+	flags.StringSliceVar(&announce, "announce", nil, "host:port at which agents reach this gateway and no other; what is advertised if not given")
+	flags.StringVar(&between, "between", "", "host:port at which other gateways reach this one; the first that is announced if not given")
+	flags.DurationVar(&lameDuck, "lame-duck", 0, "how long to go on as before after SIGTERM, while /readyz fails and balancers notice")
+	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after that")
 	apps.add(flags)
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return command

@@ -115,6 +115,7 @@ func Run(ctx context.Context, o Options) error {
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
+			OnStandby: a.standby,
 		})
 	})
 	group.Go(func() error { return a.tellSystemd(ctx) })

@@ -31,12 +31,20 @@ func (a *agent) link(ctx context.Context, gateway *tunnel.Client) {
 	work.Wait()
 }
 
+// standby does what a session is for on which the agent does not work: the gateway at its other end sends requests there, too, and is to
+// know whether the Kubernetes API would answer them.
+func (a *agent) standby(ctx context.Context, gateway *tunnel.Client) { a.beats(ctx, gateway, nil) }
+
 // heartbeats reports health now, at every change, and at every interval. The facts go with the first.
 func (a *agent) heartbeats(ctx context.Context, gateway *tunnel.Client) {
 	facts, err := json.Marshal(host.Collect(ctx, a.Host))
 	if err != nil {
 		a.Log.Error("facts cannot be sent", "err", err)
 	}
+	a.beats(ctx, gateway, facts)
+}
+
+func (a *agent) beats(ctx context.Context, gateway *tunnel.Client, facts json.RawMessage) {
 	for {
 		conditions, changed := a.health.Conditions()
 		beat := a.cluster.heartbeat()

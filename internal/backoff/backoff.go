@@ -35,6 +35,14 @@ func (b *Backoff) Next() time.Duration {
 	return b.last
 }
 
+// Draw returns a time from [0, n), to spread what would happen at once; 0 if n is not positive.
+func Draw(n time.Duration) time.Duration {
+	if n <= 0 {
+		return 0
+	}
+	return rand.N(n)
+}
+
 // Reset starts over, after success.
 func (b *Backoff) Reset() { b.last = 0 }
 

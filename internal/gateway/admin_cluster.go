@@ -56,20 +56,56 @@ func (g *Gateway) listClusters(r *http.Request) (any, error) {
 		return nil, err
 	}
 	list := make([]ClusterInfo, 0, len(clusters))
+	locations, err := g.locations(r.Context(), "")
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range clusters {
 		info := ClusterInfo{Cluster: c}
+		if info.Machines, err = g.machinesAt(r.Context(), c, locations); err != nil {
+			return nil, err
+		}
 		if p := g.sessions.get(c.ID); p != nil {
 			info.Connected, info.Since, info.Remote = true, p.since, p.remote
-		}
-		if info.Machines, err = g.machines(r.Context(), c); err != nil {
-			return nil, err
+		} else {
+			for _, m := range info.Machines {
+				if m.Connected && m.Role == wire.RoleServer && (!info.Connected || m.Since.Before(info.Since)) {
+					info.Connected, info.Since, info.Remote = true, m.Since, m.Remote
+				}
+			}
 		}
 		list = append(list, info)
 	}
 	return list, nil
 }
 
+// locations returns the sessions at other gateways by machine, of one cluster or, if id is "", of all.
+func (g *Gateway) locations(ctx context.Context, id string) (map[string]store.Location, error) {
+	if !g.store.Shared() {
+		return nil, nil
+	}
+	list, err := g.store.Locations(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]store.Location, len(list))
+	for _, l := range list {
+		if _, known := out[l.Machine]; !known || !l.Standby {
+			out[l.Machine] = l
+		}
+	}
+	return out, nil
+}
+
 func (g *Gateway) machines(ctx context.Context, c store.Cluster) ([]MachineInfo, error) {
+	locations, err := g.locations(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	return g.machinesAt(ctx, c, locations)
+}
+
+func (g *Gateway) machinesAt(ctx context.Context, c store.Cluster, locations map[string]store.Location) ([]MachineInfo, error) {
 	machines, err := g.store.Machines(ctx, c.ID)
 	if err != nil {
 		return nil, err
@@ -79,6 +115,8 @@ func (g *Gateway) machines(ctx context.Context, c store.Cluster) ([]MachineInfo,
 		info := MachineInfo{Machine: m, Leads: m.ID == c.Lead}
 		if p := g.sessions.machine(c.ID, m.ID); p != nil {
 			info.Connected, info.Since, info.Remote = true, p.since, p.remote
+		} else if l, there := locations[m.ID]; there {
+			info.Connected, info.Since, info.Remote = true, l.Since, l.Remote
 		}
 		list = append(list, info)
 	}

@@ -63,6 +63,10 @@ func (g *Gateway) getProject(r *http.Request) (any, error) {
 	defer cancel()
 	for {
 		reported := g.changes.wait(statusBell(c.ID))
+		var look <-chan time.Time // what agents report to other gateways rings no bell here
+		if g.store.Shared() {
+			look = time.After(signalEvery)
+		}
 		d, err := g.store.Document(r.Context(), c.ID, kindProject, r.PathValue("name"))
 		if err != nil {
 			return nil, err
@@ -73,6 +77,7 @@ func (g *Gateway) getProject(r *http.Request) (any, error) {
 		}
 		select {
 		case <-reported:
+		case <-look:
 		case <-ctx.Done():
 			return project, nil
 		}
@@ -129,7 +134,7 @@ func (g *Gateway) openProject(w http.ResponseWriter, r *http.Request) {
 	c, err := g.cluster(r)
 	var p *peer
 	if err == nil {
-		if p = g.sessions.get(c.ID); p == nil {
+		if p = g.reach(r.Context(), c.ID, c.Name, g.fleet.permit(c.ID)); p == nil {
 			err = reason.Newf(reason.ClusterNotConnected, "%s", c.Name)
 		}
 	}

@@ -27,11 +27,21 @@ const (
 // the session; nothing in a request can change it.
 func (g *Gateway) agentAPI(p *peer) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+wire.PathHello, func(w http.ResponseWriter, r *http.Request) { g.hello(w, r, p) })
+	mux.HandleFunc("POST "+wire.PathHandover, func(w http.ResponseWriter, r *http.Request) { g.handover(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathHeartbeat, func(w http.ResponseWriter, r *http.Request) { g.heartbeat(w, r, p) })
 	mux.HandleFunc("GET "+wire.PathDesired, func(w http.ResponseWriter, r *http.Request) { g.desired(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathStatus, func(w http.ResponseWriter, r *http.Request) { g.status(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathRenew, func(w http.ResponseWriter, r *http.Request) { g.renew(w, r, p) })
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != wire.PathHello {
+			if err := g.enter(r.Context(), p, wire.Hello{}); err != nil {
+				g.fail(w, r, err)
+				return
+			}
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func (g *Gateway) heartbeat(w http.ResponseWriter, r *http.Request, p *peer) {
@@ -44,13 +54,24 @@ func (g *Gateway) heartbeat(w http.ResponseWriter, r *http.Request, p *peer) {
 		if p.heard(h.Conditions) {
 			g.leads.look(p.id)
 		}
-		err = g.store.Heartbeat(r.Context(), p.id, p.machine, g.sessions.get(p.id) == p, h)
+		if !p.isStandby() { // what it says on the other session is kept
+			err = g.store.Heartbeat(r.Context(), p.id, p.machine, g.speaks(p), h)
+		}
 	}
 	if err != nil {
 		g.fail(w, r, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// speaks reports whether what a machine says of its cluster counts. With one gateway it is the machine that requests go to; with several
+// that differs between them, and it is the one that leads.
+func (g *Gateway) speaks(p *peer) bool {
+	if g.store.Shared() {
+		return g.leads.of(p).Primary
+	}
+	return g.sessions.get(p.id) == p
 }
 
 // desired streams the documents of a cluster above a generation to the machine that leads it, and goes on as they change.

@@ -101,7 +101,7 @@ func (g *Gateway) appUser(r *http.Request, project, cluster string) (p *peer, gr
 		p, grant, err = g.authorize(r, cluster, pageToken(r))
 		return p, grant, false, err
 	}
-	if p = g.sessions.get(c.ID); p == nil {
+	if p = g.reach(r.Context(), c.ID, c.Name, g.fleet.permit(c.ID)); p == nil {
 		return nil, grant, true, reason.Newf(reason.ClusterNotConnected, "%s", cluster)
 	}
 	return p, grant, true, nil

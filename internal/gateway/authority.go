@@ -49,6 +49,7 @@ type authority struct {
 
 	mu     sync.Mutex
 	server *tls.Certificate
+	asker  *tls.Certificate // by which this gateway asks others
 }
 
 // openAuthority reads the CA in dir or makes one.
@@ -211,27 +212,81 @@ func (a *authority) certify(clusterID, machine string, key any) (string, error) 
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
 }
 
+// asGateway returns the certificate by which this run of a gateway, of the given id, asks others: a new one when a third of its life is
+// left.
+func (a *authority) asGateway(id string) (*tls.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.asker != nil && a.now().Before(a.asker.Leaf.NotAfter.Add(-clientLife/3)) {
+		return a.asker, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	uri, err := url.Parse(wire.GatewayURI(id))
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(),
+		Subject:      pkix.Name{CommonName: id},
+		NotBefore:    a.now().Add(-skew),
+		NotAfter:     a.now().Add(clientLife),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{uri},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot certify the gateway: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("cannot certify the gateway: %w", err)
+	}
+	a.asker = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	return a.asker, nil
+}
+
 // verify is the handshake's check of the peer. A tunnel needs a certificate of ours; on HTTPS it is optional. One that
 // has expired passes, for its holder may renew it: who asks for more must look at its end.
 func (a *authority) verify(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
-		if state.NegotiatedProtocol == wire.ALPN {
-			return errors.New("a tunnel needs a client certificate")
+		if state.NegotiatedProtocol == wire.ALPN || state.NegotiatedProtocol == wire.ALPNGateway {
+			return fmt.Errorf("%s needs a client certificate", state.NegotiatedProtocol)
 		}
 		return nil
 	}
 	leaf := state.PeerCertificates[0]
 	now := a.now()
-	if now.After(leaf.NotAfter) && now.Before(leaf.NotAfter.Add(renewGrace)) {
+	between := state.NegotiatedProtocol == wire.ALPNGateway
+	if !between && now.After(leaf.NotAfter) && now.Before(leaf.NotAfter.Add(renewGrace)) {
 		now = leaf.NotAfter
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if err == nil && clusterOf(leaf) == "" {
+	switch {
+	case err != nil:
+	case between && gatewayOf(leaf) == "":
+		err = errors.New("the client certificate names no gateway")
+	case !between && clusterOf(leaf) == "":
 		err = errors.New("the client certificate names no cluster")
 	}
 	return err
+}
+
+// gatewayOf returns the id of the gateway that a certificate names, or "".
+func gatewayOf(leaf *x509.Certificate) string {
+	if len(leaf.URIs) != 1 {
+		return ""
+	}
+	id, ok := wire.ParseGatewayURI(leaf.URIs[0].String())
+	if !ok {
+		return ""
+	}
+	return id
 }
 
 // clusterOf returns the id of the cluster that a certificate names, or "".

@@ -38,6 +38,7 @@ func (g *Gateway) enroll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if old := g.sessions.machine(enrolled.ID, enrolled.Machine); old != nil && enrolled.Replaced {
+		old.retire()
 		g.dismiss(r.Context(), old, reason.Newf(reason.IdentityRevoked, "another machine has enrolled as %s", request.Cluster))
 	}
 	certificate, err := g.authority.certify(enrolled.ID, "", key)

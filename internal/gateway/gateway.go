@@ -4,13 +4,16 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,7 +45,11 @@ type Options struct {
 	// AppsCertificate and AppsKey are files in PEM of a certificate for these names; "" means that the gateway's own CA certifies them.
 	AppsCertificate, AppsKey string
 
-	Drain    time.Duration    // how long requests may go on after the gateway was told to stop; 0 means 10 s
+	Store    string           // postgres://... that several gateways share; "" means a file in Data
+	Announce []string         // host:port at which agents reach this gateway and no other; none means Advertise
+	Between  string           // host:port at which other gateways reach this one; "" means the first of Announce
+	LameDuck time.Duration    // how long the gateway goes on as before after it was told to stop, while /readyz fails
+	Drain    time.Duration    // how long requests may go on after that; 0 means 10 s
 	Handover time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
 	Now      func() time.Time // nil means time.Now
 }
@@ -53,6 +60,8 @@ type Gateway struct {
 	store     *store.Store
 	authority *authority
 	sessions  registry
+	fleet     *fleet
+	admission admission
 	leads     leads
 	changes   bell
 	work      gate // sessions, and goodbyes on their way
@@ -78,7 +87,7 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Data == "" {
 		o.Data = DefaultData
 	}
-	s, err := store.Open(ctx, o.Data, o.Now)
+	s, err := openStore(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +99,7 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 		}
 		names = append(names, host)
 	}
-	a, err := openAuthority(o.Data, names, o.Now)
+	a, err := commonAuthority(ctx, s, o, names)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -100,7 +109,43 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	g.leads.gateway = g
+	g.fleet = newFleet(g)
 	return g, nil
+}
+
+func openStore(ctx context.Context, o Options) (*store.Store, error) {
+	if o.Store == "" {
+		return store.Open(ctx, o.Data, o.Now)
+	}
+	return store.OpenShared(ctx, o.Data, o.Store, o.Now)
+}
+
+// commonAuthority opens the CA, which must be that of the other gateways if there are any.
+func commonAuthority(ctx context.Context, s *store.Store, o Options, names []string) (*authority, error) {
+	const name = "ca"
+	if !s.Shared() {
+		return openAuthority(o.Data, names, o.Now)
+	}
+	agreed, err := s.Agree(ctx, name, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range []string{caFile, caKeyFile} { // one that is made anew would be another one
+		path := filepath.Join(o.Data, file)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && agreed != nil {
+			return nil, reason.Newf(reason.FleetDiffers, "there is no %s", path)
+		}
+	}
+	a, err := openAuthority(o.Data, names, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(a.cert.Raw)
+	agreed, err = s.Agree(ctx, name, digest[:])
+	if err == nil && !bytes.Equal(agreed, digest[:]) {
+		err = reason.Newf(reason.FleetDiffers, "%s is not the CA of the gateways that share the store", filepath.Join(o.Data, caFile))
+	}
+	return a, err
 }
 
 // Close closes the state.
@@ -128,8 +173,10 @@ func ownNames() []string {
 // agents, lets requests end for as long as Drain allows, and returns nil. ready, if not nil, is called when both answer.
 func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()) error {
 	g.address = listener.Addr()
+	g.fleet.locate(g)
 	sessions, endSessions := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSessions()
+	others := newHanded(listener.Addr())
 	server := &http.Server{
 		Handler:           g.https(sessions),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -143,10 +190,11 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 			ClientAuth:       tls.RequestClientCert,
 			ClientCAs:        g.clientCAs(),
 			VerifyConnection: g.authority.verify,
-			NextProtos:       []string{wire.ALPN, "h2", "http/1.1"},
+			NextProtos:       []string{wire.ALPN, wire.ALPNGateway, "h2", "http/1.1"},
 		},
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
-			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, carrierOf(conn)) },
+			wire.ALPN:        func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, carrierOf(conn)) },
+			wire.ALPNGateway: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { others.hand(sessions, conn) },
 		},
 		// No write timeout: logs and watches last for hours.
 	}
@@ -158,8 +206,19 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		return err
 	}
 	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
-	failed := make(chan error, 2)
-	var serving sync.WaitGroup
+	betweenServer := &http.Server{
+		Handler: http.HandlerFunc(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
+	}
+	heard, err := g.fleet.join(ctx) // before anybody is told of it
+	if err != nil {
+		return errors.Join(err, admin.Close())
+	}
+	failed := make(chan error, 3)
+	var serving, taking sync.WaitGroup
+	part, leave := context.WithCancel(sessions)
+	defer leave()
+	taking.Go(func() { g.fleet.run(part, heard) })
+	serving.Go(func() { failed <- betweenServer.Serve(others) })
 	serving.Go(func() { failed <- server.ServeTLS(listener, "", "") })
 	serving.Go(func() { failed <- adminServer.Serve(admin) })
 	g.Log.Info("gateway serving", "address", listener.Addr().String(), "url", g.url(), "data", g.Data)
@@ -169,20 +228,26 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	var failure error
 	select {
 	case <-ctx.Done():
-		g.Log.Info("gateway stopping", "drain", g.Drain)
+		g.Log.Info("gateway stopping", "lame_duck", g.LameDuck, "drain", g.Drain)
 	case failure = <-failed:
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.Drain)
-	defer cancel()
-	_ = listener.Close()
-	g.drain(drain)
+	if failure != nil {
+		g.LameDuck = 0
+	}
+	g.stop(context.WithoutCancel(ctx), func() {
+		leave()
+		taking.Wait()
+		g.fleet.leave(ctx)
+	}, server, betweenServer)
 	endSessions()
-	_ = server.Shutdown(drain) // waits for what does not run through tunnels
+	_ = betweenServer.Close()
+	_ = others.Close()
 	_ = server.Close()
 	_ = adminServer.Close()
 	serving.Wait()
 	g.leads.stop()
 	g.work.close()
+	g.fleet.transport.CloseIdleConnections()
 	if failure != nil {
 		return fmt.Errorf("cannot serve: %w", failure)
 	}
@@ -224,6 +289,10 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 	mux.HandleFunc("POST "+wire.PathLeave, g.leave)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if g.fleet.isDraining() {
+			refusal.Write(w, http.StatusServiceUnavailable, reason.Newf(reason.GatewayStopping, "the gateway was told to stop"))
+			return
+		}
 		if err := g.store.Ping(r.Context()); err != nil {
 			g.fail(w, r, err)
 			return
@@ -267,7 +336,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusConflict
 	case reason.UserRefused:
 		status = http.StatusUnauthorized
-	case reason.ClusterNotConnected, reason.JoinUnavailable:
+	case reason.ClusterNotConnected, reason.JoinUnavailable, reason.GatewayBusy, reason.GatewayStopping:
 		status = http.StatusServiceUnavailable
 	}
 	g.Log.Info("request refused", "method", r.Method, "path", r.URL.Path, "code", known.Code, "evidence", known.Evidence)

@@ -89,7 +89,7 @@ func (g *Gateway) admitNode(ctx context.Context, claim store.Claim, request wire
 // askToJoin asks the servers of a cluster, one after the other, until one of them can say yes or no.
 func (g *Gateway) askToJoin(ctx context.Context, claim store.Claim, request wire.AgentJoinRequest) (wire.JoinAnswer, error) {
 	unable := error(reason.Newf(reason.ClusterNotConnected, "%s: no server of it is connected", claim.Cluster))
-	for _, p := range g.sessions.servers(claim.ClusterID) {
+	for _, p := range g.servers(ctx, claim.ClusterID, claim.Cluster, g.fleet.permit(claim.ClusterID)) {
 		if p.machine == request.Machine { // it is on its way in again, and cannot vouch for itself
 			continue
 		}

@@ -72,7 +72,7 @@ func (g *Gateway) authorize(r *http.Request, cluster, token string) (*peer, stor
 		// Whether there is a cluster of a name is told only to those who may use it.
 		return nil, grant, reason.Newf(reason.UserRefused, "it is not for the cluster %.60q", cluster)
 	}
-	p := g.sessions.get(grant.ClusterID)
+	p := g.reach(r.Context(), grant.ClusterID, grant.Cluster, byGrant(grant))
 	if p == nil {
 		seen := "it has never been"
 		if !grant.LastSeen.IsZero() {

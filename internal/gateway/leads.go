@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -60,13 +62,13 @@ func (l *leads) decide(id string, late bool) {
 		return
 	}
 	now := lead{cluster.Lead, cluster.Term}
-	servers := l.gateway.sessions.servers(id)
+	servers := l.gateway.present(ctx, id)
 	present, hears := false, false
-	for _, p := range servers {
-		present = present || p.machine == now.machine
-		hears = hears || p.machine == now.machine && p.hears()
+	for _, s := range servers {
+		present = present || s.machine == now.machine
+		hears = hears || s.machine == now.machine && s.hears
 	}
-	switch better := len(servers) > 0 && (!present || !hears && servers[0].hears()); {
+	switch better := len(servers) > 0 && (!present || !hears && servers[0].hears); {
 	case !better:
 		l.wait(id, 0)
 	case !late && l.waits[id] == nil:
@@ -74,7 +76,12 @@ func (l *leads) decide(id string, late bool) {
 	case late:
 		l.wait(id, 0)
 		now.machine = servers[0].machine
-		if now.term, err = l.gateway.store.SetLead(ctx, id, now.machine); err != nil {
+		now.term, err = l.gateway.store.SetLead(ctx, id, now.machine, cluster.Term)
+		if errors.Is(err, store.ErrTermMoved) {
+			l.wait(id, time.Millisecond) // and see what it has become
+			return
+		}
+		if err != nil {
 			l.gateway.Log.Error("cannot hand over", "cluster", cluster.Name, "machine", now.machine, "err", err)
 			l.wait(id, l.gateway.Handover)
 			return
@@ -88,6 +95,36 @@ func (l *leads) decide(id string, late bool) {
 		l.known[id] = now
 		l.gateway.changes.ring(id)
 	}
+}
+
+// presence is a server that is connected to some gateway.
+type presence struct {
+	machine string
+	hears   bool // the Kubernetes API answers it
+}
+
+// present returns the servers of a cluster that are connected to any gateway: those first whom the Kubernetes API answers.
+func (g *Gateway) present(ctx context.Context, id string) []presence {
+	var list, deaf []presence
+	seen := map[string]bool{}
+	add := func(machine string, hears bool) {
+		if seen[machine] {
+			return
+		}
+		seen[machine] = true
+		if hears {
+			list = append(list, presence{machine, true})
+		} else {
+			deaf = append(deaf, presence{machine, false})
+		}
+	}
+	for _, p := range g.sessions.servers(id) {
+		add(p.machine, p.hears())
+	}
+	for _, l := range g.elsewhere(ctx, id, "") {
+		add(l.Machine, !l.Deaf)
+	}
+	return append(list, deaf...)
 }
 
 // wait sees to it that a cluster is looked at again after d, or not at all if d is 0. The lock must be held.

@@ -55,10 +55,15 @@ func (g *Gateway) removeCluster(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	connected := g.sessions.of(cluster.ID)
-	if len(connected) > 0 && r.URL.Query().Get("force") != "true" {
-		return nil, reason.Newf(reason.Usage, "%s is connected, from %s", cluster.Name, connected[0].remote).
-			WithFix("run pipeops-agent uninstall on that machine, or add --force")
+	machines, err := g.machines(r.Context(), cluster)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range machines {
+		if m.Connected && r.URL.Query().Get("force") != "true" {
+			return nil, reason.Newf(reason.Usage, "%s is connected, from %s", cluster.Name, m.Remote).
+				WithFix("run pipeops-agent uninstall on that machine, or add --force")
+		}
 	}
 	if err := g.store.RemoveCluster(r.Context(), cluster.ID); err != nil {
 		return nil, err

@@ -46,6 +46,7 @@ type agent struct {
 	mu        sync.Mutex
 	documents []wire.Document
 	sessions  int
+	standbys  int
 }
 
 func enroll(t testing.TB, g *gatewaytest.Gateway, dir, cluster string, token wire.Token) (*identity.Identity, error) {
@@ -76,7 +77,7 @@ func runAgentWith(t testing.TB, id *identity.Identity, handler http.Handler, wai
 	running.Go(func() {
 		_ = tunnel.Run(ctx, tunnel.Options{
 			Identity: id, Handler: handler, Health: &a.health, Log: slog.New(slog.DiscardHandler), OnSession: a.session,
-			Backoff: wait, Transport: way(t, id),
+			OnStandby: a.standby, Backoff: wait, Transport: way(t, id),
 		})
 	})
 	a.stop = sync.OnceFunc(func() {
@@ -110,6 +111,20 @@ func (a *agent) session(ctx context.Context, c *tunnel.Client) {
 		}
 		return c.Status(ctx, wire.Status{Kind: d.Kind, Name: d.Name, ObservedGeneration: d.Generation, Conditions: []wire.Condition{condition}})
 	})
+}
+
+func (a *agent) standby(ctx context.Context, c *tunnel.Client) {
+	a.mu.Lock()
+	a.standbys++
+	a.mu.Unlock()
+	conditions, _ := a.health.Conditions()
+	_ = c.Heartbeat(ctx, wire.Heartbeat{Version: wire.Version, Agent: "test", Conditions: conditions})
+}
+
+func (a *agent) stood() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.standbys
 }
 
 func (a *agent) seen() []wire.Document {

@@ -49,7 +49,7 @@ type kubeTransport struct {
 
 func (t kubeTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	var p *peer
-	for _, q := range t.gateway.sessions.servers(t.cluster.ID) {
+	for _, q := range t.gateway.servers(r.Context(), t.cluster.ID, t.cluster.Name, t.gateway.fleet.permit(t.cluster.ID)) {
 		if p == nil || p.machine == t.avoid {
 			p = q
 		}

@@ -7,11 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// peer is the session of one machine.
+// peer is the session of one machine; or, without a session, the way to a machine or a cluster by whichever session there is.
 type peer struct {
 	id, name string // of its cluster
 	machine  string // its id
@@ -19,11 +20,22 @@ type peer struct {
 	remote   string
 	since    time.Time
 	session  *session.Session
+	way      *way   // in place of a session
+	serial   int64  // of the session in the life of this gateway
+	key      []byte // SHA-256 of the public key of the machine
+
+	entering sync.Once // see enter
+	refused  error     // by enter
+	instance string    // of the process at the other end; set by enter, as epoch is
+	epoch    int64
 
 	mu       sync.Mutex
 	requests int           // of users, on their way through it
 	idle     chan struct{} // closed when requests falls to 0 while somebody drains; nil otherwise
 	deaf     bool          // its last heartbeat said that the Kubernetes API does not answer it
+	standby  bool          // the process works on another session
+	retired  chan struct{} // closed when it takes no more requests; nil until somebody wants to know
+	over     bool          // it takes no more requests
 }
 
 // hears reports whether the Kubernetes API answers the machine, as far as is known.
@@ -35,10 +47,7 @@ func (p *peer) hears() bool {
 
 // heard notes what a heartbeat says of the Kubernetes API, and reports whether that is news.
 func (p *peer) heard(conditions []wire.Condition) bool {
-	deaf := false
-	for _, c := range conditions {
-		deaf = deaf || c.Type == "ClusterReachable" && c.Status == "False"
-	}
+	deaf := store.Deaf(conditions)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	news := deaf != p.deaf
@@ -48,9 +57,21 @@ func (p *peer) heard(conditions []wire.Condition) bool {
 
 // carry counts a request of a user for as long as it lasts, so that drain can wait for it.
 func (p *peer) carry() (done func()) {
+	if p.way != nil {
+		return p.way.done
+	}
+	done, _ = p.take(true)
+	return done
+}
+
+// take is carry for a request that can go elsewhere: ok is false if the session takes no more.
+func (p *peer) take(anyway bool) (done func(), ok bool) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over && !anyway {
+		return nil, false
+	}
 	p.requests++
-	p.mu.Unlock()
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -59,7 +80,47 @@ func (p *peer) carry() (done func()) {
 			close(p.idle)
 			p.idle = nil
 		}
+	}, true
+}
+
+// retire ends the taking of requests. It reports whether that is news.
+func (p *peer) retire() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return false
 	}
+	p.over = true
+	if p.retired != nil {
+		close(p.retired)
+	}
+	return true
+}
+
+// whenRetired returns a channel that is closed when the session takes no more requests.
+func (p *peer) whenRetired() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.retired == nil {
+		p.retired = make(chan struct{})
+		if p.over {
+			close(p.retired)
+		}
+	}
+	return p.retired
+}
+
+// stands says whether the process at the other end works on another session.
+func (p *peer) stands(by bool) {
+	p.mu.Lock()
+	p.standby = by
+	p.mu.Unlock()
+}
+
+func (p *peer) isStandby() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.standby
 }
 
 // drained waits until no request is on its way, or ctx ends.
@@ -80,7 +141,12 @@ func (p *peer) drained(ctx context.Context) {
 	}
 }
 
-func (p *peer) transport() http.RoundTripper { return p.session.Transport() }
+func (p *peer) transport() http.RoundTripper {
+	if p.way != nil {
+		return p.way
+	}
+	return p.session.Transport()
+}
 
 // registry knows who is connected. No I/O happens under its lock. The zero value is empty.
 type registry struct {
@@ -88,8 +154,8 @@ type registry struct {
 	peers map[string][]*peer // by cluster id; the machines in the order in which they connected
 }
 
-// put adds p and returns the one before it of the same machine, if any: the newest session wins, since the older one is
-// most likely a connection that died without a word.
+// put adds p and returns the one before it of the same machine, if any: the newest session wins. The older one is being handed over, or a
+// connection that died without a word, or that of a process that is no more.
 func (r *registry) put(p *peer) (old *peer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,6 +179,9 @@ func (r *registry) remove(p *peer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := slices.DeleteFunc(slices.Clone(r.peers[p.id]), func(q *peer) bool { return q == p })
+	if len(list) == len(r.peers[p.id]) {
+		return // it never came to be there
+	}
 	if r.peers[p.id] = list; len(list) == 0 {
 		delete(r.peers, p.id)
 	}
@@ -157,6 +226,17 @@ func (r *registry) get(id string) *peer {
 		return list[0]
 	}
 	return nil
+}
+
+// clusters returns the ids of the clusters that are connected.
+func (r *registry) clusters() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ids := make(map[string]bool, len(r.peers))
+	for id := range r.peers {
+		ids[id] = true
+	}
+	return ids
 }
 
 // all returns the peers in no order.

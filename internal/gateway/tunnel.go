@@ -50,6 +50,17 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		return // it has chosen another way, or is gone
 	}
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
+	if wait := g.admission.place(leaf.URIs[0].String(), time.Now()); wait > 0 {
+		why := reason.Newf(reason.GatewayBusy, "come again in %s", wait.Round(time.Millisecond))
+		p := &peer{id: clusterOf(leaf), session: session.Server(began, log)}
+		g.refuse(ctx, p, why, wait)
+		return
+	}
+	if g.fleet.isDraining() {
+		why := reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
+		g.refuse(ctx, &peer{id: clusterOf(leaf), session: session.Server(began, log)}, why, 0)
+		return
+	}
 	cluster, machine, err := g.admit(ctx, leaf)
 	var refused *reason.Error
 	if err != nil && !errors.As(err, &refused) {
@@ -59,27 +70,29 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	if err := session.Tune(conn.socket); err != nil {
 		log.Debug("connection not tuned", "err", err)
 	}
+	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	p := &peer{
-		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
+		key: key[:],
+		id:  clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
 		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(began, log),
 	}
 	if refused != nil {
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
-		g.refuse(ctx, p, refused)
+		g.refuse(ctx, p, refused, 0)
 		return
 	}
-	if old := g.sessions.put(p); old != nil {
-		log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
-		g.dismiss(ctx, old, reason.Newf(reason.SessionReplaced, "by a connection from %s", p.remote))
-	}
-	// who removed or revoked the machine since it was looked at has not found this session
-	if _, _, err := g.admit(ctx, leaf); errors.As(err, &refused) {
-		g.dismiss(ctx, p, refused)
-	}
-	log.Info("agent connected", "cluster", p.name, "machine", p.machine, "role", p.role)
-	g.leads.look(p.id)
+	late := time.AfterFunc(helloTime, func() {
+		if g.work.enter() {
+			defer g.work.leave()
+			_ = g.enter(ctx, p, wire.Hello{}) // it is dismissed if it may not
+		}
+	})
+	defer late.Stop()
 	err = p.session.Serve(ctx, g.agentAPI(p))
+	p.entering.Do(func() { p.refused = errors.New("the session has ended") })
+	p.retire()
 	g.sessions.remove(p)
+	g.fleet.drop(ctx, p)
 	g.leads.look(p.id)
 	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
 }
@@ -120,8 +133,8 @@ func (g *Gateway) known(ctx context.Context, clusterID string, key []byte) (stor
 	return cluster, machine, err
 }
 
-// refuse tells an agent why it may not come in. One whose certificate has expired may renew it, and nothing else.
-func (g *Gateway) refuse(ctx context.Context, p *peer, why *reason.Error) {
+// refuse tells an agent why it may not come in, and, if after is not 0, when to come again. One whose certificate has expired may renew it, and nothing else.
+func (g *Gateway) refuse(ctx context.Context, p *peer, why *reason.Error, after time.Duration) {
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.fail(w, r, why) }))
 	limit := goodbyeTimeout
 	if why.Code == reason.CertificateExpired {
@@ -133,50 +146,44 @@ func (g *Gateway) refuse(ctx context.Context, p *peer, why *reason.Error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var said sync.WaitGroup
-	said.Go(func() {
-		p.goodbye(ctx, why)
+	var word sync.WaitGroup
+	word.Go(func() {
+		p.goodbye(ctx, wire.Goodbye{Error: said(why), AfterMS: after.Milliseconds()})
 		if why.Code != reason.CertificateExpired {
 			p.session.Close(why)
 		}
 	})
 	_ = p.session.Serve(ctx, handler)
-	said.Wait()
+	word.Wait()
 }
 
 // dismiss tells an agent why its session ends, and ends it; it does not wait.
 func (g *Gateway) dismiss(ctx context.Context, p *peer, why *reason.Error) {
 	ctx = context.WithoutCancel(ctx)
 	g.work.run(func() {
-		p.goodbye(ctx, why)
+		p.goodbye(ctx, wire.Goodbye{Error: said(why)})
 		p.session.Close(why)
 	})
 }
 
-// drain tells all agents that the gateway stops, waits for the requests of users, until ctx ends, and closes the sessions.
-func (g *Gateway) drain(ctx context.Context) {
-	why := reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
-	var all sync.WaitGroup
-	for _, p := range g.sessions.all() {
-		all.Go(func() {
-			p.goodbye(ctx, why)
-			p.drained(ctx)
-			p.session.Flush(ctx)
-			p.session.Close(why)
-		})
-	}
-	all.Wait()
+func said(why *reason.Error) wire.Error {
+	return wire.Error{Code: string(why.Code), Message: why.Evidence}
 }
 
 // goodbye tells the agent why; that it cannot be told is no reason to keep the session.
-func (p *peer) goodbye(ctx context.Context, why *reason.Error) {
+func (p *peer) goodbye(ctx context.Context, bye wire.Goodbye) {
+	p.tell(ctx, wire.PathAgentGoodbye, bye)
+}
+
+// tell posts a document to the agent that needs no answer.
+func (p *peer) tell(ctx context.Context, path string, body any) {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
 	defer cancel()
-	raw, err := json.Marshal(wire.Error{Code: string(why.Code), Message: why.Evidence})
+	raw, err := json.Marshal(body)
 	if err != nil {
 		return
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+wire.PathAgentGoodbye, bytes.NewReader(raw))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+path, bytes.NewReader(raw))
 	if err != nil {
 		return
 	}

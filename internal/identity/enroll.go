@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -95,6 +96,7 @@ func (i *Identity) keep(token wire.Token, doc document) (*Identity, error) {
 	if err := i.folder.store(doc); err != nil {
 		return nil, err
 	}
+	_ = os.Remove(i.folder.path(gatewaysFile)) // of another fleet, maybe; they would not be trusted
 	return i, nil
 }
 

@@ -4,6 +4,7 @@
 //
 //	key.pem        the private key, ECDSA P-256 in PKCS #8, made before the first request to the gateway
 //	identity.json  the rest: cluster, gateway, certificate chain, CA
+//	gateways.json  where the gateways were when one of them last said it
 //	joined.json    of a machine that joined a cluster: its servers, its version, and the token of k3s
 //
 // Each is replaced atomically, so that a crash leaves the old identity or the new one. An identity is never erased
@@ -203,7 +204,7 @@ func (i *Identity) Client(through *transport.Dialer) (client *http.Client, base 
 
 // Remove erases the identity in dir; it is no error if there is none.
 func Remove(dir string) error {
-	for _, name := range []string{documentFile, keyFile, joinedFile} {
+	for _, name := range []string{documentFile, keyFile, joinedFile, gatewaysFile} {
 		if err := os.Remove(folder(dir).path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove the identity: %w", err)
 		}

@@ -181,6 +181,8 @@ const (
 	SessionLost         Code = "SESSION_LOST"
 	GatewayStopping     Code = "GATEWAY_STOPPING"
 	GatewayNotRunning   Code = "GATEWAY_NOT_RUNNING"
+	GatewayBusy         Code = "GATEWAY_BUSY"
+	FleetDiffers        Code = "FLEET_DIFFERS"
 	ClusterUnknown      Code = "CLUSTER_UNKNOWN"
 	ProjectInvalid      Code = "PROJECT_INVALID"
 	UserRefused         Code = "USER_REFUSED"
@@ -392,6 +394,8 @@ func All() []Entry {
 		{SessionLost, ExitTunnel, "the connection to the gateway was lost", "nothing: the agent connects again by itself", Here, CostNone},
 		{GatewayStopping, ExitTunnel, "the gateway is stopping", "nothing: the agent connects again when the gateway is back", Gateway, CostNone},
 		{GatewayNotRunning, ExitTunnel, "no gateway is running on this machine", "start it: pipeops-gateway serve; if it uses another folder, name it with --data", Gateway, CostNone},
+		{GatewayBusy, ExitTunnel, "too many agents connect at once", "nothing: the agent connects again at the time that the gateway has given it", Gateway, CostNone},
+		{FleetDiffers, ExitTunnel, "this gateway has other keys than those that share its store", "copy ca.pem, ca-key.pem and secret.key from the data folder of one of the others (docs/gateways.md)", Gateway, CostNone},
 		{ClusterUnknown, ExitTunnel, "the gateway has no such cluster", "see pipeops-gateway clusters", Gateway, CostNone},
 		{ProjectInvalid, ExitUsage, "the project file is not valid", "mend what is named in the file", Gateway, CostNone},
 		{UserRefused, ExitTunnel, "the user token is not accepted", "make another one: pipeops-gateway kubeconfig", Gateway, CostNone},

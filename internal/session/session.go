@@ -4,6 +4,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -25,6 +26,9 @@ const (
 
 // ErrClosed is the cause of the end of a session that this end closed without giving another.
 var ErrClosed = mux.ErrClosed
+
+// ErrNoStream says that a stream could not be opened: nothing of what was to go on it has gone out.
+var ErrNoStream = errors.New("cannot open a stream")
 
 // Session is one authenticated connection to a peer. All methods may be called concurrently.
 type Session struct {
@@ -64,7 +68,7 @@ func start(conn net.Conn, log *slog.Logger, agent, relayed bool) *Session {
 func (s *Session) Open() (net.Conn, error) {
 	st, err := s.mux.Open()
 	if err != nil {
-		return nil, fmt.Errorf("cannot open a stream: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNoStream, err)
 	}
 	return st, nil
 }

@@ -46,6 +46,27 @@ func (c *Client) Renew(ctx context.Context, r wire.RenewRequest) (wire.RenewResp
 	return answer, err
 }
 
+// hello says which process this is. An old gateway, which does not know of that, is one of no name.
+func (c *Client) hello(ctx context.Context, h wire.Hello) (wire.Welcome, error) {
+	var answer wire.Welcome
+	err := c.call(ctx, wire.PathHello, h, &answer)
+	var known *notFound
+	if errors.As(err, &known) {
+		return wire.Welcome{}, nil
+	}
+	return answer, err
+}
+
+// handover asks the gateway to give this session no more requests, and to end it after the last one.
+func (c *Client) handover(ctx context.Context) error {
+	return c.call(ctx, wire.PathHandover, struct{}{}, nil)
+}
+
+// notFound is the answer of a gateway that does not know a path.
+type notFound struct{ error }
+
+func (e *notFound) Unwrap() error { return e.error }
+
 func (c *Client) call(ctx context.Context, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -64,7 +85,11 @@ func (c *Client) call(ctx context.Context, path string, body, answer any) error 
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode >= 300 {
-		return refusal.Read(response)
+		err := refusal.Read(response)
+		if response.StatusCode == http.StatusNotFound {
+			return &notFound{err}
+		}
+		return err
 	}
 	if answer == nil {
 		_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxSmall)) // so that the stream can be used again

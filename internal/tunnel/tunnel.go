@@ -1,10 +1,12 @@
-// Package tunnel is the agent's end of the connection to the gateway: it dials, keeps a session up, serves the gateway's
-// requests on it and carries the agent's own. A gateway that is down, refuses or vanishes is a state with a reason, and
+// Package tunnel is the agent's end of the connection to the gateway: it dials, keeps a session up, and a second one where there is
+// another gateway, serves the gateways' requests on them and carries the agent's own. A gateway that is down, refuses or vanishes is a state with a reason, and
 // the tunnel tries again; only the end of its context ends it.
 package tunnel
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,112 +43,84 @@ type Options struct {
 	Health   *health.Tracker
 	Log      *slog.Logger
 
-	// OnSession runs while a session is up and returns when its context ends, which is when the session does. nil means
-	// nothing to do.
+	// OnSession runs on the session on which the agent works, and returns when its context ends, which is at the latest when the session
+	// does. It never runs twice at a time. nil means nothing to do.
 	OnSession func(context.Context, *Client)
+	// OnStandby is the same for a session that is kept up beside that one.
+	OnStandby func(context.Context, *Client)
 
 	Transport *transport.Dialer // how the gateway is reached; nil: directly
 	Backoff   backoff.Backoff   // zero value: 0.5 s to 60 s
+	Age       time.Duration     // of a session that is replaced by another one; 0 means 12 to 24 h
 }
 
-// Run keeps a session to the gateway up until ctx ends, and returns its error.
+// Run keeps a session to a gateway up, and, where there are several, a second one to another, until ctx ends, and returns its error.
 func Run(ctx context.Context, o Options) error {
-	t := &tunnel{Options: o}
+	t := &tunnel{Options: o, again: o.Backoff, instance: newInstance(), events: make(chan event)}
+	t.known = wire.Known(o.Identity.Gateways())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.running.Go(func() { t.watchCertificate(ctx, o.Identity.Expires) })
+	for ctx.Err() == nil {
+		next := t.plan(ctx, time.Now())
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case e := <-t.events:
+			t.take(ctx, e)
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	cancel()
+	ended := make(chan struct{})
+	go func() {
+		t.running.Wait()
+		close(ended)
+	}()
 	for {
-		began := time.Now()
-		err := t.session(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, errRenewed) {
-			continue
-		}
-		if time.Since(began) >= healthyLife {
-			t.Backoff.Reset()
-		}
-		if reason.Is(err, reason.SessionReplaced) || reason.Is(err, reason.IdentityRevoked) {
-			t.Backoff.Max() // a clone, or an operator's will: haste makes it worse
-		}
-		wait := t.Backoff.Next()
-		t.down(err)
-		t.Log.Warn("tunnel down", "err", err, "retry_in", wait.Round(time.Millisecond))
-		if backoff.Sleep(ctx, wait) != nil {
+		select {
+		case <-t.events: // nobody may wait for what is not read any more
+		case <-ended:
 			return ctx.Err()
 		}
 	}
 }
 
-type tunnel struct{ Options }
+// newInstance draws the id of this process.
+func newInstance() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
+	return hex.EncodeToString(b[:])
+}
+
+// tunnel is the state of Run, which belongs to its goroutine; lines have their own.
+type tunnel struct {
+	Options
+	instance string
+	events   chan event
+	running  sync.WaitGroup
+
+	lines   []*line
+	primary *line // on which the agent works
+	working *work
+	known   []wire.GatewayAddress // where gateways are
+	epoch   int64
+
+	turn   int                  // which address is next when no session is up
+	avoid  map[string]time.Time // addresses of gateways that are about to stop, until when
+	retry  time.Time            // when to dial if no session is up
+	second time.Time            // when to dial for one that stands by
+	again  backoff.Backoff      // of second
+}
 
 // errRenewed ends a session that was let in only to renew the certificate.
 var errRenewed = errors.New("the certificate was renewed")
 
-// session dials, and returns why the session that came of it ended.
-func (t *tunnel) session(ctx context.Context) error {
-	t.certificate(t.Identity.Expires())
-	t.Health.Set(health.Tunnel, health.False, "Dialing", t.Identity.Gateway())
-	conn, err := t.dial(ctx)
-	if err != nil {
-		return err
-	}
-	s := session.Client(conn, t.Log)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	bye := make(chan wire.Error, 1)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, t.handler(bye)) }()
-
-	// With TLS 1.3 the gateway's verdict on the certificate comes after the handshake: only an answer means yes.
-	if _, err := s.Ping(ctx); err != nil {
-		s.Close(err)
-		return t.why(<-served, nil)
-	}
-	conn.Good()
-	t.Health.Set(health.Tunnel, health.True, "Connected", t.Identity.Gateway()+" by "+conn.Way())
-	t.Log.Info("tunnel up", "gateway", t.Identity.Gateway(), "cluster", t.Identity.Cluster(), "by", conn.Way())
-	client := &Client{http: &http.Client{Transport: s.Transport()}}
-	var work sync.WaitGroup
-	work.Go(func() {
-		t.Identity.KeepFresh(ctx, t.Log, client.Renew)
-	})
-	work.Go(func() { t.watchCertificate(ctx, t.Identity.Expires) })
-	if t.OnSession != nil {
-		work.Go(func() { t.OnSession(ctx, client) })
-	}
-	defer work.Wait()
-	defer cancel()
-
-	var said *wire.Error
-	for {
-		select {
-		case err := <-served:
-			select {
-			case e := <-bye: // both at a time: the word explains the end
-				said = &e
-			default:
-			}
-			return t.why(err, said)
-		case e := <-bye:
-			said = &e
-			if e.Code != string(reason.CertificateExpired) {
-				continue // the gateway closes the session when what runs on it is done
-			}
-			err := t.Identity.Renew(ctx, client.Renew)
-			s.Close(nil)
-			t.Log.Debug("session closed after renewal", "cause", <-served)
-			if err != nil {
-				return t.why(err, said)
-			}
-			t.Log.Info("certificate renewed", "expires", t.Identity.Expires())
-			return errRenewed
-		}
-	}
-}
-
-func (t *tunnel) dial(ctx context.Context) (*transport.Conn, error) {
+func (t *tunnel) dial(ctx context.Context, address string) (*transport.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := t.Transport.Tunnel(ctx, t.Identity.Gateway(), t.Identity.Config)
+	conn, err := t.Transport.Tunnel(ctx, address, t.Identity.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -157,24 +131,14 @@ func (t *tunnel) dial(ctx context.Context) (*transport.Conn, error) {
 }
 
 // handler adds what the tunnel itself answers.
-func (t *tunnel) handler(bye chan<- wire.Error) http.Handler {
+func (t *tunnel) handler(bye chan wire.Goodbye, news chan wire.News) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.PathAgentPing, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	mux.HandleFunc("POST "+wire.PathAgentGoodbye, func(w http.ResponseWriter, r *http.Request) {
-		var e wire.Error
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxSmall)).Decode(&e); err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		select {
-		case bye <- e:
-		default: // one goodbye is enough
-		}
-		w.WriteHeader(http.StatusNoContent)
-	})
+	mux.HandleFunc("POST "+wire.PathAgentGoodbye, func(w http.ResponseWriter, r *http.Request) { newest(w, r, bye) })
+	mux.HandleFunc("POST "+wire.PathAgentNews, func(w http.ResponseWriter, r *http.Request) { newest(w, r, news) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case wire.PathAgentPing, wire.PathAgentGoodbye:
+		case wire.PathAgentPing, wire.PathAgentGoodbye, wire.PathAgentNews:
 			mux.ServeHTTP(w, r)
 		default: // a ServeMux would redirect paths that it thinks unclean
 			t.Handler.ServeHTTP(w, r)
@@ -182,8 +146,29 @@ func (t *tunnel) handler(bye chan<- wire.Error) http.Handler {
 	})
 }
 
+// newest takes a document in place of one that has not been read yet.
+func newest[T any](w http.ResponseWriter, r *http.Request, into chan T) {
+	var e T
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxSmall)).Decode(&e); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	for {
+		select {
+		case into <- e:
+			w.WriteHeader(http.StatusNoContent)
+			return
+		default:
+		}
+		select {
+		case <-into:
+		default:
+		}
+	}
+}
+
 // why makes a reason of the end of a session: what the gateway said, else what the connection said.
-func (t *tunnel) why(err error, said *wire.Error) error {
+func (t *tunnel) why(address string, err error, said *wire.Error) error {
 	if said != nil {
 		return refusal.FromWire(*said)
 	}
@@ -193,9 +178,9 @@ func (t *tunnel) why(err error, said *wire.Error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
-		return transport.Explain(err, t.Identity.Gateway())
+		return transport.Explain(err, address)
 	}
-	return reason.New(reason.SessionLost, t.Identity.Gateway(), err)
+	return reason.New(reason.SessionLost, address, err)
 }
 
 func (t *tunnel) down(err error) {

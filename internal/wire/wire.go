@@ -33,6 +33,8 @@ const (
 
 // Paths that the gateway serves on streams which the agent opens.
 const (
+	PathHello     = "/v1/hello"     // POST Hello -> Welcome
+	PathHandover  = "/v1/handover"  // POST -> 204: the session takes no more requests, and ends when the last one has
 	PathHeartbeat = "/v1/heartbeat" // POST Heartbeat -> 204
 	PathDesired   = "/v1/desired"   // GET ?after=GENERATION&term=TERM -> lines of Document and LeadLine, endless; an empty line is a sign of life
 	PathStatus    = "/v1/status"    // POST Status -> 204
@@ -42,7 +44,8 @@ const (
 // Paths that the agent serves on streams which the gateway opens.
 const (
 	PathAgentPing    = "/v1/ping"       // GET -> 204: a round trip through the data path
-	PathAgentGoodbye = "/v1/goodbye"    // POST Error -> 204: why the gateway is about to end the session
+	PathAgentGoodbye = "/v1/goodbye"    // POST Goodbye -> 204: why the gateway is about to end the session
+	PathAgentNews    = "/v1/news"       // POST News -> 204: gateways have come or gone
 	PathAgentKube    = "/v1/kube"       // /v1/kube/...: the Kubernetes API, as the user that the headers name
 	PathAgentJoin    = "/v1/agent/join" // POST AgentJoinRequest -> AgentJoinResponse
 	PathAgentProject = "/v1/project"    // /v1/project/NAME/...: the Service of a project

@@ -22,10 +22,15 @@ packages() {
 	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
 	[[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
 	[[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql) # tests of the gateway start servers of their own
 	((${#missing[@]})) || return 0
 	command -v apt-get >/dev/null || die "missing: ${missing[*]}; this is no Debian or Ubuntu machine, so install them yourself"
 	[[ $EUID == 0 ]] || die "missing: ${missing[*]}; run this as root: sudo bash test/lab/setup.sh"
 	echo "setup: installing ${missing[*]}"
+	if [[ " ${missing[*]} " == *' postgresql '* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+		mkdir -p /etc/postgresql-common # no server that nobody asked for
+		echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+	fi
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }

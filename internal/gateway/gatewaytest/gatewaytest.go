@@ -3,13 +3,17 @@ package gatewaytest
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/postgrestest"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -23,6 +27,10 @@ type Gateway struct {
 
 	// AppsDomain is that of the gateway from its next Start.
 	AppsDomain string
+	// Store is the address of a PostgreSQL, "" for a file in Data.
+	Store string
+	// LameDuck and Drain are those of the gateway from its next Start; 0 and 1 s at first.
+	LameDuck, Drain time.Duration
 
 	// Handover is for how long a machine that leads may be away, from the next Start of the gateway; 50 ms at first.
 	Handover time.Duration
@@ -31,8 +39,9 @@ type Gateway struct {
 	stop    context.CancelFunc
 	stopped chan error
 
-	mu    sync.Mutex
-	conns map[net.Conn]bool
+	mu       sync.Mutex
+	conns    map[net.Conn]bool
+	vanished bool
 }
 
 // Start runs a gateway until the test ends.
@@ -44,10 +53,65 @@ func Start(t testing.TB) *Gateway {
 // StartAt runs a gateway by another clock until the test ends.
 func StartAt(t testing.TB, now func() time.Time) *Gateway {
 	t.Helper()
-	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Now: now, Handover: 50 * time.Millisecond}
-	g.Admin = gateway.NewAdmin(g.Data)
+	g := prepare(t, now)
+	if base := os.Getenv(postgrestest.Variable); base != "" {
+		g.Store = postgrestest.Schema(t, base)
+	}
 	g.Start()
 	t.Cleanup(g.Stop)
+	return g
+}
+
+// Fleet runs n gateways that share a PostgreSQL until the test ends; it skips the test where there is none.
+func Fleet(t testing.TB, n int) []*Gateway {
+	t.Helper()
+	base := os.Getenv(postgrestest.Variable)
+	if base == "" && flag.Lookup("test.run").Value.String() == "" {
+		t.Skip("the test that runs all tests with PostgreSQL runs this one, too")
+	}
+	if base == "" {
+		base = postgrestest.Start(t)
+	}
+	address := postgrestest.Schema(t, base)
+	first := prepare(t, nil)
+	first.Store = address
+	first.Start()
+	t.Cleanup(first.Stop)
+	fleet := []*Gateway{first}
+	for range n - 1 {
+		fleet = append(fleet, first.Beside())
+	}
+	return fleet
+}
+
+// Beside runs another gateway with the same store until the test ends.
+func (g *Gateway) Beside() *Gateway {
+	g.t.Helper()
+	other := prepare(g.t, g.Now)
+	other.Store = g.Store
+	other.CopyKeys(g)
+	other.Start()
+	g.t.Cleanup(other.Stop)
+	return other
+}
+
+// CopyKeys does what makes a gateway one of the fleet of another.
+func (g *Gateway) CopyKeys(from *Gateway) {
+	g.t.Helper()
+	for _, name := range []string{"ca.pem", "ca-key.pem", "secret.key"} {
+		raw, err := os.ReadFile(filepath.Join(from.Data, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(g.Data, name), raw, 0o600)
+		}
+		if err != nil {
+			g.t.Fatal(err)
+		}
+	}
+}
+
+func prepare(t testing.TB, now func() time.Time) *Gateway {
+	g := &Gateway{t: t, Data: t.TempDir(), Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Now: now, Handover: 50 * time.Millisecond, Drain: time.Second}
+	g.Admin = gateway.NewAdmin(g.Data)
 	return g
 }
 
@@ -55,7 +119,8 @@ func StartAt(t testing.TB, now func() time.Time) *Gateway {
 func (g *Gateway) Start() {
 	g.t.Helper()
 	opened, err := gateway.Open(context.Background(), gateway.Options{
-		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Handover: g.Handover, Now: g.Now, AppsDomain: g.AppsDomain,
+		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Handover: g.Handover, Now: g.Now, AppsDomain: g.AppsDomain,
+		Store: g.Store, LameDuck: g.LameDuck, Drain: g.Drain,
 	})
 	if err != nil {
 		g.t.Fatal(err)
@@ -66,6 +131,9 @@ func (g *Gateway) Start() {
 		g.t.Fatal(err)
 	}
 	g.Address = listener.Addr().String()
+	g.mu.Lock()
+	g.vanished = false
+	g.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stop, g.stopped = cancel, make(chan error, 1)
 	ready := make(chan struct{})
@@ -107,6 +175,14 @@ func (g *Gateway) Cut() {
 		_ = c.Close()
 		delete(g.conns, c)
 	}
+}
+
+// Vanish cuts the gateway off from everybody but its store, until it is started anew: its connections are reset, and every new one is.
+func (g *Gateway) Vanish() {
+	g.mu.Lock()
+	g.vanished = true
+	g.mu.Unlock()
+	g.Cut()
 }
 
 // Token makes a join token. An empty cluster lets any new name enrol.
@@ -169,6 +245,9 @@ func (l tracked) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err == nil {
 		l.gateway.mu.Lock()
+		if l.gateway.vanished {
+			_ = c.Close()
+		}
 		if l.gateway.conns == nil {
 			l.gateway.conns = map[net.Conn]bool{}
 		}

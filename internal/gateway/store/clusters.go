@@ -95,7 +95,7 @@ const maxEvents = 1000
 
 // AddEvents appends to the progress of a cluster's install, or, if machine is not "", of the way of a machine into it.
 func (s *Store) AddEvents(ctx context.Context, id, machine string, events []wire.Event) error {
-	err := transact(ctx, s.reports, func(tx *sql.Tx) error {
+	err := transact(ctx, s.reports, func(tx *transaction) error {
 		for _, e := range events {
 			raw, err := json.Marshal(e)
 			if err != nil {
@@ -140,7 +140,13 @@ func (s *Store) Events(ctx context.Context, id, machine string) ([]wire.Event, e
 
 // RemoveCluster forgets a cluster with all that belongs to it. It is no error if there is none.
 func (s *Store) RemoveCluster(ctx context.Context, id string) error {
-	if _, err := s.db.ExecContext(ctx, `DELETE FROM clusters WHERE id = ?`, id); err != nil {
+	err := transact(ctx, s.db, func(tx *transaction) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM clusters WHERE id = ?`, id); err != nil {
+			return err
+		}
+		return tx.signal(ctx, id, s.now())
+	})
+	if err != nil {
 		return fmt.Errorf("cannot remove the cluster: %w", err)
 	}
 	return nil

@@ -49,7 +49,7 @@ func (s *Store) DeleteDocument(ctx context.Context, clusterID, kind, name string
 }
 
 func (s *Store) setDocument(ctx context.Context, clusterID, kind, name, spec string, deleted bool) (generation int64, err error) {
-	err = transact(ctx, s.db, func(tx *sql.Tx) error {
+	err = transact(ctx, s.db, func(tx *transaction) error {
 		var oldSpec string
 		var oldDeleted bool
 		err := tx.QueryRowContext(ctx, `SELECT generation, spec, deleted FROM documents WHERE cluster_id = ? AND kind = ? AND name = ?`, clusterID, kind, name).
@@ -70,7 +70,10 @@ func (s *Store) setDocument(ctx context.Context, clusterID, kind, name, spec str
 			ON CONFLICT (cluster_id, kind, name) DO UPDATE SET
 			generation = excluded.generation, deleted = excluded.deleted, spec = excluded.spec, changed = excluded.changed`,
 			clusterID, kind, name, generation, deleted, spec, ms(s.now()))
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.signal(ctx, clusterID, s.now())
 	})
 	if err != nil {
 		return 0, fmt.Errorf("cannot store the document: %w", err)
@@ -131,7 +134,7 @@ func (s *Store) SetStatus(ctx context.Context, clusterID string, st wire.Status)
 	}
 	raw, err := json.Marshal(conditions)
 	if err == nil {
-		err = transact(ctx, s.reports, func(tx *sql.Tx) error {
+		err = transact(ctx, s.reports, func(tx *transaction) error {
 			if removed {
 				_, err := tx.ExecContext(ctx, `DELETE FROM documents WHERE cluster_id = ? AND kind = ? AND name = ? AND deleted AND generation <= ?`,
 					clusterID, st.Kind, st.Name, st.ObservedGeneration)

@@ -24,7 +24,9 @@ type Machine struct {
 	LastSeen   time.Time        `json:"last_seen,omitzero"` // of the last heartbeat
 	Agent      string           `json:"agent,omitempty"`
 	Conditions []wire.Condition `json:"conditions"`
-	Key        []byte           `json:"-"` // SHA-256 of its public key
+	Cloned     time.Time        `json:"cloned,omitzero"` // when two processes last claimed to be it
+	Epoch      int64            `json:"-"`               // of its newest process
+	Key        []byte           `json:"-"`               // SHA-256 of its public key
 }
 
 // Named returns the id by which certificates and events name the machine: "" if it enrolled its cluster.
@@ -35,21 +37,21 @@ func (m Machine) Named() string {
 	return m.ID
 }
 
-const machineColumns = `id, cluster_id, role, node, enrolled, created, last_seen, agent, conditions, key`
+const machineColumns = `id, cluster_id, role, node, enrolled, created, last_seen, agent, conditions, cloned, epoch, key`
 
 func scanMachine(scan func(...any) error) (Machine, error) {
 	var m Machine
-	var created, seen int64
+	var created, seen, cloned int64
 	var conditions string
-	err := scan(&m.ID, &m.ClusterID, &m.Role, &m.Node, &m.Enrolled, &created, &seen, &m.Agent, &conditions, &m.Key)
+	err := scan(&m.ID, &m.ClusterID, &m.Role, &m.Node, &m.Enrolled, &created, &seen, &m.Agent, &conditions, &cloned, &m.Epoch, &m.Key)
 	if err != nil {
 		return m, err
 	}
-	m.Created, m.LastSeen = at(created), at(seen)
+	m.Created, m.LastSeen, m.Cloned = at(created), at(seen), at(cloned)
 	return m, json.Unmarshal([]byte(conditions), &m.Conditions)
 }
 
-func addMachine(ctx context.Context, tx *sql.Tx, m Machine) error {
+func addMachine(ctx context.Context, tx *transaction, m Machine) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO machines (id, cluster_id, key, enrolled, role, node, created, agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		m.ID, m.ClusterID, m.Key, m.Enrolled, m.Role, m.Node, ms(m.Created), m.Agent)
 	return err
@@ -88,7 +90,7 @@ func (s *Store) Machines(ctx context.Context, clusterID string) ([]Machine, erro
 // RemoveMachine forgets a machine, and with the last server of a cluster the cluster and all that belongs to it: without
 // a server there is none. It reports whether the cluster went. It is no error if there is no such machine.
 func (s *Store) RemoveMachine(ctx context.Context, clusterID, id string) (last bool, err error) {
-	err = transact(ctx, s.db, func(tx *sql.Tx) error {
+	err = transact(ctx, s.db, func(tx *transaction) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM machines WHERE cluster_id = ? AND id = ?`, clusterID, id); err != nil {
 			return err
 		}
@@ -96,11 +98,12 @@ func (s *Store) RemoveMachine(ctx context.Context, clusterID, id string) (last b
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM machines WHERE cluster_id = ? AND role = ?`, clusterID, wire.RoleServer).Scan(&servers); err != nil {
 			return err
 		}
-		if last = servers == 0; !last {
-			return nil
+		if last = servers == 0; last {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM clusters WHERE id = ?`, clusterID); err != nil {
+				return err
+			}
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM clusters WHERE id = ?`, clusterID)
-		return err
+		return tx.signal(ctx, clusterID, s.now())
 	})
 	if err != nil {
 		return false, fmt.Errorf("cannot remove the machine: %w", err)
@@ -108,13 +111,26 @@ func (s *Store) RemoveMachine(ctx context.Context, clusterID, id string) (last b
 	return last, nil
 }
 
+// ErrTermMoved says that another gateway has handed a cluster over meanwhile.
+var ErrTermMoved = errors.New("another gateway has decided who leads")
+
 // SetLead makes a machine the one that is sent the documents of its cluster and returns the term, which is a new one
-// unless it was that machine already. The error is MACHINE_UNKNOWN if the cluster has no such machine.
-func (s *Store) SetLead(ctx context.Context, clusterID, machine string) (term int64, err error) {
-	err = s.db.QueryRowContext(ctx, `UPDATE clusters SET term = term + (lead <> ?), lead = ?
-		WHERE id = ? AND EXISTS (SELECT 1 FROM machines WHERE cluster_id = clusters.id AND id = ?) RETURNING term`,
-		machine, machine, clusterID, machine).Scan(&term)
+// unless it was that machine already. The error is MACHINE_UNKNOWN if the cluster has no such machine, and ErrTermMoved if its term is not
+// the held one: of several gateways one decides.
+func (s *Store) SetLead(ctx context.Context, clusterID, machine string, held int64) (term int64, err error) {
+	err = transact(ctx, s.db, func(tx *transaction) error {
+		err := tx.QueryRowContext(ctx, `UPDATE clusters SET term = term + CASE WHEN lead <> ?1 THEN 1 ELSE 0 END, lead = ?1
+			WHERE id = ?2 AND term = ?3 AND EXISTS (SELECT 1 FROM machines WHERE cluster_id = clusters.id AND id = ?1) RETURNING term`,
+			machine, clusterID, held).Scan(&term)
+		if err != nil {
+			return err
+		}
+		return tx.signal(ctx, clusterID, s.now())
+	})
 	if errors.Is(err, sql.ErrNoRows) {
+		if c, err := s.ClusterByID(ctx, clusterID); err == nil && c.Term != held {
+			return 0, ErrTermMoved
+		}
 		return 0, reason.Newf(reason.MachineUnknown, "%s", machine)
 	}
 	if err != nil {
@@ -133,7 +149,7 @@ func (s *Store) Heartbeat(ctx context.Context, clusterID, machine string, speaks
 	}
 	raw, err := json.Marshal(conditions)
 	if err == nil {
-		err = transact(ctx, s.reports, func(tx *sql.Tx) error {
+		err = transact(ctx, s.reports, func(tx *transaction) error {
 			_, err := tx.ExecContext(ctx, `UPDATE machines SET last_seen = ?1, agent = ?2, conditions = ?3,
 				facts = CASE WHEN ?4 = '' THEN facts ELSE ?4 END,
 				node = CASE WHEN NOT enrolled OR ?5 = '' OR EXISTS (SELECT 1 FROM machines o WHERE o.cluster_id = ?6 AND o.node = ?5 AND o.id <> ?7) THEN node ELSE ?5 END
@@ -201,7 +217,7 @@ type Claim struct {
 func (s *Store) ClaimJoin(ctx context.Context, t wire.Token, key []byte, node string, role wire.Role) (Claim, error) {
 	c := Claim{Token: t.ID, key: key}
 	now := s.now()
-	err := transact(ctx, s.db, func(tx *sql.Tx) error {
+	err := transact(ctx, s.db, func(tx *transaction) error {
 		var mac, usedKey []byte
 		var expires, used int64
 		err := tx.QueryRowContext(ctx, `SELECT t.mac, t.cluster_id, c.name, t.role, t.expires, t.used, t.used_key, t.machine_id
@@ -261,7 +277,7 @@ func (s *Store) ReleaseJoin(ctx context.Context, c Claim) error {
 // another machine of the cluster has the name, or one of the database.
 func (s *Store) CompleteJoin(ctx context.Context, c Claim, node, agent string) error {
 	now := s.now()
-	err := transact(ctx, s.db, func(tx *sql.Tx) error {
+	err := transact(ctx, s.db, func(tx *transaction) error {
 		var held int
 		err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM node_tokens WHERE id = ? AND used_key = ? AND machine_id = ?`, c.Token, c.key, c.Machine).Scan(&held)
 		if err != nil {

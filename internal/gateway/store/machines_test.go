@@ -204,13 +204,13 @@ func TestTheLastServerTakesTheClusterAlong(t *testing.T) {
 	if _, err := s.Enroll(t.Context(), add(t, s, "shop"), "shop", []byte("new"), "v1"); !reason.Is(err, reason.ClusterNameTaken) {
 		t.Errorf("%v", err)
 	}
-	if term, err := s.SetLead(t.Context(), c.ID, server.ID); err != nil || term != 2 {
+	if term, err := s.SetLead(t.Context(), c.ID, server.ID, 1); err != nil || term != 2 {
 		t.Errorf("term %d, %v", term, err)
 	}
-	if term, err := s.SetLead(t.Context(), c.ID, server.ID); err != nil || term != 2 {
+	if term, err := s.SetLead(t.Context(), c.ID, server.ID, 2); err != nil || term != 2 {
 		t.Errorf("again: term %d, %v", term, err)
 	}
-	if _, err := s.SetLead(t.Context(), c.ID, first.ID); !reason.Is(err, reason.MachineUnknown) {
+	if _, err := s.SetLead(t.Context(), c.ID, first.ID, 2); !reason.Is(err, reason.MachineUnknown) {
 		t.Errorf("one that is gone leads: %v", err)
 	}
 	if last, err := s.RemoveMachine(t.Context(), c.ID, server.ID); err != nil || !last {

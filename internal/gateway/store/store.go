@@ -1,5 +1,5 @@
-// Package store keeps what the gateway must remember, in one SQLite file. Its SQL is plain enough to move to PostgreSQL
-// when several gateways are to share it. Every method is one transaction.
+// Package store keeps what the gateway must remember, in one SQLite file, or in a PostgreSQL that several gateways share. Every method
+// is one transaction.
 package store
 
 import (
@@ -13,8 +13,10 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"time"
 
 	"golang.org/x/crypto/blake2b"
@@ -23,15 +25,15 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/atomicfile"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql migrations/postgres/*.sql
 var migrations embed.FS
 
 // Store is an open store. Its methods may be called concurrently.
 type Store struct {
-	db *sql.DB // a commit waits for the disk: tokens are used once, and documents are promises
+	db *database // a commit waits for the disk: tokens are used once, and documents are promises
 	// reports is the same database, but a commit does not wait for the disk: what agents say often, and will say again
 	// after a power cut, must not hold up all others on a machine with a busy disk.
-	reports *sql.DB
+	reports *database
 	key     []byte // of the digests of secrets
 	now     func() time.Time
 
@@ -46,9 +48,6 @@ const (
 // Open opens the store in dir, which it makes if it is not there (0700), and brings it to the newest form. now nil means
 // time.Now.
 func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error) {
-	if now == nil {
-		now = time.Now
-	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data folder: %w", err)
 	}
@@ -72,18 +71,51 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s := &Store{db: db, reports: reports, key: key, now: now}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot bring the store to its newest form: %w", err), db.Close(), reports.Close())
+	return (&Store{db: db, reports: reports, key: key, now: now}).open(ctx)
+}
+
+// OpenShared opens the store in a PostgreSQL database, postgres://USER:PASSWORD@HOST/DATABASE, which several gateways may share. The
+// key of the digests of secrets is in dir all the same, so that the database alone is of no use to who steals it; all gateways
+// must have the same one. The error is FLEET_DIFFERS if this one has another.
+func OpenShared(ctx context.Context, dir, address string, now func() time.Time) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the data folder: %w", err)
 	}
-	if s.grant, err = db.PrepareContext(ctx, selectGrant); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), db.Close(), reports.Close())
+	db, err := openPostgres(address, false)
+	if err != nil {
+		return nil, err
+	}
+	reports, err := openPostgres(address, true)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s, err := (&Store{db: db, reports: reports, now: now}).open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.key, err = s.sharedKey(ctx, filepath.Join(dir, macKeyFile)); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open brings the store to the newest form, or closes it.
+func (s *Store) open(ctx context.Context) (*Store, error) {
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot bring the store to its newest form: %w", err), s.db.Close(), s.reports.Close())
+	}
+	var err error
+	if s.grant, err = s.db.PrepareContext(ctx, selectGrant); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), s.db.Close(), s.reports.Close())
 	}
 	return s, nil
 }
 
 // openFile opens the database file; synchronous says what a commit waits for, as SQLite names it.
-func openFile(path, synchronous string) (*sql.DB, error) {
+func openFile(path, synchronous string) (*database, error) {
 	options := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)",
 	}}
@@ -92,7 +124,7 @@ func openFile(path, synchronous string) (*sql.DB, error) {
 		return nil, fmt.Errorf("cannot open the store: %w", err)
 	}
 	db.SetMaxOpenConns(4)
-	return db, nil
+	return &database{DB: db}, nil
 }
 
 // Close closes the store.
@@ -104,49 +136,48 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.db.QueryRowContext(ctx, `SELECT 1`).Scan(&one)
 }
 
-// migrate applies the migrations that the store has not seen, each in a transaction of its own.
+// migrate applies the migrations that the store has not seen, each in a transaction of its own. They have the same numbers for both
+// databases; that of the first one for PostgreSQL is not 1.
 func (s *Store) migrate(ctx context.Context) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	folder := "migrations"
+	if s.db.postgres {
+		folder += "/postgres"
+	}
+	names, err := fs.Glob(migrations, folder+"/*.sql")
 	if err != nil {
 		return err
 	}
 	sort.Strings(names)
-	var have int
-	if err := s.db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&have); err != nil {
-		return err
-	}
-	if have > len(names) {
-		return fmt.Errorf("it is of form %d, this version knows %d: use a newer pipeops-gateway", have, len(names))
-	}
-	for i := have; i < len(names); i++ {
-		script, err := migrations.ReadFile(names[i])
+	newest := 0
+	for _, name := range names {
+		if newest, err = strconv.Atoi(path.Base(name)[:4]); err != nil {
+			return err
+		}
+		script, err := migrations.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		err = transact(ctx, s.db, func(tx *sql.Tx) error {
+		err = transact(ctx, s.db, func(tx *transaction) error {
+			have, err := tx.form(ctx)
+			if err != nil || have >= newest {
+				return err
+			}
 			if _, err := tx.ExecContext(ctx, string(script)); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, i+1))
-			return err
+			return tx.setForm(ctx, newest)
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", names[i], err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return nil
-}
-
-// transact runs f in a transaction, which is undone if f fails.
-func transact(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
+	return transact(ctx, s.db, func(tx *transaction) error {
+		have, err := tx.form(ctx)
+		if err == nil && have > newest {
+			err = fmt.Errorf("it is of form %d, this version knows %d: use a newer pipeops-gateway", have, newest)
+		}
 		return err
-	}
-	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit()
+	})
 }
 
 // macKey reads the key of the digests, or makes one.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/postgrestest"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -25,13 +26,40 @@ func open(t *testing.T) (*Store, *clock, string) {
 	t.Helper()
 	dir := t.TempDir()
 	c := &clock{time.Unix(1_800_000_000, 0)}
-	s, err := Open(t.Context(), dir, c.now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := reopen(t, c, dir)
 	t.Cleanup(func() { _ = s.Close() })
 	return s, c, dir
 }
+
+// reopen opens the store of a folder: in a file there, or, if this process is told one, in a PostgreSQL in a place that is noted there.
+func reopen(t *testing.T, c *clock, dir string) *Store {
+	t.Helper()
+	s, err := tryOpen(t, c, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func tryOpen(t *testing.T, c *clock, dir string) (*Store, error) {
+	t.Helper()
+	base := os.Getenv(postgrestest.Variable)
+	if base == "" {
+		return Open(t.Context(), dir, c.now)
+	}
+	note := filepath.Join(dir, "address")
+	address, err := os.ReadFile(note)
+	if err != nil {
+		address = []byte(postgrestest.Schema(t, base))
+		if err := os.WriteFile(note, address, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return OpenShared(t.Context(), dir, string(address), c.now)
+}
+
+// TestPostgres runs all tests of this package with PostgreSQL.
+func TestPostgres(t *testing.T) { postgrestest.Run(t, "^TestPostgres$") }
 
 func add(t *testing.T, s *Store, cluster string) wire.Token {
 	t.Helper()
@@ -262,20 +290,17 @@ func TestStoreSurvivesAndRefusesANewerForm(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), dir, c.now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s = reopen(t, c, dir)
 	if _, err := s.Enroll(t.Context(), token, "shop", []byte("key"), "v1"); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
-	if _, err := s.db.ExecContext(t.Context(), `PRAGMA user_version = 99`); err != nil {
+	if err := transact(t.Context(), s.db, func(tx *transaction) error { return tx.setForm(t.Context(), 99) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Open(t.Context(), dir, c.now); err == nil {
+	if s, err := tryOpen(t, c, dir); err == nil {
 		_ = s.Close()
 		t.Error("a newer store is opened")
 	}

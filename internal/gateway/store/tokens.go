@@ -68,7 +68,7 @@ func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
 // RevokeToken forgets a join token or a node token, so that nobody can use it, again or at all; a machine that has used it
 // keeps its certificate. The error is TOKEN_UNKNOWN if there is none.
 func (s *Store) RevokeToken(ctx context.Context, id string) error {
-	err := transact(ctx, s.db, func(tx *sql.Tx) error {
+	err := transact(ctx, s.db, func(tx *transaction) error {
 		var gone int64
 		for _, statement := range []string{`DELETE FROM tokens WHERE id = ?`, `DELETE FROM node_tokens WHERE id = ?`} {
 			result, err := tx.ExecContext(ctx, statement, id)
@@ -105,7 +105,7 @@ type Enrolled struct {
 func (s *Store) Enroll(ctx context.Context, t wire.Token, cluster string, key []byte, agent string) (Enrolled, error) {
 	var out Enrolled
 	now := s.now()
-	err := transact(ctx, s.db, func(tx *sql.Tx) error {
+	err := transact(ctx, s.db, func(tx *transaction) error {
 		var mac, usedKey []byte
 		var bound, usedID string
 		var expires, used int64
@@ -148,20 +148,25 @@ func (s *Store) Enroll(ctx context.Context, t wire.Token, cluster string, key []
 		case revoked && (bound == "" || again):
 			return reason.Newf(reason.IdentityRevoked, "%s", cluster)
 		case bytes.Equal(oldKey, key):
-			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = 0 WHERE id = ?`, out.ID)
+			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = FALSE WHERE id = ?`, out.ID)
 		case bound == "":
 			return reason.Newf(reason.ClusterNameTaken, "%s", cluster)
 		case others > 0: // a new cluster would take the name of one that goes on without this machine
 			return reason.Newf(reason.ClusterNameTaken, "%s goes on with the %d machines that joined it", cluster, others)
 		default:
 			out.Replaced = true
-			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = 0, agent = ? WHERE id = ?`, agent, out.ID)
+			_, err = tx.ExecContext(ctx, `UPDATE clusters SET revoked = FALSE, agent = ? WHERE id = ?`, agent, out.ID)
 			if err == nil {
 				_, err = tx.ExecContext(ctx, `UPDATE machines SET key = ?, agent = ?, node = '', facts = '' WHERE id = ?`, key, agent, out.Machine)
 			}
 		}
 		if err != nil || again {
 			return err
+		}
+		if out.Replaced {
+			if err := tx.signal(ctx, out.ID, now); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE tokens SET used = ?, used_cluster_id = ?, used_key = ? WHERE id = ?`, ms(now), out.ID, key, t.ID)
 		return err

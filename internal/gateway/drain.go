@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+const (
+	// admitRate is how many sessions a gateway lets in each second for long, and admitBurst how many at once: two cores make some 700
+	// handshakes a second with both ends on them, and a gateway has other things to do, too.
+	admitRate  = 500
+	admitBurst = 1000
+	// spreadMost bounds the time over which agents are spread.
+	spreadMost = time.Minute
+)
+
+// stop ends the service: first for those who can choose, balancers and agents, then for all. leave takes the gateway out of the fleet.
+func (g *Gateway) stop(ctx context.Context, leave func(), servers ...*http.Server) {
+	g.fleet.drain(ctx)
+	for _, s := range servers {
+		s.SetKeepAlivesEnabled(false) // whose connection is kept would come here again
+	}
+	drain, cancel := context.WithTimeout(ctx, g.LameDuck+g.Drain)
+	defer cancel()
+	var agents, requests sync.WaitGroup
+	agents.Go(func() { g.drain(drain) })
+	if g.LameDuck > 0 {
+		timer := time.NewTimer(g.LameDuck)
+		<-timer.C
+	}
+	for _, s := range servers { // each closes its listener, tells connections to go elsewhere, and waits for what is under way
+		requests.Go(func() { _ = s.Shutdown(drain) })
+	}
+	agents.Wait()
+	leave() // nobody finds anything here any more
+	requests.Wait()
+}
+
+// drain tells all agents that the gateway stops, and where and when to connect instead; it waits until they have, and for the requests
+// of users, until ctx ends, and closes the sessions.
+func (g *Gateway) drain(ctx context.Context) {
+	why := reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
+	elsewhere := g.fleet.announce()
+	list := g.sessions.all()
+	// those who have no other session yet are the first to make one
+	slices.SortStableFunc(list, func(a, b *peer) int { return boolean(a.isStandby()) - boolean(b.isStandby()) })
+	spread := g.spread(ctx, len(list), len(elsewhere) > 0)
+	var all sync.WaitGroup
+	for i, p := range list {
+		after := spread * time.Duration(i) / time.Duration(len(list))
+		all.Go(func() {
+			p.goodbye(ctx, wire.Goodbye{Error: said(why), AfterMS: after.Milliseconds(), Gateways: elsewhere})
+			if len(elsewhere) > 0 {
+				select {
+				case <-p.whenRetired(): // it has another session
+				case <-p.session.Done():
+				case <-ctx.Done():
+				}
+			}
+			p.drained(ctx)
+			p.session.Flush(ctx)
+			p.session.Close(why)
+		})
+	}
+	all.Wait()
+}
+
+func boolean(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// spread is over how long n agents are to come back. Where they have to be gone before this gateway ends, it is half of what is left.
+func (g *Gateway) spread(ctx context.Context, n int, elsewhere bool) time.Duration {
+	spread := min(time.Duration(n)*time.Second/admitRate, spreadMost)
+	if deadline, ok := ctx.Deadline(); ok && elsewhere {
+		spread = min(spread, time.Until(deadline)/2)
+	}
+	return max(spread, 0)
+}
+
+// admission gives each agent that connects a place in time, at most admitRate a second. The zero value is free.
+type admission struct {
+	mu   sync.Mutex
+	next time.Time            // the first place that nobody has
+	kept map[string]time.Time // by agent: when it was told to come
+}
+
+// place returns 0 for an agent that may come in now, else for how long it is to stay away. Its place is kept for it until then, and for
+// a while after; who comes earlier gets no other one.
+func (a *admission) place(agent string, now time.Time) time.Duration {
+	const each = time.Second / admitRate
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at, told := a.kept[agent]; told {
+		if wait := at.Sub(now); wait > 0 {
+			return wait
+		}
+		delete(a.kept, agent)
+		return 0
+	}
+	if earliest := now.Add(-admitBurst * each); a.next.Before(earliest) {
+		a.next = earliest
+		a.kept = nil // it has been quiet for longer than anybody was told to wait
+	}
+	at := a.next
+	wait := at.Sub(now)
+	switch {
+	case wait <= 0:
+		a.next = at.Add(each)
+		return 0
+	case wait > spreadMost: // more than a minute's worth: who comes then tries again
+		return spreadMost
+	}
+	a.next = at.Add(each)
+	if a.kept == nil {
+		a.kept = map[string]time.Time{}
+	}
+	a.kept[agent] = at
+	return wait
+}
