@@ -16,10 +16,11 @@ import (
 )
 
 func newServe(g *globals) *cobra.Command {
-	var listen, level string
+	var listen, level, auditing, metrics string
 	var apps appsFlags
 	var advertise []string
 	var drain time.Duration
+	var limits gateway.Limits
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway until it is told to stop",
@@ -36,6 +37,12 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			if err := threshold.UnmarshalText([]byte(level)); err != nil {
 				return reason.Newf(reason.Usage, "--log-level %q: want debug, info, warn or error", level)
 			}
+			if err := checkMetrics(metrics); err != nil {
+				return err
+			}
+			if limits.User < 1 || limits.Agent < 1 {
+				return reason.Newf(reason.Usage, "--user-requests and --agent-requests must be at least 1")
+			}
 			if err := checkAddresses(listen, advertise); err != nil {
 				return err
 			}
@@ -49,6 +56,7 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 			}
 			log := slog.New(handler)
 			opened, err := gateway.Open(command.Context(), gateway.Options{Data: g.data, Advertise: advertise, Drain: drain, Log: log,
+				Audit: auditing, Metrics: metrics, Limits: limits,
 				AppsDomain: apps.domain, AppsCertificate: apps.certificate, AppsKey: apps.key})
 			if os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
 				return reason.New(reason.HostNotRoot, "", err).WithFix("run the command again with sudo, or name a folder of your own with --data")
@@ -71,6 +79,11 @@ On SIGTERM it tells the agents, lets requests end for as long as --drain says, a
 	flags.StringSliceVar(&advertise, "advertise", nil, "host names and addresses of this gateway, with a port if it is another; the first goes into kubeconfigs")
 	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after SIGTERM")
 	apps.add(flags)
+	flags.IntVar(&limits.User, "user-requests", 200, "how many requests one user may have open at a time")
+	flags.IntVar(&limits.Agent, "agent-requests", 1000, "how many requests of users may be on their way to one machine")
+	flags.StringVar(&metrics, "metrics", "", "loopback address, HOST:PORT, at which a Prometheus may read /metrics (default none)")
+	flags.StringVar(&auditing, "audit", gateway.AuditOn, "the audit log: on, required (what cannot be recorded is not done) or off")
+	_ = command.RegisterFlagCompletionFunc("audit", cobra.FixedCompletions([]string{gateway.AuditOn, gateway.AuditRequired, gateway.AuditOff}, cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return command
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -30,6 +31,7 @@ func (g *Gateway) agentAPI(p *peer) http.Handler {
 	mux.HandleFunc("POST "+wire.PathHeartbeat, func(w http.ResponseWriter, r *http.Request) { g.heartbeat(w, r, p) })
 	mux.HandleFunc("GET "+wire.PathDesired, func(w http.ResponseWriter, r *http.Request) { g.desired(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathStatus, func(w http.ResponseWriter, r *http.Request) { g.status(w, r, p) })
+	mux.HandleFunc("POST "+wire.PathRoundTrip, func(w http.ResponseWriter, r *http.Request) { g.roundTrip(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathRenew, func(w http.ResponseWriter, r *http.Request) { g.renew(w, r, p) })
 	return mux
 }
@@ -50,7 +52,15 @@ func (g *Gateway) heartbeat(w http.ResponseWriter, r *http.Request, p *peer) {
 		g.fail(w, r, err)
 		return
 	}
-	w.WriteHeader(http.StatusNoContent)
+	if h.Audit != nil {
+		g.anchors.Saw(g.audit, agentOf(p), audit.Head(*h.Audit), g.Now())
+	}
+	head := wire.AuditHead(g.audit.Head())
+	if head.Seq == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	answer(w, wire.HeartbeatAnswer{Audit: &head})
 }
 
 // desired streams the documents of a cluster above a generation to the machine that leads it, and goes on as they change.

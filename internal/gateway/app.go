@@ -82,7 +82,7 @@ func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster s
 		header.Set(wire.HeaderUser, wire.UserPublic)
 	}
 	g.forward(w, r, p, forwarding{
-		to: to, header: header, answer: appAnswer(header),
+		to: to, header: header, answer: appAnswer(header), refused: refusal.Write,
 		failed: func(w http.ResponseWriter, err error) {
 			refusal.Write(w, http.StatusServiceUnavailable, reason.New(reason.ClusterNotConnected, p.name+": the connection was lost: "+err.Error(), nil))
 		},

@@ -34,6 +34,7 @@ func (g *Gateway) enroll(w http.ResponseWriter, r *http.Request) {
 	}
 	enrolled, err := g.store.Enroll(r.Context(), token, request.Cluster, digest, request.Agent)
 	if err != nil {
+		g.replayed(r, token.ID, err)
 		g.fail(w, r, err)
 		return
 	}

@@ -48,6 +48,7 @@ func (g *Gateway) join(w http.ResponseWriter, r *http.Request) {
 	}
 	claim, err := g.store.ClaimJoin(r.Context(), token, digest, request.NodeName, request.Role)
 	if err != nil {
+		g.replayed(r, token.ID, err)
 		g.fail(w, r, err)
 		return
 	}

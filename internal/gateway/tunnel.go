@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -22,6 +23,8 @@ import (
 const (
 	// goodbyeTimeout bounds how long an agent may take to hear why its session ends.
 	goodbyeTimeout = 5 * time.Second
+	// revokeTimeout is that of one whose identity was revoked: within 5 s nothing of it may be left.
+	revokeTimeout = 2 * time.Second
 	// renewTime is how long a session with an expired certificate may last: one request is all that it is for.
 	renewTime = time.Minute
 )
@@ -64,24 +67,27 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(began, log),
 	}
 	if refused != nil {
+		g.metrics.Add(metric.GatewayPrefix+metric.AgentsRefused, 1, string(refused.Code))
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
 		g.refuse(ctx, p, refused)
 		return
 	}
 	if old := g.sessions.put(p); old != nil {
 		log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
-		g.dismiss(ctx, old, reason.Newf(reason.SessionReplaced, "by a connection from %s", p.remote))
+		g.replace(ctx, old, p)
 	}
 	// who removed or revoked the machine since it was looked at has not found this session
 	if _, _, err := g.admit(ctx, leaf); errors.As(err, &refused) {
 		g.dismiss(ctx, p, refused)
 	}
+	g.metrics.Add(metric.GatewayPrefix+metric.SessionsBegan, 1)
 	log.Info("agent connected", "cluster", p.name, "machine", p.machine, "role", p.role)
 	g.leads.look(p.id)
 	err = p.session.Serve(ctx, g.agentAPI(p))
 	g.sessions.remove(p)
 	g.leads.look(p.id)
-	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
+	g.metrics.Add(metric.GatewayPrefix+metric.SessionsEnded, 1, code(err))
+	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "code", code(err), "evidence", err)
 }
 
 // admit decides on an agent. The error is IDENTITY_REVOKED, CERTIFICATE_EXPIRED or one of the database. With
@@ -148,8 +154,28 @@ func (g *Gateway) refuse(ctx context.Context, p *peer, why *reason.Error) {
 func (g *Gateway) dismiss(ctx context.Context, p *peer, why *reason.Error) {
 	ctx = context.WithoutCancel(ctx)
 	g.work.run(func() {
-		p.goodbye(ctx, why)
+		limit := goodbyeTimeout
+		if why.Code == reason.IdentityRevoked {
+			limit = revokeTimeout
+		}
+		p.goodbyeWithin(ctx, why, limit)
 		p.session.Close(why)
+	})
+}
+
+// replace ends the session of a machine that has a newer one. Where who holds the older one still answers, two hold the same identity.
+func (g *Gateway) replace(ctx context.Context, old, now *peer) {
+	ctx = context.WithoutCancel(ctx)
+	g.work.run(func() {
+		why := reason.Newf(reason.SessionReplaced, "by a connection from %s", now.remote)
+		alive := old.goodbyeWithin(ctx, why, goodbyeTimeout)
+		old.session.Close(why)
+		if alive {
+			g.alarm(ctx, store.Alarm{
+				Code: string(reason.IdentityCloned), ClusterID: now.id, Machine: now.machine,
+				Evidence: "connections from " + old.remote + " and " + now.remote + " were up at the same time; the newer one is kept",
+			})
+		}
 	})
 }
 
@@ -170,17 +196,25 @@ func (g *Gateway) drain(ctx context.Context) {
 
 // goodbye tells the agent why; that it cannot be told is no reason to keep the session.
 func (p *peer) goodbye(ctx context.Context, why *reason.Error) {
-	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+	p.goodbyeWithin(ctx, why, goodbyeTimeout)
+}
+
+// goodbyeWithin reports whether the agent has answered.
+func (p *peer) goodbyeWithin(ctx context.Context, why *reason.Error, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	raw, err := json.Marshal(wire.Error{Code: string(why.Code), Message: why.Evidence})
 	if err != nil {
-		return
+		return false
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+wire.PathAgentGoodbye, bytes.NewReader(raw))
 	if err != nil {
-		return
+		return false
 	}
-	if response, err := p.transport().RoundTrip(r); err == nil {
-		_ = response.Body.Close()
+	response, err := p.transport().RoundTrip(r)
+	if err != nil {
+		return false
 	}
+	_ = response.Body.Close()
+	return true
 }

@@ -35,6 +35,7 @@ const (
 const (
 	PathHeartbeat = "/v1/heartbeat" // POST Heartbeat -> 204
 	PathDesired   = "/v1/desired"   // GET ?after=GENERATION&term=TERM -> lines of Document and LeadLine, endless; an empty line is a sign of life
+	PathRoundTrip = "/v1/roundtrip" // POST -> 204 when a request of the gateway has reached the agent and come back
 	PathStatus    = "/v1/status"    // POST Status -> 204
 	PathRenew     = "/v1/renew"     // POST RenewRequest -> RenewResponse
 )

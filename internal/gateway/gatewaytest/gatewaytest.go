@@ -23,6 +23,8 @@ type Gateway struct {
 
 	// AppsDomain is that of the gateway from its next Start.
 	AppsDomain string
+	Limits     gateway.Limits // from its next Start
+	Audit      string         // likewise
 
 	// Handover is for how long a machine that leads may be away, from the next Start of the gateway; 50 ms at first.
 	Handover time.Duration
@@ -56,6 +58,7 @@ func (g *Gateway) Start() {
 	g.t.Helper()
 	opened, err := gateway.Open(context.Background(), gateway.Options{
 		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Drain: time.Second, Handover: g.Handover, Now: g.Now, AppsDomain: g.AppsDomain,
+		Limits: g.Limits, Audit: g.Audit,
 	})
 	if err != nil {
 		g.t.Fatal(err)
