@@ -45,6 +45,9 @@ type Options struct {
 	// nothing to do.
 	OnSession func(context.Context, *Client)
 
+	OnUp   func(*session.Session) // a session is up; nil means that nobody wants to know
+	OnDown func(code string)      // one has ended, or could not be made, with a code of package reason
+
 	Transport *transport.Dialer // how the gateway is reached; nil: directly
 	Backoff   backoff.Backoff   // zero value: 0.5 s to 60 s
 }
@@ -69,7 +72,11 @@ func Run(ctx context.Context, o Options) error {
 		}
 		wait := t.Backoff.Next()
 		t.down(err)
-		t.Log.Warn("tunnel down", "err", err, "retry_in", wait.Round(time.Millisecond))
+		code := codeOf(err)
+		if t.OnDown != nil {
+			t.OnDown(code)
+		}
+		t.Log.Warn("tunnel down", "code", code, "evidence", err, "retry_in", wait.Round(time.Millisecond))
 		if backoff.Sleep(ctx, wait) != nil {
 			return ctx.Err()
 		}
@@ -103,6 +110,9 @@ func (t *tunnel) session(ctx context.Context) error {
 	}
 	conn.Good()
 	t.Health.Set(health.Tunnel, health.True, "Connected", t.Identity.Gateway()+" by "+conn.Way())
+	if t.OnUp != nil {
+		t.OnUp(s)
+	}
 	t.Log.Info("tunnel up", "gateway", t.Identity.Gateway(), "cluster", t.Identity.Cluster(), "by", conn.Way())
 	client := &Client{http: &http.Client{Transport: s.Transport()}}
 	var work sync.WaitGroup
@@ -196,6 +206,15 @@ func (t *tunnel) why(err error, said *wire.Error) error {
 		return transport.Explain(err, t.Identity.Gateway())
 	}
 	return reason.New(reason.SessionLost, t.Identity.Gateway(), err)
+}
+
+// codeOf is the reason of an end, for programs.
+func codeOf(err error) string {
+	var known *reason.Error
+	if errors.As(err, &known) {
+		return string(known.Code)
+	}
+	return string(reason.SessionLost)
 }
 
 func (t *tunnel) down(err error) {
