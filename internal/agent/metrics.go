@@ -98,7 +98,7 @@ func (a *agent) answerMetrics(ctx context.Context, listener net.Listener) error 
 
 // roundTrips tries at intervals whether requests of the gateway get through to this agent, and keeps the condition of the tunnel by it.
 func (a *agent) roundTrips(ctx context.Context, gateway *tunnel.Client) {
-	failed := 0
+	failed, was := 0, a.health.Get(health.Tunnel)
 	for {
 		err := gateway.RoundTrip(ctx)
 		switch {
@@ -107,11 +107,14 @@ func (a *agent) roundTrips(ctx context.Context, gateway *tunnel.Client) {
 		case err == nil:
 			a.metrics.Add(metric.AgentPrefix+metric.Through, 1, "good")
 			if failed >= roundTripsFailed {
-				a.health.Set(health.Tunnel, health.True, "Connected", a.Identity.Gateway())
+				a.health.Set(health.Tunnel, health.True, was.Reason, was.Message)
 			}
 			failed = 0
 		default:
 			a.metrics.Add(metric.AgentPrefix+metric.Through, 1, "failed")
+			if now := a.health.Get(health.Tunnel); now.Status == health.True {
+				was = now
+			}
 			if failed++; failed >= roundTripsFailed {
 				a.health.Set(health.Tunnel, health.False, "NoRoundTrip", "the session is up, but no request of the gateway comes through: "+err.Error())
 			}

@@ -210,31 +210,31 @@ func TestTampering(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func([]file) []file
-		want   func(Bad) bool
+		want   func(ChainError) bool
 	}{
-		{"changed", func(f []file) []file { f[1].lines[3] = swap(f[1].lines[3]); return f }, func(b Bad) bool { return b.Seq == seq(untouched[1].lines[3]) && b.Line == 4 }},
+		{"changed", func(f []file) []file { f[1].lines[3] = swap(f[1].lines[3]); return f }, func(b ChainError) bool { return b.Seq == seq(untouched[1].lines[3]) && b.Line == 4 }},
 		{"the last one changed", func(f []file) []file {
 			last := f[n-1].lines
 			last[len(last)-1] = bytes.Replace(last[len(last)-1], []byte("closed"), []byte("Closed"), 1)
 			return f
-		}, func(b Bad) bool { return b.Seq == seq(untouched[n-1].lines[len(untouched[n-1].lines)-1]) }},
-		{"removed", func(f []file) []file { f[1].lines = slices.Delete(f[1].lines, 3, 4); return f }, func(b Bad) bool { return b.Seq == seq(untouched[1].lines[4]) && b.Line == 4 }},
-		{"reordered", func(f []file) []file { l := f[1].lines; l[3], l[4] = l[4], l[3]; return f }, func(b Bad) bool { return b.Seq == seq(untouched[1].lines[4]) }},
-		{"added", func(f []file) []file { f[1].lines = slices.Insert(f[1].lines, 3, f[1].lines[3]); return f }, func(b Bad) bool { return b.Seq == seq(untouched[1].lines[3]) && b.Line == 5 }},
+		}, func(b ChainError) bool { return b.Seq == seq(untouched[n-1].lines[len(untouched[n-1].lines)-1]) }},
+		{"removed", func(f []file) []file { f[1].lines = slices.Delete(f[1].lines, 3, 4); return f }, func(b ChainError) bool { return b.Seq == seq(untouched[1].lines[4]) && b.Line == 4 }},
+		{"reordered", func(f []file) []file { l := f[1].lines; l[3], l[4] = l[4], l[3]; return f }, func(b ChainError) bool { return b.Seq == seq(untouched[1].lines[4]) }},
+		{"added", func(f []file) []file { f[1].lines = slices.Insert(f[1].lines, 3, f[1].lines[3]); return f }, func(b ChainError) bool { return b.Seq == seq(untouched[1].lines[3]) && b.Line == 5 }},
 		{"renumbered", func(f []file) []file {
 			l := f[1].lines
 			l[3] = bytes.Replace(l[4], fmt.Appendf(nil, `"seq":%d`, seq(l[4])), fmt.Appendf(nil, `"seq":%d`, seq(l[3])), 1)
 			f[1].lines = slices.Delete(l, 4, 5)
 			return f
-		}, func(b Bad) bool { return b.File == "audit-000002.jsonl" && b.Line <= 5 }},
-		{"cut within a record", func(f []file) []file { l := f[n-1].lines; l[len(l)-1] = l[len(l)-1][:20]; return f }, func(b Bad) bool { return b.Line == len(untouched[n-1].lines) }},
-		{"cut between records", func(f []file) []file { f[n-1].lines = f[n-1].lines[:1]; return f }, func(b Bad) bool { return b.Line == 2 && b.Seq == seq(untouched[n-1].lines[1]) }},
-		{"a line feed lost", func(f []file) []file { f[1].lines[3] = bytes.TrimSuffix(f[1].lines[3], []byte("\n")); return f }, func(b Bad) bool { return b.Line == 4 }},
-		{"a file gone", func(f []file) []file { return slices.Delete(f, 1, 2) }, func(b Bad) bool { return b.File == "audit-000003.jsonl" && b.Line == 1 }},
-		{"files exchanged", func(f []file) []file { f[1].lines, f[2].lines = f[2].lines, f[1].lines; return f }, func(b Bad) bool { return b.File == "audit-000002.jsonl" && b.Line == 1 }},
-		{"the last file gone", func(f []file) []file { return f[:n-1] }, func(b Bad) bool { return b.Seq == seq(untouched[n-1].lines[0]) }},
-		{"all of them gone", func([]file) []file { return nil }, func(b Bad) bool { return true }},
-		{"zeros at the end", func(f []file) []file { f[n-1].lines = append(f[n-1].lines, make([]byte, 100)); return f }, func(b Bad) bool { return b.Line == len(untouched[n-1].lines)+1 }},
+		}, func(b ChainError) bool { return b.File == "audit-000002.jsonl" && b.Line <= 5 }},
+		{"cut within a record", func(f []file) []file { l := f[n-1].lines; l[len(l)-1] = l[len(l)-1][:20]; return f }, func(b ChainError) bool { return b.Line == len(untouched[n-1].lines) }},
+		{"cut between records", func(f []file) []file { f[n-1].lines = f[n-1].lines[:1]; return f }, func(b ChainError) bool { return b.Line == 2 && b.Seq == seq(untouched[n-1].lines[1]) }},
+		{"a line feed lost", func(f []file) []file { f[1].lines[3] = bytes.TrimSuffix(f[1].lines[3], []byte("\n")); return f }, func(b ChainError) bool { return b.Line == 4 }},
+		{"a file gone", func(f []file) []file { return slices.Delete(f, 1, 2) }, func(b ChainError) bool { return b.File == "audit-000003.jsonl" && b.Line == 1 }},
+		{"files exchanged", func(f []file) []file { f[1].lines, f[2].lines = f[2].lines, f[1].lines; return f }, func(b ChainError) bool { return b.File == "audit-000002.jsonl" && b.Line == 1 }},
+		{"the last file gone", func(f []file) []file { return f[:n-1] }, func(b ChainError) bool { return b.Seq == seq(untouched[n-1].lines[0]) }},
+		{"all of them gone", func([]file) []file { return nil }, func(b ChainError) bool { return true }},
+		{"zeros at the end", func(f []file) []file { f[n-1].lines = append(f[n-1].lines, make([]byte, 100)); return f }, func(b ChainError) bool { return b.Line == len(untouched[n-1].lines)+1 }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,6 +19,7 @@ type disk struct {
 	mu   *sync.Mutex
 	room *int // bytes that still go in; -1: any number
 	sync *error
+	kept *int64 // size of the file that is on the disk
 }
 
 func (d disk) WriteAt(p []byte, at int64) (int, error) {
@@ -34,7 +35,16 @@ func (d disk) WriteAt(p []byte, at int64) (int, error) {
 func (d disk) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return *d.sync
+	if *d.sync != nil { // and what was not on the disk is gone
+		if info, err := d.Stat(); err == nil && info.Size() > *d.kept {
+			_ = d.Truncate(*d.kept)
+		}
+		return *d.sync
+	}
+	if info, err := d.Stat(); err == nil {
+		*d.kept = info.Size()
+	}
+	return nil
 }
 
 func TestFullDisk(t *testing.T) {
@@ -46,7 +56,7 @@ func TestFullDisk(t *testing.T) {
 				var states []error
 				l := open(t, Options{Required: required, Changed: func(err error) { states = append(states, err) }, Create: func(path string) (Writable, error) {
 					f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-					return disk{f, &mu, &room, &fails}, err
+					return disk{f, &mu, &room, &fails, new(int64)}, err
 				}})
 				set := func(n int, err error) {
 					mu.Lock()
@@ -108,7 +118,7 @@ func TestWhatIsTooMuchIsLostAndTold(t *testing.T) {
 		room, fails := 0, error(nil)
 		l := open(t, Options{Create: func(path string) (Writable, error) {
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-			return disk{f, &mu, &room, &fails}, err
+			return disk{f, &mu, &room, &fails, new(int64)}, err
 		}})
 		fill(l, 20000)
 		lost := l.Counts().Lost
@@ -135,7 +145,7 @@ func TestCancelledStartIsNoStart(t *testing.T) {
 		room, fails := -1, error(nil)
 		l := open(t, Options{Required: true, Create: func(path string) (Writable, error) {
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-			return disk{f, &mu, &room, &fails}, err
+			return disk{f, &mu, &room, &fails, new(int64)}, err
 		}})
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())

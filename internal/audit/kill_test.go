@@ -29,7 +29,7 @@ func TestMarkedProcess(t *testing.T) {
 
 func TestKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "audit")
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMarkedProcess$", "-test.v") //nolint:gosec // this very program
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMarkedProcess$", "-test.v")
 	child.Env = append(os.Environ(), "AUDIT_TEST_DIR="+dir)
 	out, err := child.StdoutPipe()
 	if err != nil {

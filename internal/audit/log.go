@@ -80,10 +80,12 @@ type Log struct {
 
 	// of the goroutine that writes
 	file    Writable
-	begun   int64 // size of the file that was there when the log was opened
-	offset  int64 // where the next line goes
-	reached Head  // of what is written
-	renamed bool  // a file was made since the folder was saved
+	begun   int64     // size of the file that was there when the log was opened
+	offset  int64     // where the next line goes
+	reached Head      // of what is written
+	renamed bool      // a file was made since the folder was saved
+	since   []segment // written since the file was last known to be on the disk
+	again   bool      // the disk did not keep them
 }
 
 // segment are lines that go to one file.
@@ -92,7 +94,8 @@ type segment struct {
 	fresh  bool
 	oldest int // of the files that are kept then
 	data   []byte
-	head   Head // with its last line
+	head   Head  // with its last line
+	at     int64 // where in the file it was written
 }
 
 type waiter struct {

@@ -159,7 +159,7 @@ func clip(s string, most int) string {
 	return s[:end] + mark
 }
 
-// Of whom a record is, and what it is about, in one line for people.
+// String is what a record is about, in one line for people.
 func (e Event) String() string {
 	what := e.Verb
 	if e.Resource != "" {

@@ -25,20 +25,20 @@ type Report struct {
 	Unended int    `json:"unended"`    // requests of which only the start was recorded
 	Lost    uint64 `json:"lost"`       // that a full disk has cost, as the log says itself
 	// Anchors of the other end: Held say of this chain what it says itself, Beyond are about records that were rotated away.
-	Held   int  `json:"anchors_held"`
-	Beyond int  `json:"anchors_beyond"`
-	Bad    *Bad `json:"bad,omitempty"` // the first record that is not as it was; nil: there is none
+	Held   int         `json:"anchors_held"`
+	Beyond int         `json:"anchors_beyond"`
+	Bad    *ChainError `json:"bad,omitempty"` // the first record that is not as it was; nil: there is none
 }
 
-// Bad is a record that is not as it was recorded.
-type Bad struct {
+// ChainError is a record that is not as it was recorded.
+type ChainError struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	Seq  uint64 `json:"record,omitempty"`
 	Why  string `json:"why"`
 }
 
-func (b *Bad) Error() string {
+func (b *ChainError) Error() string {
 	s := fmt.Sprintf("%s, line %d", b.File, b.Line)
 	if b.Seq > 0 {
 		s += fmt.Sprintf(" (record %d)", b.Seq)
@@ -103,7 +103,7 @@ func (v *verifier) expect(h Head) {
 
 // line judges one line by the one before.
 func (v *verifier) line(l line) error {
-	at := &Bad{File: l.file, Line: l.number}
+	at := &ChainError{File: l.file, Line: l.number}
 	bad := func(why string, args ...any) error {
 		at.Why = fmt.Sprintf(why, args...)
 		return at
@@ -197,7 +197,7 @@ func (v *verifier) count(r Record) {
 // end judges what only the whole shows.
 func (v *verifier) end() {
 	missing := func(file string, line int, seq uint64, why string, args ...any) {
-		v.report.Bad = &Bad{File: file, Line: line, Seq: seq, Why: fmt.Sprintf(why, args...)}
+		v.report.Bad = &ChainError{File: file, Line: line, Seq: seq, Why: fmt.Sprintf(why, args...)}
 	}
 	for seq := range v.heads[v.report.Chain] {
 		switch {

@@ -69,7 +69,7 @@ func (l *Log) write(save bool) {
 	for _, w := range waiters {
 		save = save || w.sync
 	}
-	var err error
+	err := l.rewrite()
 	written := 0
 	for written < len(segments) && err == nil {
 		if err = l.writeSegment(segments[written]); err == nil {
@@ -103,12 +103,29 @@ func joined(rest, since []segment) []segment {
 	return append(rest, since...)
 }
 
+// rewrite writes again what a disk has not kept: after an fsync that failed, the kernel takes the pages for clean, and another fsync would
+// find nothing to do.
+func (l *Log) rewrite() error {
+	if !l.again {
+		return nil
+	}
+	for _, s := range l.since {
+		if _, err := l.file.WriteAt(s.data, s.at); err != nil {
+			return fmt.Errorf("cannot write the audit log again: %w", err)
+		}
+	}
+	l.again = false
+	return nil
+}
+
 // writeSegment writes at the place that follows what was written in full: what an attempt that failed has left is written over.
 func (l *Log) writeSegment(s segment) error {
 	if s.fresh && l.file != nil {
 		if err := l.file.Sync(); err != nil {
+			l.again = true
 			return fmt.Errorf("cannot save the audit file: %w", err)
 		}
+		l.since = nil
 		if err := l.file.Close(); err != nil {
 			return fmt.Errorf("cannot close the audit file: %w", err)
 		}
@@ -127,6 +144,8 @@ func (l *Log) writeSegment(s segment) error {
 	if _, err := l.file.WriteAt(s.data, l.offset); err != nil {
 		return fmt.Errorf("cannot write the audit log: %w", err)
 	}
+	s.at = l.offset
+	l.since = append(l.since, s)
 	l.offset += int64(len(s.data))
 	l.mu.Lock()
 	l.unsaved, l.reached = true, s.head
@@ -146,8 +165,10 @@ func (l *Log) writeSegment(s segment) error {
 // save waits for the disk, and then notes how far the log is there.
 func (l *Log) save() error {
 	if err := l.file.Sync(); err != nil {
+		l.again = true
 		return fmt.Errorf("cannot save the audit log: %w", err)
 	}
+	l.since = nil
 	if l.renamed {
 		if err := atomicfile.SyncDir(l.o.Dir); err != nil {
 			return err
