@@ -30,7 +30,17 @@ func (g *Gateway) newMetrics() {
 	}
 	s.Read(p+metric.Build, func() float64 { return 1 }, version.String())
 	s.Read(p+metric.RequestsOpen, func() float64 { return float64(g.requests.Open()) })
-	s.Read(p+metric.Sessions, func() float64 { return float64(len(g.sessions.all())) })
+	for _, way := range []string{metric.WayTLS, metric.WayWebSocket} {
+		s.Read(p+metric.Sessions, func() float64 {
+			n := 0
+			for _, q := range g.sessions.all() {
+				if q.way == way {
+					n++
+				}
+			}
+			return float64(n)
+		}, way)
+	}
 	s.Read(p+metric.Streams, total(func(st session.Stats) int64 { return int64(st.Streams) }))
 	s.Read(p+metric.Buffered, total(func(st session.Stats) int64 { return st.Unread }))
 	s.Read(p+metric.BufferBudget, total(func(session.Stats) int64 { return session.Budget }))

@@ -36,7 +36,7 @@ func TestGatewayCounts(t *testing.T) {
 		t.Fatalf("got %d", status)
 	}
 	wants := []string{
-		"pipeops_gateway_sessions 1\n", "pipeops_gateway_requests_open 1\n", `pipeops_gateway_requests_total{kind="kube",status="2xx"} 1`,
+		`pipeops_gateway_sessions{transport="tls"} 1`, "pipeops_gateway_requests_open 1\n", `pipeops_gateway_requests_total{kind="kube",status="2xx"} 1`,
 		`pipeops_gateway_requests_total{kind="kube",status="4xx"} 2`, `pipeops_gateway_request_duration_seconds_count{kind="kube"} 3`,
 		"pipeops_gateway_sessions_began_total 1\n", "pipeops_gateway_buffer_budget_bytes 33554432\n", "pipeops_gateway_audit_up 1\n",
 		`pipeops_gateway_certificate_expiry_timestamp_seconds{of="ca"}`, `pipeops_gateway_build_info{version="`,

@@ -17,6 +17,7 @@ type peer struct {
 	machine  string // its id
 	role     wire.Role
 	remote   string
+	way      string // its transport, as metrics name it
 	since    time.Time
 	session  *session.Session
 

@@ -34,11 +34,12 @@ type carrier struct {
 	net.Conn
 	socket net.Conn          // below it all: that whose options are set
 	leaf   *x509.Certificate // of the machine; the handshake has verified it
+	way    string            // how it came, as metrics name it
 }
 
 // carrierOf is the connection of an agent that speaks yamux on TLS itself.
 func carrierOf(conn *tls.Conn) carrier {
-	return carrier{Conn: conn, socket: conn.NetConn(), leaf: conn.ConnectionState().PeerCertificates[0]}
+	return carrier{Conn: conn, socket: conn.NetConn(), leaf: conn.ConnectionState().PeerCertificates[0], way: metric.WayTLS}
 }
 
 // tunnel runs the session of an agent until it ends.
@@ -64,7 +65,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	}
 	p := &peer{
 		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
-		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(began, log),
+		remote: conn.RemoteAddr().String(), since: g.Now(), way: conn.way, session: session.Server(began, log),
 	}
 	if refused != nil {
 		g.metrics.Add(metric.GatewayPrefix+metric.AgentsRefused, 1, string(refused.Code))

@@ -48,6 +48,12 @@ const (
 	KindAdmin   = "admin"   // between agent and gateway, and of administrators
 )
 
+// Transports of sessions.
+const (
+	WayTLS       = "tls"
+	WayWebSocket = "websocket"
+)
+
 // Directions of bytes, as seen by who asks.
 const (
 	In  = "in"
@@ -106,7 +112,7 @@ func Agent() []Family {
 // Gateway returns what a gateway counts.
 func Gateway() []Family {
 	return append(both(GatewayPrefix),
-		Family{GatewayPrefix + Sessions, Gauge, "Machines whose tunnel is up.", nil},
+		Family{GatewayPrefix + Sessions, Gauge, "Machines whose tunnel is up, by transport.", []Label{{"transport", []string{WayTLS, WayWebSocket}}}},
 		Family{GatewayPrefix + AgentsRefused, Counter, "Machines that were not let in, by reason.", []Label{codes()}},
 		Family{GatewayPrefix + Alarms, Counter, "Alarms that were raised, by reason; pipeops-gateway alarms lists them.", []Label{codes()}},
 		Family{GatewayPrefix + Expiry, Gauge, "When a certificate ends, in Unix seconds: that of the CA, and the one that the gateway shows.", []Label{{"of", []string{"ca", "gateway"}}}},
