@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/agent"
+	"github.com/pipeopshq/pipeops-agent/internal/auditcli"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -39,7 +41,7 @@ that survives crashes, joins a gateway with a one-use token and keeps a tunnel t
 	flags.StringVar(&g.state, "state-dir", config.StateDir, "where the agent keeps its journal and identity")
 	flags.StringVar(&g.socket, "socket", config.Socket, "the running agent's local socket")
 	flags.BoolVar(&g.debug, "debug", false, "log more")
-	root.AddCommand(newProbe(g), newPlan(g), newDoctor(g), newInstall(g), newJoin(g), newUninstall(g), newBundle(g), newResume(g), newRun(g), newServices(g), newStatus(g), newCluster(g), newAccess(g), newPolicy(g))
+	root.AddCommand(newProbe(g), newPlan(g), newDoctor(g), newInstall(g), newJoin(g), newUninstall(g), newBundle(g), newResume(g), newRun(g), newServices(g), newStatus(g), newCluster(g), newAccess(g), newPolicy(g), newMetrics(g), auditcli.New(&g.Output, func() string { return agent.AuditDir(g.state) }))
 	return root
 }
 

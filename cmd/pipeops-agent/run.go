@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -65,6 +66,9 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 			}
 			log := g.logger(command.ErrOrStderr())
 			through.Memory, through.Log = filepath.Join(g.state, transport.MemoryFile), log.With("service", "transport")
+			if err := errors.Join(checkAudit(c.Audit), checkMetrics(c.Metrics)); err != nil {
+				return err
+			}
 			if os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(memoryLimit)
 			}
@@ -79,6 +83,8 @@ the exit code of the install. Without a gateway it waits for somebody to run an 
 				TokenLife:  life,
 				Distro:     c.Distro,
 				DataDir:    c.DataDir,
+				Audit:      c.Audit,
+				Metrics:    c.Metrics,
 				NoJoin:     c.Join != nil && !*c.Join,
 				Policy:     policy.File,
 				StateDir:   g.state,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/agent"
 	"github.com/pipeopshq/pipeops-agent/internal/artifact"
 	"github.com/pipeopshq/pipeops-agent/internal/bootstrap"
 	"github.com/pipeopshq/pipeops-agent/internal/config"
@@ -181,6 +182,16 @@ func tokenLife(c config.Config) (time.Duration, error) {
 	return life, nil
 }
 
+// checkAudit refuses a word that is none: one that is misspelled must not pass for "on" where "required" was meant.
+func checkAudit(mode string) error {
+	switch mode {
+	case "", agent.AuditOn, agent.AuditRequired, agent.AuditOff:
+		return nil
+	}
+	return reason.Newf(reason.Usage, "audit %q: want %s, %s or %s", mode, agent.AuditOn, agent.AuditRequired, agent.AuditOff).
+		WithFix("mend or remove audit in " + config.Path)
+}
+
 // maxToken bounds what is read as a token; a real one has 127 bytes.
 const maxToken = 4 << 10
 
@@ -260,6 +271,9 @@ func (s *settings) options(g *globals, c config.Config) (bootstrap.Options, erro
 	}
 	life, err := tokenLife(c)
 	if err != nil {
+		return bootstrap.Options{}, err
+	}
+	if err := errors.Join(checkAudit(c.Audit), checkMetrics(c.Metrics)); err != nil {
 		return bootstrap.Options{}, err
 	}
 	if err := distro.CheckMinikubeDriver(c.MinikubeDriver); err != nil {

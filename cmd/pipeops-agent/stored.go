@@ -126,6 +126,8 @@ func listSettings(c config.Config) []bootstrap.Setting {
 		one("kubeconfig", c.Kubeconfig, ""),
 		one("context", c.Context, ""),
 		one("token_life", c.TokenLife, agentName),
+		one("audit", c.Audit, agentName),
+		one("metrics", c.Metrics, agentName),
 		one("mirror", c.Mirror, ""),
 		one("trust", c.Trust, ""),
 		one("k3s-version", c.K3sVersion, distro.K3s),

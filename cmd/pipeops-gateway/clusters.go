@@ -26,17 +26,28 @@ func newClusters(g *globals) *cobra.Command {
 			}
 			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tMACHINES\tKUBERNETES\tNODES\tINSTALL\tSEEN")
+				_, _ = fmt.Fprintln(table, "NAME\tID\tCONNECTED\tSINCE\tMACHINES\tKUBERNETES\tNODES\tINSTALL\tSEEN\tALARM")
 				for _, c := range list {
-					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-						c.Name, c.ID, yes(c.Connected), ago(c.Since), machines(c), orDash(c.Kubernetes), nodeCount(c), install(c.Install), ago(c.LastSeen))
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+						c.Name, c.ID, yes(c.Connected), ago(c.Since), machines(c), orDash(c.Kubernetes), nodeCount(c), install(c.Install), ago(c.LastSeen), alarm(c))
 				}
 				return table.Flush()
 			})
 		},
 	}
-	command.AddCommand(newClustersMachines(g), newClustersRemove(g))
+	command.AddCommand(newClustersMachines(g), newClustersRemove(g), newClustersRevoke(g), newClustersCheck(g))
 	return command
+}
+
+// alarm is what an operator should look at first: that the cluster was revoked, or its newest alarm.
+func alarm(c gateway.ClusterInfo) string {
+	switch {
+	case c.Revoked:
+		return "revoked"
+	case len(c.Alarms) > 0:
+		return c.Alarms[0].Code
+	}
+	return "-"
 }
 
 func yes(is bool) string {

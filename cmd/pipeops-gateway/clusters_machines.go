@@ -27,10 +27,10 @@ takes over when it is away. What Kubernetes says of its nodes is shown by pipeop
 			}
 			return g.Print(command.OutOrStdout(), list, func(w io.Writer) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				_, _ = fmt.Fprintln(table, "ID\tNODE\tROLE\tCAME BY\tCONNECTED\tSINCE\tLEADS\tHEALTH\tSEEN")
+				_, _ = fmt.Fprintln(table, "ID\tNODE\tROLE\tCAME BY\tCONNECTED\tSINCE\tLEADS\tHEALTH\tSEEN\tALARM")
 				for _, m := range list {
-					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, orDash(m.Node), m.Role, cameBy(m), yes(m.Connected), ago(m.Since),
-						yes(m.Leads), machineHealth(m), ago(m.LastSeen))
+					_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, orDash(m.Node), m.Role, cameBy(m), yes(m.Connected), ago(m.Since),
+						yes(m.Leads), machineHealth(m), ago(m.LastSeen), orDash(m.Alarm))
 				}
 				return table.Flush()
 			})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pipeopshq/pipeops-agent/internal/auditcli"
 	"github.com/pipeopshq/pipeops-agent/internal/cli"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 )
@@ -29,7 +30,8 @@ a kubeconfig.
   pipeops-gateway connect CLUSTER svc/NS/NAME:PORT   reach a service by a port of this machine
   pipeops-gateway project apply -f FILE --cluster C  run a project`, &g.Output)
 	root.PersistentFlags().StringVar(&g.data, "data", gateway.DefaultData, "folder of the gateway's state")
-	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newConnect(g), newNodes(g), newProject(g), newUser(g))
+	root.AddCommand(newServe(g), newToken(g), newClusters(g), newJoin(g), newKubeconfig(g), newConnect(g), newNodes(g), newProject(g), newUser(g), newAlarms(g), newMetrics(g),
+		auditcli.New(&g.Output, func() string { return gateway.AuditDir(g.data) }))
 	return root
 }
 

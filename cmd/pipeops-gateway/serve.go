@@ -16,10 +16,11 @@ import (
 )
 
 func newServe(g *globals) *cobra.Command {
-	var listen, level, storeFile, between string
+	var listen, level, storeFile, between, auditing, metrics string
 	var advertise, announce []string
 	var drain, lameDuck time.Duration
 	var apps appsFlags
+	var limits gateway.Limits
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway until it is told to stop",
@@ -37,6 +38,12 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 			var threshold slog.Level
 			if err := threshold.UnmarshalText([]byte(level)); err != nil {
 				return reason.Newf(reason.Usage, "--log-level %q: want debug, info, warn or error", level)
+			}
+			if err := checkMetrics(metrics); err != nil {
+				return err
+			}
+			if limits.User < 1 || limits.Agent < 1 {
+				return reason.Newf(reason.Usage, "--user-requests and --agent-requests must be at least 1")
 			}
 			if err := checkAddresses(listen, advertise); err != nil {
 				return err
@@ -60,6 +67,7 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 			opened, err := gateway.Open(command.Context(), gateway.Options{
 				Data: g.data, Store: store, Advertise: advertise, Announce: announce, Between: between, LameDuck: lameDuck, Drain: drain, Log: log,
 				AppsDomain: apps.domain, AppsCertificate: apps.certificate, AppsKey: apps.key,
+				Audit: auditing, Metrics: metrics, Limits: limits,
 			})
 			if os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
 				return reason.New(reason.HostNotRoot, "", err).WithFix("run the command again with sudo, or name a folder of your own with --data")
@@ -86,6 +94,11 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 	flags.DurationVar(&lameDuck, "lame-duck", 0, "how long to go on as before after SIGTERM, while /readyz fails and balancers notice")
 	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after that")
 	apps.add(flags)
+	flags.IntVar(&limits.User, "user-requests", 200, "how many requests one user may have open at a time")
+	flags.IntVar(&limits.Agent, "agent-requests", 1000, "how many requests of users may be on their way to one machine")
+	flags.StringVar(&metrics, "metrics", "", "loopback address, HOST:PORT, at which a Prometheus may read /metrics (default none)")
+	flags.StringVar(&auditing, "audit", gateway.AuditOn, "the audit log: on, required (what cannot be recorded is not done) or off")
+	_ = command.RegisterFlagCompletionFunc("audit", cobra.FixedCompletions([]string{gateway.AuditOn, gateway.AuditRequired, gateway.AuditOff}, cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return command
 }

@@ -16,12 +16,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipeopshq/pipeops-agent/internal/apiproxy"
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/cluster"
 	"github.com/pipeopshq/pipeops-agent/internal/deploy"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/localapi"
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/nodes"
 	"github.com/pipeopshq/pipeops-agent/internal/policy"
 	"github.com/pipeopshq/pipeops-agent/internal/reach"
@@ -44,6 +46,8 @@ type Options struct {
 	NoJoin     bool   // the owner of this machine wants no machine to join its cluster
 	Policy     string // the file that says what the owner of this machine allows; need not exist
 	StateDir   string
+	Metrics    string // loopback address, host:port, at which metrics are to be read besides the local socket; "" is none
+	Audit      string // how the audit log is kept: AuditOn, which "" means, AuditRequired or AuditOff
 	Socket     string // of the local API
 	Version    string
 	Host       *host.System
@@ -66,6 +70,11 @@ type agent struct {
 	projects *deploy.Reconciler
 	layers   *prover
 	keeper   *keeper
+	audit    *audit.Log // nil: none is kept
+	metrics  *metric.Set
+	requests metric.RequestCounter
+	sessions sessions
+	anchors  audit.Anchors
 }
 
 // Run runs the agent until ctx ends. Neither a gateway nor a cluster that is down ends it: they are states.
@@ -90,10 +99,19 @@ func Run(ctx context.Context, o Options) error {
 	ways := reach.New(reach.Options{Source: source, Far: probe.Far, Allow: allow, Log: o.Log.With("service", "connections")})
 	a.layers.mine = func() bool { _, leads := a.projects.Term(); return leads }
 
+	a.audit = openAudit(o, a.health)
+	a.newMetrics()
+	defer func() {
+		if err := a.audit.Close(); err != nil {
+			o.Log.Error("the end of the audit log is not on the disk", "err", err)
+		}
+	}()
+
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove})
+		return localapi.Serve(ctx, o.Socket, localapi.Answers{Status: a.status, Prove: a.prove, Metrics: a.metrics})
 	})
+	group.Go(func() error { return a.serveMetrics(ctx) })
 	if o.Identity.Role() == wire.RoleWorker {
 		watch := &workerWatch{health: a.health, dataDir: o.DataDir, balancer: balancer, kubelet: kubelet, node: a.node()}
 		group.Go(func() error { return watch.run(ctx) })
@@ -111,11 +129,13 @@ func Run(ctx context.Context, o Options) error {
 		return tunnel.Run(ctx, tunnel.Options{
 			Identity:  o.Identity,
 			Transport: o.Transport,
-			Handler:   handler(source, ways, door, allow, o.Log),
+			Handler:   a.audited(handler(source, ways, door, allow, o.Log)),
 			Health:    a.health,
 			Log:       o.Log.With("service", "tunnel"),
 			OnSession: a.link,
 			OnStandby: a.standby,
+			OnUp:      a.up,
+			OnDown:    a.down,
 		})
 	})
 	group.Go(func() error { return a.tellSystemd(ctx) })

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/host"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -24,6 +25,7 @@ const (
 func (a *agent) link(ctx context.Context, gateway *tunnel.Client) {
 	var work sync.WaitGroup
 	work.Go(func() { a.heartbeats(ctx, gateway) })
+	work.Go(func() { a.roundTrips(ctx, gateway) })
 	if a.Identity.Role() == wire.RoleServer {
 		work.Go(func() { a.documents(ctx, gateway) })
 		work.Go(func() { a.statuses(ctx, gateway) })
@@ -54,8 +56,14 @@ func (a *agent) beats(ctx context.Context, gateway *tunnel.Client, facts json.Ra
 			beat.Node = joined
 		}
 		wait := heartbeatEvery
-		if err := gateway.Heartbeat(ctx, beat); err == nil {
+		if head := wire.AuditHead(a.audit.Head()); head.Seq > 0 {
+			beat.Audit = &head
+		}
+		if said, err := gateway.Beat(ctx, beat); err == nil {
 			facts = nil
+			if said.Audit != nil {
+				a.anchors.Saw(a.audit, "gateway", audit.Head(*said.Audit), time.Now())
+			}
 		} else {
 			a.Log.Debug("heartbeat failed", "err", err)
 			wait = retryCall

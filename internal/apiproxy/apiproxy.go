@@ -83,7 +83,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if p.Allow != nil {
 		if err := p.Allow(policy.Parse(r.Method, path, query)); err != nil {
-			p.Log.Info("request forbidden by the policy of this machine", "user", header.Get("Impersonate-User"), "err", err)
+			p.Log.Info("request forbidden by the policy of this machine", "user", header.Get("Impersonate-User"), "request", r.Header.Get(wire.HeaderRequest), "err", err)
+			refusal.Note(w, err)
 			refusal.WriteStatus(w, http.StatusForbidden, "Forbidden", err.Error())
 			return
 		}

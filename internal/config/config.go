@@ -30,6 +30,8 @@ type Config struct {
 	Kubeconfig  string   `json:"kubeconfig,omitempty"`   // of the cluster; set by install
 	Context     string   `json:"context,omitempty"`      // of that kubeconfig; "" is its current one
 	TokenLife   string   `json:"token_life,omitempty"`   // how long a token of the agent's account is used, such as 24h
+	Audit       string   `json:"audit,omitempty"`        // on, required (what cannot be recorded is not done) or off; "" is on
+	Metrics     string   `json:"metrics,omitempty"`      // loopback address, host:port, at which metrics can be read; "" is none
 	Mirror      string   `json:"mirror,omitempty"`       // base URLs, separated by commas, that replace the origins of downloads; "origin" stands for those
 	Bundle      string   `json:"bundle,omitempty"`       // file that an install without internet takes everything from
 	Trust       string   `json:"trust,omitempty"`        // file with the keys of who signs what is installed; "" means the built-in ones

@@ -23,12 +23,14 @@ type ClusterInfo struct {
 	Remote    string    `json:"remote,omitempty"`
 	// Machines are those of the cluster, the oldest first. Connected, Since and Remote above are of the one that requests go to.
 	Machines []MachineInfo `json:"machines"`
+	Alarms   []store.Alarm `json:"alarms,omitempty"` // the newest first
 }
 
 // MachineInfo is a machine as `clusters machines` shows it.
 type MachineInfo struct {
 	store.Machine
-	Leads     bool      `json:"leads"` // it is sent the documents of the cluster
+	Leads     bool      `json:"leads"`           // it is sent the documents of the cluster
+	Alarm     string    `json:"alarm,omitempty"` // code of its newest alarm
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since,omitzero"` // of the present session
 	Remote    string    `json:"remote,omitempty"`
@@ -55,6 +57,10 @@ func (g *Gateway) listClusters(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	alarms, err := g.store.Alarms(r.Context())
+	if err != nil {
+		return nil, err
+	}
 	list := make([]ClusterInfo, 0, len(clusters))
 	locations, err := g.locations(r.Context(), "")
 	if err != nil {
@@ -72,6 +78,11 @@ func (g *Gateway) listClusters(r *http.Request) (any, error) {
 				if m.Connected && m.Role == wire.RoleServer && (!info.Connected || m.Since.Before(info.Since)) {
 					info.Connected, info.Since, info.Remote = true, m.Since, m.Remote
 				}
+			}
+		}
+		for _, a := range alarms {
+			if a.ClusterID == c.ID {
+				info.Alarms = append(info.Alarms, a)
 			}
 		}
 		list = append(list, info)
@@ -110,6 +121,10 @@ func (g *Gateway) machinesAt(ctx context.Context, c store.Cluster, locations map
 	if err != nil {
 		return nil, err
 	}
+	alarms, err := g.store.Alarms(ctx)
+	if err != nil {
+		return nil, err
+	}
 	list := make([]MachineInfo, 0, len(machines))
 	for _, m := range machines {
 		info := MachineInfo{Machine: m, Leads: m.ID == c.Lead}
@@ -117,6 +132,12 @@ func (g *Gateway) machinesAt(ctx context.Context, c store.Cluster, locations map
 			info.Connected, info.Since, info.Remote = true, p.since, p.remote
 		} else if l, there := locations[m.ID]; there {
 			info.Connected, info.Since, info.Remote = true, l.Since, l.Remote
+		}
+		for _, a := range alarms {
+			if a.ClusterID == c.ID && a.Machine == m.ID {
+				info.Alarm = a.Code
+				break // the newest is the first
+			}
 		}
 		list = append(list, info)
 	}

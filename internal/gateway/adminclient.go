@@ -98,6 +98,43 @@ func (a *Admin) RemoveCluster(ctx context.Context, cluster string, force bool) (
 	return removed, a.call(ctx, http.MethodDelete, path, nil, &removed)
 }
 
+// RevokeCluster refuses the machines of a cluster from now on and ends their sessions.
+func (a *Admin) RevokeCluster(ctx context.Context, cluster string) (revoked store.Cluster, err error) {
+	return revoked, a.call(ctx, http.MethodPost, "/clusters/"+url.PathEscape(cluster)+"/revoke", nil, &revoked)
+}
+
+// Check makes a request to the API server of a cluster and back.
+func (a *Admin) Check(ctx context.Context, cluster string) (c Check, err error) {
+	return c, a.call(ctx, http.MethodGet, "/clusters/"+url.PathEscape(cluster)+"/check", nil, &c)
+}
+
+// Metrics writes the metrics of the gateway in the text format of Prometheus.
+func (a *Admin) Metrics(ctx context.Context, w io.Writer) error {
+	response, err := a.do(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return refusal.Read(response)
+	}
+	if _, err := io.Copy(w, io.LimitReader(response.Body, maxAdminAnswer)); err != nil {
+		return fmt.Errorf("cannot read the gateway's answer: %w", err)
+	}
+	return nil
+}
+
+// Alarms lists what an operator should look at.
+func (a *Admin) Alarms(ctx context.Context) (list []store.Alarm, err error) {
+	return list, a.call(ctx, http.MethodGet, "/alarms", nil, &list)
+}
+
+// ClearAlarms forgets the alarms of a cluster, all of them if that is "", and returns how many there were.
+func (a *Admin) ClearAlarms(ctx context.Context, cluster string) (int64, error) {
+	var gone cleared
+	return gone.Cleared, a.call(ctx, http.MethodDelete, "/alarms?cluster="+url.QueryEscape(cluster), nil, &gone)
+}
+
 // Facts returns what a cluster's agent last said of its machine, null if it said nothing.
 func (a *Admin) Facts(ctx context.Context, cluster string) (facts json.RawMessage, err error) {
 	return facts, a.call(ctx, http.MethodGet, "/clusters/"+url.PathEscape(cluster)+"/facts", nil, &facts)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -32,6 +33,7 @@ func (g *Gateway) agentAPI(p *peer) http.Handler {
 	mux.HandleFunc("POST "+wire.PathHeartbeat, func(w http.ResponseWriter, r *http.Request) { g.heartbeat(w, r, p) })
 	mux.HandleFunc("GET "+wire.PathDesired, func(w http.ResponseWriter, r *http.Request) { g.desired(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathStatus, func(w http.ResponseWriter, r *http.Request) { g.status(w, r, p) })
+	mux.HandleFunc("POST "+wire.PathRoundTrip, func(w http.ResponseWriter, r *http.Request) { g.roundTrip(w, r, p) })
 	mux.HandleFunc("POST "+wire.PathRenew, func(w http.ResponseWriter, r *http.Request) { g.renew(w, r, p) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != wire.PathHello {
@@ -62,7 +64,15 @@ func (g *Gateway) heartbeat(w http.ResponseWriter, r *http.Request, p *peer) {
 		g.fail(w, r, err)
 		return
 	}
-	w.WriteHeader(http.StatusNoContent)
+	if h.Audit != nil {
+		g.anchors.Saw(g.audit, agentOf(p), audit.Head(*h.Audit), g.Now())
+	}
+	head := wire.AuditHead(g.audit.Head())
+	if head.Seq == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	answer(w, wire.HeartbeatAnswer{Audit: &head})
 }
 
 // speaks reports whether what a machine says of its cluster counts. With one gateway it is the machine that requests go to; with several

@@ -77,7 +77,7 @@ func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster s
 		header.Set(wire.HeaderUser, wire.UserPublic)
 	}
 	g.forward(w, r, p, forwarding{
-		to: to, header: header,
+		to: to, header: header, refused: refusal.Write,
 		answer: func(response *http.Response) error {
 			keepCookies(response.Header)
 			return agrees(header, response)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -93,13 +94,14 @@ func (g *Gateway) enterNow(ctx context.Context, p *peer, h wire.Hello) error {
 	default:
 		g.Log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
 		old.retire()
-		g.dismiss(ctx, old, reason.Newf(reason.SessionReplaced, "by a connection from %s", p.remote))
+		g.replace(ctx, old, p)
 	}
 	g.fleet.put(ctx, p)
 	// who removed, revoked or replaced the machine since it was looked at has not found this session
 	if err := g.stillGood(ctx, p); err != nil {
 		return err
 	}
+	g.metrics.Add(metric.GatewayPrefix+metric.SessionsBegan, 1)
 	g.Log.Info("agent connected", "cluster", p.name, "machine", p.machine, "role", p.role, "remote", p.remote, "standby", h.Standby, "epoch", p.epoch)
 	g.leads.look(p.id)
 	return nil

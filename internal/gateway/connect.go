@@ -2,14 +2,16 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/carry"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -51,8 +53,20 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.work.leave()
+	taken, err := g.room(w, r, p, r.Header)
+	if err != nil {
+		refusal.Write(w, http.StatusTooManyRequests, err)
+		return
+	}
+	defer taken.release()
+	named := http.Header{}
+	if err := g.admitted(r, p, named); err != nil {
+		g.fail(w, r, err)
+		return
+	}
 	defer p.carry()()
-	far, err := open(r.Context(), p.transport(), grant, t)
+	far, err := open(r.Context(), p.transport(), grant, t, named)
+	taken.opened()
 	if err != nil {
 		status := http.StatusBadGateway
 		var refused *refusedError
@@ -69,16 +83,29 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) {
 		g.Log.Info("connection lost", "user", grant.User, "cluster", cluster, "target", t.String(), "err", err)
 		return
 	}
-	if conn, ok := near.(*tls.Conn); ok {
-		if err := session.Tune(conn.NetConn()); err != nil { // a user whose machine is gone is noticed, and little waits in the kernel
-			g.Log.Debug("connection not tuned", "err", err)
-		}
+	if err := session.Tune(socketOf(near)); err != nil { // a user whose machine is gone is noticed, and little waits in the kernel
+		g.Log.Debug("connection not tuned", "err", err)
 	}
 	g.Log.Info("connection opened", "user", grant.User, "cluster", cluster, "target", t.String(), "network", t.Network)
+	entry := audit.Of(r.Context())
 	began := g.Now()
 	result := carry.Relay(context.WithoutCancel(r.Context()), near, far, t.Network == "udp", &g.datagrams)
+	if entry.Refused(result.Outcome.String()); result.Err != nil {
+		entry.Broken()
+	}
 	g.Log.Info("connection ended", "user", grant.User, "cluster", cluster, "target", t.String(), "network", t.Network, "sent", result.Sent,
 		"received", result.Received, "dropped", result.Dropped, "outcome", result.Outcome.String(), "after", g.Now().Sub(began).Round(time.Millisecond), "err", result.Err)
+}
+
+// socketOf is the connection below all that lies on it: TLS, and what counts its bytes.
+func socketOf(conn net.Conn) net.Conn {
+	for {
+		above, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = above.NetConn()
+	}
 }
 
 // refusedError is an answer of an agent that is no connection.
@@ -89,8 +116,8 @@ type refusedError struct {
 
 func (r *refusedError) Unwrap() error { return r.error }
 
-// open asks an agent for a connection. The error is a reason.
-func open(ctx context.Context, transport http.RoundTripper, grant store.Grant, t wire.Target) (io.ReadWriteCloser, error) {
+// open asks an agent for a connection. named is what else is in the header of the request. The error is a reason.
+func open(ctx context.Context, transport http.RoundTripper, grant store.Grant, t wire.Target, named http.Header) (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel() // it ends the request, and nothing that came of it
 	request := &http.Request{
@@ -98,6 +125,7 @@ func open(ctx context.Context, transport http.RoundTripper, grant store.Grant, t
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.Connect}},
 	}
+	maps.Copy(request.Header, named)
 	setUser(request.Header, grant)
 	response, err := transport.RoundTrip(request.WithContext(ctx))
 	if err != nil {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -34,6 +35,7 @@ func (g *Gateway) enroll(w http.ResponseWriter, r *http.Request) {
 	}
 	enrolled, err := g.store.Enroll(r.Context(), token, request.Cluster, digest, request.Agent)
 	if err != nil {
+		g.replayed(r, token.ID, err)
 		g.fail(w, r, err)
 		return
 	}
@@ -46,6 +48,7 @@ func (g *Gateway) enroll(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
+	g.audit.Note("a machine has enrolled", 0, audit.Event{Cluster: request.Cluster, Machine: enrolled.Machine, Remote: r.RemoteAddr, Name: token.ID})
 	g.Log.Info("cluster enrolled", "cluster", request.Cluster, "cluster_id", enrolled.ID, "token", token.ID, "remote", r.RemoteAddr, "replaced", enrolled.Replaced)
 	answer(w, wire.EnrollResponse{ClusterID: enrolled.ID, Cluster: request.Cluster, Certificate: certificate, CA: g.authority.pem()})
 }

@@ -243,7 +243,7 @@ func (f *fleet) tell() {
 				break
 			}
 			told.Go(func() error {
-				p.tell(context.Background(), wire.PathAgentNews, news)
+				p.tell(context.Background(), wire.PathAgentNews, news, goodbyeTimeout)
 				return nil
 			})
 		}

@@ -140,7 +140,7 @@ func (w *witness) say(t *testing.T, text string) string {
 // isUsers checks that a request that the API server got is the user's and has nothing else in it.
 func isUsers(t *testing.T, form string, r *http.Request) {
 	t.Helper()
-	allowed := []string{"Accept", "Accept-Encoding", "Content-Length", "Impersonate-Group", "Impersonate-User", "User-Agent"}
+	allowed := []string{"Accept", "Accept-Encoding", "Content-Length", "Impersonate-Group", "Impersonate-User", "Traceparent", "User-Agent"}
 	if r.Header.Get("Connection") == "Upgrade" && r.Header.Get("Upgrade") == "websocket" { // what the agent asks for by itself
 		allowed = append(allowed, "Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Protocol")
 		if strings.Contains(strings.Join(r.Header["Sec-Websocket-Protocol"], ","), "bearer") {

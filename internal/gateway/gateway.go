@@ -23,8 +23,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/carry"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
@@ -51,6 +53,9 @@ type Options struct {
 	LameDuck time.Duration    // how long the gateway goes on as before after it was told to stop, while /readyz fails
 	Drain    time.Duration    // how long requests may go on after that; 0 means 10 s
 	Handover time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
+	Limits   Limits           // of what users may have open at a time
+	Metrics  string           // address, host:port, at which metrics are to be read besides the administrators' socket; "" is none
+	Audit    string           // how the audit log is kept: AuditOn, which "" means, AuditRequired or AuditOff
 	Now      func() time.Time // nil means time.Now
 }
 
@@ -59,6 +64,12 @@ type Gateway struct {
 	Options
 	store     *store.Store
 	authority *authority
+	audit     *audit.Log
+	anchors   audit.Anchors // heads of the logs of agents
+	strangers strangers
+	usage     usage
+	metrics   *metric.Set
+	requests  metric.RequestCounter
 	sessions  registry
 	fleet     *fleet
 	admission admission
@@ -84,6 +95,7 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Handover == 0 {
 		o.Handover = 10 * time.Second
 	}
+	o.Limits = o.Limits.filled()
 	if o.Data == "" {
 		o.Data = DefaultData
 	}
@@ -108,8 +120,12 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	if err := g.checkApps(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if g.audit, err = openAudit(o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	g.leads.gateway = g
 	g.fleet = newFleet(g)
+	g.newMetrics()
 	return g, nil
 }
 
@@ -149,7 +165,7 @@ func commonAuthority(ctx context.Context, s *store.Store, o Options, names []str
 }
 
 // Close closes the state.
-func (g *Gateway) Close() error { return g.store.Close() }
+func (g *Gateway) Close() error { return errors.Join(g.store.Close(), g.audit.Close()) }
 
 // ownNames returns the names and addresses of this machine that others may use.
 func ownNames() []string {
@@ -201,11 +217,16 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
 
+	stopMetrics, err := g.serveMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	admin, err := g.listenAdmin(ctx)
 	if err != nil {
 		return err
 	}
-	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
+	adminServer := &http.Server{Handler: g.auditAdmin(g.admin()), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
 	betweenServer := &http.Server{
 		Handler: http.HandlerFunc(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
 	}
@@ -293,25 +314,33 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 			refusal.Write(w, http.StatusServiceUnavailable, reason.Newf(reason.GatewayStopping, "the gateway was told to stop"))
 			return
 		}
-		if err := g.store.Ping(r.Context()); err != nil {
+		err := g.store.Ping(r.Context())
+		if failure := g.audit.Failure(); err == nil && failure != nil && g.audit.Required() {
+			err = reason.New(reason.AuditUnavailable, failure.Error(), nil)
+		}
+		if err != nil {
 			g.fail(w, r, err)
 			return
 		}
 		_, _ = io.WriteString(w, "ok\n")
 	})
+	kube := g.audited(wire.PathClusters, metric.KindKube, audit.OfKube, g.kube)
+	page := g.audited(wire.PathProjects, metric.KindPage, audit.OfPage, g.page)
+	connect := g.audited(wire.PathConnect, metric.KindConnect, audit.OfConnect, g.connect)
 	return tellCut(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
-		if project, cluster, ok := g.appHost(r.Host); ok { // and nothing of the gateway's own is answered there
-			g.app(w, r, project, cluster)
+		if project, cluster, ours := g.appHost(r.Host); ours { // and nothing of the gateway's own is answered there
+			e := audit.OfPage(r, "/"+project+r.URL.EscapedPath())
+			g.recorded(w, r, cluster, metric.KindPage, e, func(w http.ResponseWriter, r *http.Request) { g.app(w, r, project, cluster) })
 			return
 		}
 		switch { // before the ServeMux, which would redirect paths that it thinks unclean
 		case strings.HasPrefix(path, wire.PathClusters+"/"):
-			g.kube(w, r)
+			kube(w, r)
 		case strings.HasPrefix(path, wire.PathProjects+"/"):
-			g.page(w, r)
+			page(w, r)
 		case strings.HasPrefix(path, wire.PathConnect+"/"):
-			g.connect(w, r)
+			connect(w, r)
 		default:
 			mux.ServeHTTP(w, r)
 		}
@@ -336,7 +365,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusConflict
 	case reason.UserRefused:
 		status = http.StatusUnauthorized
-	case reason.ClusterNotConnected, reason.JoinUnavailable, reason.GatewayBusy, reason.GatewayStopping:
+	case reason.ClusterNotConnected, reason.JoinUnavailable, reason.GatewayBusy, reason.GatewayStopping, reason.AuditUnavailable:
 		status = http.StatusServiceUnavailable
 	}
 	g.Log.Info("request refused", "method", r.Method, "path", r.URL.Path, "code", known.Code, "evidence", known.Evidence)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
@@ -48,6 +49,7 @@ func (g *Gateway) join(w http.ResponseWriter, r *http.Request) {
 	}
 	claim, err := g.store.ClaimJoin(r.Context(), token, digest, request.NodeName, request.Role)
 	if err != nil {
+		g.replayed(r, token.ID, err)
 		g.fail(w, r, err)
 		return
 	}
@@ -60,6 +62,7 @@ func (g *Gateway) join(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
+	g.audit.Note("a machine has joined", 0, audit.Event{Cluster: claim.Cluster, Machine: claim.Machine, Remote: r.RemoteAddr, Name: token.ID})
 	g.Log.Info("machine joins", "cluster", claim.Cluster, "machine", claim.Machine, "node", request.NodeName, "role", claim.Role,
 		"token", token.ID, "remote", r.RemoteAddr, "again", claim.Again)
 	answer(w, response)

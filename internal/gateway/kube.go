@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
@@ -56,6 +57,7 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 			}
 			return nil
 		},
+		refused: refuseKube,
 		failed: func(w http.ResponseWriter, err error) {
 			refusal.WriteStatus(w, http.StatusServiceUnavailable, "ClusterNotConnected", fmt.Sprintf("the connection to the cluster %s was lost: %v", name, err))
 		},
@@ -65,6 +67,7 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 // authorize finds out who asks, whether they may use the cluster, and the cluster's session.
 func (g *Gateway) authorize(r *http.Request, cluster, token string) (*peer, store.Grant, error) {
 	grant, err := g.store.Authenticate(r.Context(), token)
+	g.knows(r, grant, err)
 	if err != nil {
 		return nil, grant, err
 	}
@@ -120,29 +123,57 @@ func (g *Gateway) failKube(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+// refuseKube answers so that kubectl prints why a request does not go to the cluster.
+func refuseKube(w http.ResponseWriter, status int, err error) {
+	cause := "ServiceUnavailable"
+	if status == http.StatusTooManyRequests {
+		cause = "TooManyRequests"
+	}
+	refusal.WriteStatus(w, status, cause, err.Error())
+}
+
 // forwarding is a request on its way to an agent.
 type forwarding struct {
-	to     *url.URL
-	header http.Header // whole: nothing of the user's own is added
-	answer func(*http.Response) error
-	failed func(http.ResponseWriter, error)
+	to      *url.URL
+	header  http.Header // whole: nothing of the user's own is added
+	answer  func(*http.Response) error
+	failed  func(http.ResponseWriter, error)
+	refused func(w http.ResponseWriter, status int, err error)
 }
 
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, p *peer, f forwarding) {
+	taken, err := g.room(w, r, p, f.header)
+	if err != nil {
+		refusal.Note(w, err)
+		f.refused(w, http.StatusTooManyRequests, err)
+		return
+	}
+	defer taken.release()
+	if err := g.admitted(r, p, f.header); err != nil {
+		refusal.Note(w, err)
+		f.refused(w, http.StatusServiceUnavailable, err)
+		return
+	}
 	defer p.carry()()
 	// An answer may start before the request has been read whole. Only HTTP/1.1 needs to be told.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	(&httputil.ReverseProxy{
-		Transport:      p.transport(),
-		FlushInterval:  -1, // watches and logs
-		ModifyResponse: f.answer,
-		ErrorLog:       slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
-		BufferPool:     &g.buffers,
+		Transport:     p.transport(),
+		FlushInterval: -1, // watches and logs
+		ModifyResponse: func(response *http.Response) error {
+			taken.opened()
+			if f.answer == nil {
+				return nil
+			}
+			return f.answer(response)
+		},
+		ErrorLog:   slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		BufferPool: &g.buffers,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL, pr.Out.Host, pr.Out.Header, pr.Out.Trailer = f.to, "agent", f.header, nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			g.Log.Info("request to an agent failed", "cluster", p.name, "method", r.Method, "path", f.to.Path, "err", err)
+			g.Log.Info("request to an agent failed", "cluster", p.name, "method", r.Method, "path", f.to.Path, "request", f.header.Get(wire.HeaderRequest), "trace", audit.Of(r.Context()).Event().Trace, "err", err)
 			f.failed(w, err)
 		},
 	}).ServeHTTP(w, r)

@@ -16,10 +16,12 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/apiproxy"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -28,6 +30,7 @@ import (
 type apiServer struct {
 	next  chan string // what a watch says next
 	heard chan string // what was said last on each connection of /say without close
+	sick  atomic.Bool // it is not ready
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -68,6 +71,12 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case s.heard <- last.String():
 		default:
 		}
+	case r.URL.Path == "/readyz" && s.sick.Load():
+		http.Error(w, "[-]etcd failed", http.StatusInternalServerError)
+	case r.URL.Path == "/readyz":
+		_, _ = io.WriteString(w, "ok")
+	case r.URL.Path == "/never":
+		<-r.Context().Done()
 	case strings.HasPrefix(r.URL.Path, "/upgrade/"):
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -137,10 +146,18 @@ func buildOn(t testing.TB, h2 bool) *road {
 	return &road{gateway: g, agent: a, server: server, user: login(t, door, "shop")}
 }
 
+// restart starts the gateway again with other limits.
+func (r *road) restart(l gateway.Limits) {
+	r.gateway.Stop()
+	r.gateway.Limits = l
+	r.gateway.Start()
+	r.gateway.WaitConnected("shop", true)
+}
+
 // login makes a user of a cluster, as the kubeconfig command does.
-func login(t testing.TB, g *gatewaytest.Gateway, cluster string) *user {
+func login(t testing.TB, g *gatewaytest.Gateway, cluster string, name ...string) *user {
 	t.Helper()
-	access, err := g.Admin.CreateAccess(t.Context(), cluster, "alice", 0)
+	access, err := g.Admin.CreateAccess(t.Context(), cluster, append(name, "alice")[0], 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +192,10 @@ func TestKubeRequestIsTheUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{"Impersonate-User": "pipeops:alice", "Impersonate-Group": wire.GroupAdmins, "Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "Go-http-client/2.0"}
+	if trace, ok := wire.TraceOf(got.Header); !ok || trace.ID() == "" {
+		t.Errorf("no trace: %q", got.Header)
+	}
+	delete(got.Header, "Traceparent")
 	for name, values := range got.Header {
 		if len(values) != 1 || values[0] != want[name] {
 			t.Errorf("%s: %q got through", name, values)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 )
@@ -36,6 +37,7 @@ func (g *Gateway) forget(ctx context.Context, cluster store.Cluster, machine sto
 	if err != nil {
 		return err
 	}
+	g.audit.Note("a machine was removed: "+why, 0, audit.Event{Cluster: cluster.Name, Machine: machine.ID, Name: machine.Node})
 	g.Log.Info("machine removed", "cluster", cluster.Name, "cluster_id", cluster.ID, "machine", machine.ID, "node", machine.Node, "why", why, "cluster_gone", last)
 	for _, p := range g.sessions.of(cluster.ID) {
 		switch {

@@ -59,8 +59,19 @@ func (t kubeTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	r = r.Clone(r.Context())
 	setUser(r.Header, administrator())
+	entry, err := t.gateway.own(r, t.cluster, p)
+	if err != nil {
+		entry.End(http.StatusServiceUnavailable, false)
+		return nil, err
+	}
 	defer p.carry()()
-	return p.transport().RoundTrip(r)
+	response, err := p.transport().RoundTrip(r)
+	if err != nil {
+		entry.End(http.StatusServiceUnavailable, true)
+		return nil, err
+	}
+	entry.End(response.StatusCode, false)
+	return response, nil
 }
 
 // administrator is whom the gateway asks for when it is used on its own machine.

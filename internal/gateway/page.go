@@ -49,7 +49,7 @@ func (g *Gateway) forwardPage(w http.ResponseWriter, r *http.Request, p *peer, g
 	header.Set("X-Forwarded-Prefix", wire.PathProjects+"/"+p.name+"/"+project)
 	setUser(header, grant)
 	g.forward(w, r, p, forwarding{
-		to: to, header: header,
+		to: to, header: header, refused: refusal.Write,
 		answer: func(response *http.Response) error { return agrees(header, response) },
 		failed: func(w http.ResponseWriter, err error) {
 			refusal.Write(w, http.StatusServiceUnavailable, reason.New(reason.ClusterNotConnected, p.name+": the connection was lost: "+err.Error(), nil))

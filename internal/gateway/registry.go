@@ -18,6 +18,7 @@ type peer struct {
 	machine  string // its id
 	role     wire.Role
 	remote   string
+	by       string // its transport, as metrics name it
 	since    time.Time
 	session  *session.Session
 	way      *way   // in place of a session

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -22,6 +23,8 @@ import (
 const (
 	// goodbyeTimeout bounds how long an agent may take to hear why its session ends.
 	goodbyeTimeout = 5 * time.Second
+	// revokeTimeout is that of one whose identity was revoked: within 5 s nothing of it may be left.
+	revokeTimeout = 2 * time.Second
 	// renewTime is how long a session with an expired certificate may last: one request is all that it is for.
 	renewTime = time.Minute
 )
@@ -31,11 +34,12 @@ type carrier struct {
 	net.Conn
 	socket net.Conn          // below it all: that whose options are set
 	leaf   *x509.Certificate // of the machine; the handshake has verified it
+	way    string            // how it came, as metrics name it
 }
 
 // carrierOf is the connection of an agent that speaks yamux on TLS itself.
 func carrierOf(conn *tls.Conn) carrier {
-	return carrier{Conn: conn, socket: conn.NetConn(), leaf: conn.ConnectionState().PeerCertificates[0]}
+	return carrier{Conn: conn, socket: conn.NetConn(), leaf: conn.ConnectionState().PeerCertificates[0], way: metric.WayTLS}
 }
 
 // tunnel runs the session of an agent until it ends.
@@ -74,9 +78,10 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	p := &peer{
 		key: key[:],
 		id:  clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
-		remote: conn.RemoteAddr().String(), since: g.Now(), session: session.Server(began, log),
+		remote: conn.RemoteAddr().String(), since: g.Now(), by: conn.way, session: session.Server(began, log),
 	}
 	if refused != nil {
+		g.metrics.Add(metric.GatewayPrefix+metric.AgentsRefused, 1, string(refused.Code))
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
 		g.refuse(ctx, p, refused, 0)
 		return
@@ -94,7 +99,8 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	g.sessions.remove(p)
 	g.fleet.drop(ctx, p)
 	g.leads.look(p.id)
-	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "err", err)
+	g.metrics.Add(metric.GatewayPrefix+metric.SessionsEnded, 1, code(err))
+	log.Info("agent disconnected", "cluster", p.name, "machine", p.machine, "after", g.Now().Sub(p.since).Round(time.Millisecond), "code", code(err), "evidence", err)
 }
 
 // admit decides on an agent. The error is IDENTITY_REVOKED, CERTIFICATE_EXPIRED or one of the database. With
@@ -161,7 +167,11 @@ func (g *Gateway) refuse(ctx context.Context, p *peer, why *reason.Error, after 
 func (g *Gateway) dismiss(ctx context.Context, p *peer, why *reason.Error) {
 	ctx = context.WithoutCancel(ctx)
 	g.work.run(func() {
-		p.goodbye(ctx, wire.Goodbye{Error: said(why)})
+		limit := goodbyeTimeout
+		if why.Code == reason.IdentityRevoked {
+			limit = revokeTimeout
+		}
+		p.tell(ctx, wire.PathAgentGoodbye, wire.Goodbye{Error: said(why)}, limit)
 		p.session.Close(why)
 	})
 }
@@ -170,24 +180,43 @@ func said(why *reason.Error) wire.Error {
 	return wire.Error{Code: string(why.Code), Message: why.Evidence}
 }
 
-// goodbye tells the agent why; that it cannot be told is no reason to keep the session.
-func (p *peer) goodbye(ctx context.Context, bye wire.Goodbye) {
-	p.tell(ctx, wire.PathAgentGoodbye, bye)
+// replace ends the session of a machine that has a newer one. Where who holds the older one still answers, two hold the same identity.
+func (g *Gateway) replace(ctx context.Context, old, now *peer) {
+	ctx = context.WithoutCancel(ctx)
+	g.work.run(func() {
+		why := reason.Newf(reason.SessionReplaced, "by a connection from %s", now.remote)
+		alive := old.tell(ctx, wire.PathAgentGoodbye, wire.Goodbye{Error: said(why)}, goodbyeTimeout)
+		old.session.Close(why)
+		if alive {
+			g.alarm(ctx, store.Alarm{
+				Code: string(reason.IdentityCloned), ClusterID: now.id, Machine: now.machine,
+				Evidence: "connections from " + old.remote + " and " + now.remote + " were up at the same time; the newer one is kept",
+			})
+		}
+	})
 }
 
-// tell posts a document to the agent that needs no answer.
-func (p *peer) tell(ctx context.Context, path string, body any) {
-	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+// goodbye tells the agent why; that it cannot be told is no reason to keep the session.
+func (p *peer) goodbye(ctx context.Context, bye wire.Goodbye) {
+	p.tell(ctx, wire.PathAgentGoodbye, bye, goodbyeTimeout)
+}
+
+// tell posts a document to the agent that needs no answer, and reports whether it has come.
+func (p *peer) tell(ctx context.Context, path string, body any, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	raw, err := json.Marshal(body)
 	if err != nil {
-		return
+		return false
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+path, bytes.NewReader(raw))
 	if err != nil {
-		return
+		return false
 	}
-	if response, err := p.transport().RoundTrip(r); err == nil {
-		_ = response.Body.Close()
+	response, err := p.transport().RoundTrip(r)
+	if err != nil {
+		return false
 	}
+	_ = response.Body.Close()
+	return true
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 	"github.com/pipeopshq/pipeops-agent/internal/wsconn"
@@ -27,7 +28,7 @@ func (g *Gateway) websocket(sessions context.Context, w http.ResponseWriter, r *
 		g.Log.Debug("tunnel not upgraded", "remote", r.RemoteAddr, "err", err)
 		return
 	}
-	c := carrier{Conn: conn, socket: conn.NetConn(), leaf: r.TLS.PeerCertificates[0]}
+	c := carrier{Conn: conn, socket: conn.NetConn(), leaf: r.TLS.PeerCertificates[0], way: metric.WayWebSocket}
 	if over, ok := c.socket.(interface{ NetConn() net.Conn }); ok {
 		c.socket = over.NetConn() // that of TLS
 	}

@@ -24,6 +24,7 @@ const (
 	LargePacket      = "LargePacket"
 	Storage          = "Storage"
 	DesiredState     = "DesiredState"
+	Audit            = "Audit"
 )
 
 // All returns the conditions in the order in which they are shown, causes first.
@@ -41,6 +42,7 @@ func All() []Condition {
 		{LargePacket, "large packets pass the pod network", false},
 		{Storage, "what a pod writes to a volume can be read back", false},
 		{DesiredState, "everything that was asked for is as it should be", false},
+		{Audit, "what is asked through the tunnel is recorded", false},
 	}
 }
 

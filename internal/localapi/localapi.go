@@ -21,6 +21,7 @@ import (
 const (
 	statusPath = "/v1/status"
 	provePath  = "/v1/prove"
+	metrics    = "/metrics"
 )
 
 const (
@@ -36,6 +37,8 @@ const (
 type Answers struct {
 	Status func() Status
 	Prove  func(context.Context) error // proves the layers of the cluster now and returns when that is done
+	// Metrics answers in the text format of Prometheus; nil means that there are none.
+	Metrics http.Handler
 }
 
 // Status is what a running agent says of itself.
@@ -79,6 +82,9 @@ func Serve(ctx context.Context, socket string, answers Answers) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answers.Status())
 	})
+	if answers.Metrics != nil {
+		mux.Handle("GET "+metrics, answers.Metrics)
+	}
 	mux.HandleFunc("POST "+provePath, func(w http.ResponseWriter, r *http.Request) {
 		prove(w, r, answers)
 	})
@@ -135,8 +141,28 @@ func Prove(ctx context.Context, socket string) (Status, error) {
 	return call(ctx, socket, http.MethodPost, provePath, proveTimeout+2*sayTimeout)
 }
 
-func call(ctx context.Context, socket, method, path string, timeout time.Duration) (Status, error) {
-	var status Status
+// Metrics writes the metrics of the agent in the text format of Prometheus.
+func Metrics(ctx context.Context, socket string, w io.Writer) error {
+	return ask(ctx, socket, http.MethodGet, metrics, fetchTimeout, func(body io.Reader) error {
+		if _, err := io.Copy(w, body); err != nil {
+			return fmt.Errorf("cannot read the agent's answer: %w", err)
+		}
+		return nil
+	})
+}
+
+func call(ctx context.Context, socket, method, path string, timeout time.Duration) (status Status, err error) {
+	err = ask(ctx, socket, method, path, timeout, func(body io.Reader) error {
+		if err := json.NewDecoder(body).Decode(&status); err != nil {
+			return fmt.Errorf("cannot read the agent's answer: %w", err)
+		}
+		return nil
+	})
+	return status, err
+}
+
+// ask has read take the body of the answer.
+func ask(ctx context.Context, socket, method, path string, timeout time.Duration, read func(io.Reader) error) error {
 	client := http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -146,32 +172,29 @@ func call(ctx context.Context, socket, method, path string, timeout time.Duratio
 	}}
 	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
 	if err != nil {
-		return status, fmt.Errorf("cannot ask the agent: %w", err)
+		return fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	response, err := client.Do(request)
 	var late net.Error
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return status, fmt.Errorf("cannot wait for the agent: %w", ctx.Err())
+		return fmt.Errorf("cannot wait for the agent: %w", ctx.Err())
 	case errors.Is(err, os.ErrPermission):
-		return status, reason.New(reason.HostNotRoot, "the agent's socket is for root only", err)
+		return reason.New(reason.HostNotRoot, "the agent's socket is for root only", err)
 	case errors.As(err, &late) && late.Timeout():
-		return status, reason.Newf(reason.AgentNotRunning, "the agent on %s does not answer within %s", socket, timeout)
+		return reason.Newf(reason.AgentNotRunning, "the agent on %s does not answer within %s", socket, timeout)
 	default:
-		return status, reason.New(reason.AgentNotRunning, "nobody answers on "+socket, err)
+		return reason.New(reason.AgentNotRunning, "nobody answers on "+socket, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body := io.LimitReader(response.Body, maxStatus)
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
 		if response.StatusCode == http.StatusServiceUnavailable {
-			return status, reason.Newf(reason.ClusterUnhealthy, "%s", bytes.TrimSpace(text))
+			return reason.Newf(reason.ClusterUnhealthy, "%s", bytes.TrimSpace(text))
 		}
-		return status, fmt.Errorf("cannot ask the agent: %s: %s", response.Status, bytes.TrimSpace(text))
+		return fmt.Errorf("cannot ask the agent: %s: %s", response.Status, bytes.TrimSpace(text))
 	}
-	if err := json.NewDecoder(body).Decode(&status); err != nil {
-		return status, fmt.Errorf("cannot read the agent's answer: %w", err)
-	}
-	return status, nil
+	return read(body)
 }

@@ -180,6 +180,12 @@ const (
 	SessionReplaced     Code = "SESSION_REPLACED"
 	SessionLost         Code = "SESSION_LOST"
 	GatewayStopping     Code = "GATEWAY_STOPPING"
+	AuditUnavailable    Code = "AUDIT_UNAVAILABLE"
+	AuditBroken         Code = "AUDIT_BROKEN"
+	IdentityCloned      Code = "IDENTITY_CLONED"
+	LimitUser           Code = "LIMIT_USER"
+	LimitAgent          Code = "LIMIT_AGENT"
+	LimitDials          Code = "LIMIT_DIALS"
 	GatewayNotRunning   Code = "GATEWAY_NOT_RUNNING"
 	GatewayBusy         Code = "GATEWAY_BUSY"
 	FleetDiffers        Code = "FLEET_DIFFERS"
@@ -393,6 +399,12 @@ func All() []Entry {
 		{SessionReplaced, ExitTunnel, "another connection with the identity of this machine took over", "if this machine was cloned, enrol the clone under a name of its own", Here, CostNone},
 		{SessionLost, ExitTunnel, "the connection to the gateway was lost", "nothing: the agent connects again by itself", Here, CostNone},
 		{GatewayStopping, ExitTunnel, "the gateway is stopping", "nothing: the agent connects again when the gateway is back", Gateway, CostNone},
+		{AuditUnavailable, ExitTunnel, "the audit log cannot be kept, and it is required", "make room where the audit log is, or see why its disk takes nothing; or set audit to on, which does what cannot be recorded", Here, CostNone},
+		{AuditBroken, ExitUnhealthy, "the audit log is not as it was recorded", "keep a copy of its folder as it is, and find out who could write there; the record that is named is the first that does not fit", Here, CostNone},
+		{IdentityCloned, ExitTunnel, "two processes hold the identity of one machine", "find out which of the two is yours; for a clone: enrol it under a name of its own; for a stolen key: pipeops-gateway clusters revoke, then enrol the machine again with a token made for the cluster", Gateway, CostNone},
+		{LimitUser, ExitTunnel, "the user has as many requests open as one may", "end some of what runs, such as watches and logs -f, or try again; the gateway's --user-requests says how many", Gateway, CostNone},
+		{LimitAgent, ExitTunnel, "the machine has as many requests on their way as one may", "try again; requests that last, such as watches and logs -f, take most of the room", Gateway, CostNone},
+		{LimitDials, ExitTunnel, "the machine is opening as many connections as one may", "try again", Gateway, CostNone},
 		{GatewayNotRunning, ExitTunnel, "no gateway is running on this machine", "start it: pipeops-gateway serve; if it uses another folder, name it with --data", Gateway, CostNone},
 		{GatewayBusy, ExitTunnel, "too many agents connect at once", "nothing: the agent connects again at the time that the gateway has given it", Gateway, CostNone},
 		{FleetDiffers, ExitTunnel, "this gateway has other keys than those that share its store", "copy ca.pem, ca-key.pem and secret.key from the data folder of one of the others (docs/gateways.md)", Gateway, CostNone},

@@ -25,6 +25,7 @@ func Write(w http.ResponseWriter, status int, err error) {
 	if errors.As(err, &e) {
 		body = wire.Error{Code: string(e.Code), Message: e.Evidence}
 	}
+	note(w, body.Code)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the other end is gone, or has it
@@ -55,6 +56,29 @@ func FromWire(body wire.Error) error {
 	return reason.New(reason.GatewayRefused, fmt.Sprintf("%s %s", printable(body.Code), message), nil)
 }
 
+// Note tells who records the request the code of err, if it has one. An answer for a program of Kubernetes does not show it.
+func Note(w http.ResponseWriter, err error) {
+	var e *reason.Error
+	if errors.As(err, &e) {
+		note(w, string(e.Code))
+	}
+}
+
+// note tells who records the request why it is refused: the first of the writers below w that wants to know.
+func note(w http.ResponseWriter, code string) {
+	for {
+		switch x := w.(type) {
+		case interface{ Refused(string) }:
+			x.Refused(code)
+			return
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = x.Unwrap()
+		default:
+			return
+		}
+	}
+}
+
 // printable keeps what another machine wrote from steering the terminal that shows it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -67,6 +91,7 @@ func printable(s string) string {
 
 // WriteStatus answers a program of Kubernetes. kubectl prints "Error from server (cause): message".
 func WriteStatus(w http.ResponseWriter, status int, cause, message string) {
+	note(w, cause)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(struct {

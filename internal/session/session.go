@@ -21,7 +21,7 @@ const (
 	// maxStreams bounds the streams that a peer may have open; above it streams are reset as they come.
 	maxStreams = 1024
 	// maxRequests bounds the requests that are served at a time; above it they are refused with 503.
-	maxRequests = 512
+	maxRequests = 1000
 )
 
 // ErrClosed is the cause of the end of a session that this end closed without giving another.

@@ -34,6 +34,19 @@ func (c *Client) Heartbeat(ctx context.Context, h wire.Heartbeat) error {
 	return c.call(ctx, wire.PathHeartbeat, h, nil)
 }
 
+// Beat is Heartbeat, and returns what the gateway says to it.
+func (c *Client) Beat(ctx context.Context, h wire.Heartbeat) (wire.HeartbeatAnswer, error) {
+	var answer wire.HeartbeatAnswer
+	err := c.call(ctx, wire.PathHeartbeat, h, &answer)
+	return answer, err
+}
+
+// RoundTrip has the gateway ask this agent something, and returns nil when that has come and gone: the path that requests of users take is
+// whole. The error is GATEWAY_REFUSED if the gateway is too old to know how.
+func (c *Client) RoundTrip(ctx context.Context) error {
+	return c.call(ctx, wire.PathRoundTrip, struct{}{}, nil)
+}
+
 // Status reports on a document.
 func (c *Client) Status(ctx context.Context, s wire.Status) error {
 	return c.call(ctx, wire.PathStatus, s, nil)
@@ -91,7 +104,7 @@ func (c *Client) call(ctx context.Context, path string, body, answer any) error 
 		}
 		return err
 	}
-	if answer == nil {
+	if answer == nil || response.StatusCode == http.StatusNoContent {
 		_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxSmall)) // so that the stream can be used again
 	} else {
 		err = json.NewDecoder(io.LimitReader(response.Body, maxSmall)).Decode(answer)

@@ -80,7 +80,13 @@ func (t *tunnel) start(ctx context.Context, address string, replaces *line) {
 }
 
 // session dials, and returns why the session that came of it ended.
-func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) error {
+func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended error) {
+	var up *session.Session
+	defer func() {
+		if t.OnDown != nil && !errors.Is(ended, errRenewed) {
+			t.OnDown(up, codeOf(ended))
+		}
+	}()
 	conn, err := t.dial(ctx, l.address)
 	if err != nil {
 		return err
@@ -114,6 +120,10 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) error {
 		return why
 	}
 	conn.Good()
+	if t.OnUp != nil {
+		t.OnUp(s)
+	}
+	up = s
 	t.events <- event{line: l, welcome: &welcome, client: client, by: conn.Way()}
 
 	var said *wire.Goodbye

@@ -257,7 +257,7 @@ func (t *tunnel) ended(ctx context.Context, l *line, err error) {
 	} else {
 		t.second = now.Add(pause)
 	}
-	t.Log.Warn("tunnel down", "gateway", l.address, "err", err, "others", !alone, "retry_in", pause.Round(time.Millisecond))
+	t.Log.Warn("tunnel down", "gateway", l.address, "code", codeOf(err), "evidence", err, "others", !alone, "retry_in", pause.Round(time.Millisecond))
 }
 
 // learn takes a list of gateways in, and keeps it.

@@ -49,6 +49,9 @@ type Options struct {
 	// OnStandby is the same for a session that is kept up beside that one.
 	OnStandby func(context.Context, *Client)
 
+	OnUp   func(*session.Session)                // a session is up; nil means that nobody wants to know
+	OnDown func(s *session.Session, code string) // one has ended, or could not be made (nil), with a code of package reason
+
 	Transport *transport.Dialer // how the gateway is reached; nil: directly
 	Backoff   backoff.Backoff   // zero value: 0.5 s to 60 s
 	Age       time.Duration     // of a session that is replaced by another one; 0 means 12 to 24 h
@@ -181,6 +184,15 @@ func (t *tunnel) why(address string, err error, said *wire.Error) error {
 		return transport.Explain(err, address)
 	}
 	return reason.New(reason.SessionLost, address, err)
+}
+
+// codeOf is the reason of an end, for programs.
+func codeOf(err error) string {
+	var known *reason.Error
+	if errors.As(err, &known) {
+		return string(known.Code)
+	}
+	return string(reason.SessionLost)
 }
 
 func (t *tunnel) down(err error) {

@@ -62,6 +62,20 @@ type Heartbeat struct {
 	Nodes      int             `json:"nodes,omitempty"`
 	Node       string          `json:"node,omitempty"`     // name of the Node that the machine is, if it is one and knows it
 	Provider   string          `json:"provider,omitempty"` // who runs the cluster: "eks", "gke", "aks", "k3s", ...
+	Audit      *AuditHead      `json:"audit,omitempty"`    // of the agent's audit log
+}
+
+// AuditHead is how far the audit log of an end is. Each end keeps that of the other, so that neither can drop records unseen.
+type AuditHead struct {
+	Chain string `json:"chain"` // 32 hexadecimal digits
+	Seq   uint64 `json:"seq"`   // of its last record
+	Sum   string `json:"sum"`   // SHA-256 of the line of that, in hexadecimal
+	Own   uint64 `json:"own"`   // records that are not about the other end's log
+}
+
+// HeartbeatAnswer is what the gateway says to a heartbeat, with status 200; with 204 it says nothing.
+type HeartbeatAnswer struct {
+	Audit *AuditHead `json:"audit,omitempty"` // of the gateway's audit log
 }
 
 // Event is one line of the progress of an install, as it is shown on the machine.

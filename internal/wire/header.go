@@ -32,6 +32,9 @@ const (
 func KubeHeader(in http.Header) (out http.Header, upgrade string, ok bool) {
 	out = http.Header{}
 	copyHeader(out, in, kubeHeaders())
+	if trace, ok := TraceOf(in); ok {
+		trace.Set(out)
+	}
 	upgrade, ok = UpgradeOf(in)
 	if !ok || upgrade == "" {
 		return out, "", ok

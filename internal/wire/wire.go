@@ -37,6 +37,7 @@ const (
 	PathHandover  = "/v1/handover"  // POST -> 204: the session takes no more requests, and ends when the last one has
 	PathHeartbeat = "/v1/heartbeat" // POST Heartbeat -> 204
 	PathDesired   = "/v1/desired"   // GET ?after=GENERATION&term=TERM -> lines of Document and LeadLine, endless; an empty line is a sign of life
+	PathRoundTrip = "/v1/roundtrip" // POST -> 204 when a request of the gateway has reached the agent and come back
 	PathStatus    = "/v1/status"    // POST Status -> 204
 	PathRenew     = "/v1/renew"     // POST RenewRequest -> RenewResponse
 )

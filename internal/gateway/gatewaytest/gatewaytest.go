@@ -31,6 +31,8 @@ type Gateway struct {
 	Store string
 	// LameDuck and Drain are those of the gateway from its next Start; 0 and 1 s at first.
 	LameDuck, Drain time.Duration
+	Limits          gateway.Limits // from its next Start
+	Audit           string         // likewise
 
 	// Handover is for how long a machine that leads may be away, from the next Start of the gateway; 50 ms at first.
 	Handover time.Duration
@@ -121,6 +123,7 @@ func (g *Gateway) Start() {
 	opened, err := gateway.Open(context.Background(), gateway.Options{
 		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Handover: g.Handover, Now: g.Now, AppsDomain: g.AppsDomain,
 		Store: g.Store, LameDuck: g.LameDuck, Drain: g.Drain,
+		Limits: g.Limits, Audit: g.Audit,
 	})
 	if err != nil {
 		g.t.Fatal(err)

@@ -1,0 +1,178 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pipeopshq/pipeops-agent/internal/audit"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway"
+)
+
+// recorded returns the records of the gateway's audit log that are wanted.
+func (r *road) recorded(wants func(audit.Record) bool) []audit.Record {
+	files, err := audit.Files(gateway.AuditDir(r.gateway.Data))
+	if err != nil {
+		r.agent.t.Fatal(err)
+	}
+	var found []audit.Record
+	if err := audit.Read(files, func(record audit.Record) error {
+		if wants(record) {
+			found = append(found, record)
+		}
+		return nil
+	}); err != nil {
+		r.agent.t.Fatal(err)
+	}
+	return found
+}
+
+// hold opens a watch and returns its end.
+func (r *road) hold(ctx context.Context) (end func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	response, err := r.user.client.Do(r.user.request(http.MethodGet, "/watch", nil).WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		cancel()
+		return nil, fmt.Errorf("status %d", response.StatusCode)
+	}
+	return func() {
+		cancel()
+		_ = response.Body.Close()
+	}, nil
+}
+
+func TestLimitPerUser(t *testing.T) {
+	road := build(t)
+	road.restart(gateway.Limits{User: 3})
+	var ends []func()
+	for range 3 {
+		end, err := road.hold(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, end)
+	}
+	response, err := road.user.client.Do(road.user.request(http.MethodGet, "/echo", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" || response.Header.Get("Pipeops-Limit") != "requests=3, open=3" {
+		t.Errorf("got %d, %v", response.StatusCode, response.Header)
+	}
+	has(t, string(raw), `"reason":"TooManyRequests"`)
+	has(t, string(raw), "3 requests open, of 3")
+	other := login(t, road.gateway, "shop", "bob")
+	if status, body := other.get("/echo"); status != http.StatusOK {
+		t.Errorf("another user gets %d %s", status, body)
+	}
+	ends[0]() // what runs was not ended, and what ends makes room
+	road.gateway.Wait("there is room again", func() bool { status, _ := road.user.get("/echo"); return status == http.StatusOK })
+	road.server.next <- "still here"
+	for _, end := range ends {
+		end()
+	}
+	road.gateway.Wait("the refusal is recorded", func() bool {
+		return len(road.recorded(func(r audit.Record) bool { return r.Result != nil && r.Reason == "LIMIT_USER" && r.Status == 429 })) > 0
+	})
+}
+
+func TestLimitPerAgent(t *testing.T) {
+	road := build(t)
+	road.restart(gateway.Limits{Agent: 2})
+	for range 2 {
+		end, err := road.hold(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end()
+	}
+	other := login(t, road.gateway, "shop", "bob")
+	status, body := other.get("/echo")
+	if status != http.StatusTooManyRequests {
+		t.Errorf("got %d", status)
+	}
+	has(t, body, "2 requests are on their way")
+	if info, _ := road.gateway.Cluster("shop"); !info.Connected {
+		t.Error("the session was ended")
+	}
+}
+
+// An upgrade that is not answered takes the room of one that is being opened; once it is, only that of a request.
+func TestLimitOfDials(t *testing.T) {
+	road := build(t)
+	road.restart(gateway.Limits{Dials: 1})
+	ask := func(path string) (status string, conn *tls.Conn) {
+		conn, err := tls.Dial("tcp", road.gateway.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = fmt.Fprintf(conn, "GET /v1/clusters/shop%s HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", path, road.user.token)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return line, conn
+	}
+	for range 3 { // each is answered, and so the next has room
+		if line, _ := ask("/upgrade/SPDY_3.1"); !strings.Contains(line, "101") {
+			t.Fatalf("got %s", line)
+		}
+	}
+	waiting, err := tls.Dial("tcp", road.gateway.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = waiting.Close() }()
+	_, _ = fmt.Fprintf(waiting, "GET /v1/clusters/shop/never HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", road.user.token)
+	road.gateway.Wait("it is being opened", func() bool {
+		line, conn := ask("/upgrade/SPDY_3.1")
+		_ = conn.Close()
+		return strings.Contains(line, "429")
+	})
+}
+
+// Who is nobody is counted, not recorded one by one: else anybody could push out what is recorded.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	road := build(t)
+	nobody := *road.user
+	nobody.token = "put_0.x"
+	for range 50 {
+		if status, _ := nobody.get("/echo"); status != http.StatusUnauthorized {
+			t.Fatalf("got %d", status)
+		}
+		if status, _ := nobody.get("/a//../b"); status != http.StatusBadRequest {
+			t.Fatalf("got %d", status)
+		}
+	}
+	if status, _ := road.user.get("/echo"); status != http.StatusOK {
+		t.Fatalf("got %d", status)
+	}
+	road.gateway.Wait("it is recorded", func() bool {
+		return len(road.recorded(func(r audit.Record) bool { return r.Path == "/echo" && r.Result != nil })) == 1
+	})
+	notes := road.recorded(func(r audit.Record) bool {
+		return r.Kind == audit.KindNote && strings.Contains(r.Note, "without a user token")
+	})
+	if len(notes) != 1 || notes[0].Remote == "" {
+		t.Errorf("got %+v", notes)
+	}
+	if all := road.recorded(func(r audit.Record) bool { return r.User == "" && r.Result != nil }); len(all) > 0 {
+		t.Errorf("requests of nobody are recorded: %+v", all)
+	}
+	admin := road.recorded(func(r audit.Record) bool { return r.User == "administrator" })
+	if len(admin) == 0 || admin[0].Path == "" || admin[0].Status != 200 {
+		t.Errorf("what administrators do is not recorded: %+v", admin)
+	}
+}
