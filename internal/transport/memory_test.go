@@ -80,8 +80,11 @@ func TestWhatIsRemembered(t *testing.T) {
 	d.made(t, gateway, "TLS through http://proxy:1").Good()
 	check(with(), gateway, "TLS* WebSocket* TLS WebSocket")
 
-	c := d.made(t, gateway, "TLS through http://proxy:1") // its handshake is done, and nothing more comes
-	_ = c.Close()
+	broken := d.made(t, gateway, "TLS through http://proxy:1") // its handshake is done, and nothing more comes
+	_ = broken.Close()
+	_ = broken.Close()
+	check(d, gateway, "TLS* WebSocket* TLS WebSocket") // once is what a gateway does that stops
+	_ = d.made(t, gateway, "TLS through http://proxy:1").Close()
 	check(d, gateway, "WebSocket* TLS WebSocket TLS*")
 	now = now.Add(16 * time.Minute)
 	check(d, gateway, "TLS* WebSocket* TLS WebSocket")
@@ -125,4 +128,27 @@ func FuzzMemory(f *testing.F) {
 			t.Errorf("%s: %v", again, err)
 		}
 	})
+}
+
+// TestAKnownWayHasTime: a gateway that is slow because thousands come back at once is not asked twice by each.
+func TestAKnownWayHasTime(t *testing.T) {
+	d := &Dialer{Memory: filepath.Join(t.TempDir(), "transport.json")}
+	wait := func(want time.Duration) {
+		t.Helper()
+		ways, err := d.ways("gateway.example:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, _ := d.ordered("gateway.example:1", ways); list[1].wait != want {
+			t.Errorf("%s starts after %s, want %s", list[1], list[1].wait, want)
+		}
+	}
+	wait(stagger)
+	d.made(t, "gateway.example:1", "TLS").Good()
+	wait(patience)
+	d = &Dialer{Memory: d.Memory} // another process
+	wait(stagger)
+	d.made(t, "gateway.example:1", "WebSocket").Good()
+	d = &Dialer{Memory: d.Memory}
+	wait(patience)
 }

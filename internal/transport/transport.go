@@ -43,7 +43,7 @@ type Dialer struct {
 
 	buffers wsconn.Buffers
 	mu      sync.Mutex
-	broken  map[string]time.Time // ways that broke before they proved good, and when
+	history map[string]history // of ways, by gateway and name
 }
 
 // Config makes the configuration of TLS by which a gateway is dialled, with the given application protocols. Certificates are judged
@@ -72,7 +72,7 @@ func (c *Conn) Good() {
 	c.settled.Do(func() { c.dialer.proved(c) })
 }
 
-// Close closes the connection. If it was never Good, the next dial tries its way last.
+// Close closes the connection. A way that was never Good twice in a row is tried last.
 func (c *Conn) Close() error {
 	c.settled.Do(func() { c.dialer.broke(c) })
 	return c.Conn.Close()

@@ -14,13 +14,20 @@ const (
 	// stagger is how long a way has for itself before the next one starts beside it: longer than a handshake across the world takes
 	// (three round trips of 150 ms), and too short for people to notice.
 	stagger = 500 * time.Millisecond
-	// patience is the same for the last way through a proxy, before the first one past it: who has set a proxy wants it used, so what
-	// is past it is for where the proxy does not lead to the gateway at all.
+	// patience is the same for a way of which more is known. The last one through a proxy has it before the first one past it: who has
+	// set a proxy wants it used, so what is past it is for where the proxy does not lead to the gateway at all. And one that has led to
+	// the gateway before has it: it is slow because the gateway is, and thousands of agents that come back after an outage must not
+	// make it shake hands with each of them twice.
 	patience = 5 * time.Second
+	// breaks is how often a way must break in a row to be tried last: once is what a gateway does that is being stopped.
+	breaks = 2
 	// retryBetter is after which time a dial tries the ways that are better than the one that worked the last time again, and one
 	// that broke in its turn.
 	retryBetter = 15 * time.Minute
 )
+
+// maxHistory is how many ways are kept in mind: gateways come and go.
+const maxHistory = 64
 
 // way is one of the ways to a gateway.
 type way struct {
@@ -88,15 +95,27 @@ func (d *Dialer) ordered(address string, ways []way) (list []way, fresh bool) {
 			list = slices.Insert(list, 0, last)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b way) int { return cmp.Compare(d.breakage(address, a, now), d.breakage(address, b, now)) })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.SortStableFunc(list, func(a, b way) int {
+		return cmp.Compare(d.history[address+" "+a.String()].rank(now), d.history[address+" "+b.String()].rank(now))
+	})
+	if h := d.history[address+" "+list[0].String()]; h.good || !fresh {
+		list[1].wait = patience
+	}
 	return list, fresh
 }
 
-// breakage is 1 for a way that broke a short while ago.
-func (d *Dialer) breakage(address string, w way, now time.Time) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if at, ok := d.broken[address+" "+w.String()]; ok && now.Sub(at) < retryBetter && !now.Before(at) {
+// history is what became of a way in the life of this process.
+type history struct {
+	good   bool // it has led to the gateway
+	broken int  // how often it broke since
+	when   time.Time
+}
+
+// rank is 1 for a way that breaks.
+func (h history) rank(now time.Time) int {
+	if h.broken >= breaks && now.Sub(h.when) < retryBetter && !now.Before(h.when) {
 		return 1
 	}
 	return 0
@@ -106,7 +125,7 @@ func (d *Dialer) breakage(address string, w way, now time.Time) int {
 func (d *Dialer) proved(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.broken, c.address+" "+c.way.String())
+	d.note(c, history{good: true})
 	ways, err := d.ways(c.address)
 	if err == nil {
 		err = d.remember(c.address, c.way.String(), ways[0].String() == c.way.String(), c.fresh)
@@ -120,8 +139,15 @@ func (d *Dialer) proved(c *Conn) {
 func (d *Dialer) broke(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.broken == nil {
-		d.broken = map[string]time.Time{}
+	h := d.history[c.address+" "+c.way.String()]
+	h.broken++
+	h.when = d.now()
+	d.note(c, h)
+}
+
+func (d *Dialer) note(c *Conn, h history) {
+	if d.history == nil || len(d.history) > maxHistory {
+		d.history = map[string]history{}
 	}
-	d.broken[c.address+" "+c.way.String()] = d.now()
+	d.history[c.address+" "+c.way.String()] = h
 }

@@ -71,7 +71,7 @@ func Dial(ctx context.Context, conn net.Conn, host, path, protocol string, buffe
 		WriteBufferSize:   MaxMessage,
 		WriteBufferPool:   buffers,
 	}
-	ws, response, err := dialer.DialContext(context.WithoutCancel(ctx), (&url.URL{Scheme: "wss", Host: host, Path: path}).String(), nil)
+	ws, response, err := dialer.DialContext(context.WithoutCancel(ctx), (&url.URL{Scheme: "wss", Host: host, Path: path}).String(), nil) //nolint:bodyclose // it is in memory
 	switch {
 	case !stop():
 		err = context.Cause(ctx)
@@ -161,7 +161,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 		n, err := c.message.Read(p)
 		switch {
-		case err == io.EOF: //nolint:errorlint // a reader's own
+		case err == io.EOF:
 			c.message = nil
 		case err != nil:
 			c.failed = readError(err, false)
