@@ -29,3 +29,24 @@ func TestProxies(t *testing.T) {
 		t.Errorf("err = %v", err)
 	}
 }
+
+// TestDialer: the agent reaches its gateway through the proxy of the settings, or that of the machine, unless none is wanted.
+func TestDialer(t *testing.T) {
+	for _, name := range []string{"http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("https_proxy", "http://machine.example:3128")
+	for want, c := range map[string]config.Proxy{
+		"http://machine.example:3128": {},
+		"socks5://u:p@own:1080":       {HTTPS: "socks5://u:p@own:1080"},
+		"":                            {HTTP: noProxy, HTTPS: noProxy},
+	} {
+		d, err := dialer(config.Config{Proxy: c})
+		if err != nil || d.Proxy.HTTPS != want {
+			t.Errorf("%+v: %+v, %v, want %q", c, d.Proxy, err, want)
+		}
+	}
+	if _, err := dialer(config.Config{Proxy: config.Proxy{HTTPS: "gopher://u:s3cret@own"}}); !reason.Is(err, reason.Usage) || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("err = %v", err)
+	}
+}

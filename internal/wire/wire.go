@@ -1,7 +1,7 @@
 // Package wire is what the agent and the gateway share: names, paths, headers and documents. It does no I/O.
 //
-// The way: the agent dials the gateway by TLS 1.3 with [ALPN] and its client certificate, and a session of internal/mux (yamux) runs on
-// that connection. Either end opens streams; on every stream is plain HTTP/1.1. The end that accepts streams serves
+// The way: the agent dials the gateway by TLS 1.3 with [ALPN] and its client certificate, or by HTTPS and a WebSocket of [Subprotocol],
+// and a session of internal/mux (yamux) runs on that connection. Either end opens streams; on every stream is plain HTTP/1.1. The end that accepts streams serves
 // net/http on the session, which is a net.Listener; the end that opens them is an http.Transport whose DialContext opens
 // a stream. The same port speaks ordinary HTTPS (ALPN h2 and http/1.1) to people, to kubectl and to machines that enrol.
 package wire

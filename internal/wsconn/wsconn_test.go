@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -281,6 +282,47 @@ func TestDialEndsWithItsContextAndInTime(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})
+}
+
+// TestASessionOnIt carries many megabytes both ways at once, in streams of a session.
+func TestASessionOnIt(t *testing.T) {
+	const streams, size = 8, 4 << 20
+	client, server, _ := pair(t)
+	agent, gateway := mux.New(client, mux.Config{Client: true}), mux.New(server, mux.Config{})
+	sent := make([]byte, size)
+	_, _ = rand.Read(sent)
+	var work sync.WaitGroup
+	for range streams {
+		work.Go(func() { // what comes goes back
+			st, err := agent.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.Copy(st, st)
+			_ = st.Close()
+		})
+		work.Go(func() {
+			st, err := gateway.Open()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			work.Go(func() {
+				_, _ = st.Write(sent)
+				_ = st.CloseWrite()
+			})
+			if got, err := io.ReadAll(st); err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("%d of %d bytes came back, equal %v, %v", len(got), size, bytes.Equal(got, sent), err)
+			}
+			_ = st.Close()
+		})
+	}
+	work.Wait()
+	agent.Close(nil)
+	gateway.Close(nil)
+	agent.Wait()
+	gateway.Wait()
 }
 
 // answer is a connection on which a prepared answer comes, and whatever is written is dropped.
