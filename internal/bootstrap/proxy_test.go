@@ -18,9 +18,7 @@ import (
 // TestBehindAProxy: an install whose only way out is a proxy enrols, tells its story, and an uninstall leaves.
 func TestBehindAProxy(t *testing.T) {
 	g := gatewaytest.Start(t)
-	p := proxytest.HTTP(t)
-	p.User, p.Password = "user", "s3cret"
-	p.Names["gateway.example:8443"] = g.Address
+	p := proxytest.HTTP(t, proxytest.Settings{User: "user", Password: "s3cret", Names: map[string]string{"gateway.example:8443": g.Address}})
 	through := &transport.Dialer{Proxy: proxy.Proxy{HTTPS: "http://user:s3cret@" + p.Address}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if address != p.Address {
 			return nil, fmt.Errorf("%s is not to be had", address)

@@ -156,9 +156,14 @@ func overSOCKS(ctx context.Context, conn net.Conn, address string, user *url.Use
 		password, _ := user.Password()
 		auth = &socks.Auth{User: user.Username(), Password: password}
 	}
+	// The library sets the deadline of ctx on the connection; which of the two ends first would decide on the error.
+	waited, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
 	dialer, err := socks.SOCKS5("tcp", conn.RemoteAddr().String(), auth, given{conn})
 	if err == nil {
-		_, err = dialer.(socks.ContextDialer).DialContext(ctx, "tcp", address) // it wraps conn, and adds nothing to it
+		_, err = dialer.(socks.ContextDialer).DialContext(waited, "tcp", address) // it wraps conn, and adds nothing to it
 	}
 	if err == nil {
 		return nil

@@ -91,24 +91,23 @@ func up(t *testing.T, g *gatewaytest.Gateway, tracker *health.Tracker, want stri
 
 // TestThroughProxies enrols, reports, connects and leaves where a proxy is the only way.
 func TestThroughProxies(t *testing.T) {
-	for name, start := range map[string]func(*testing.T) (*proxytest.Proxy, string, *x509.CertPool){
-		"CONNECT": func(t *testing.T) (*proxytest.Proxy, string, *x509.CertPool) {
-			return proxytest.HTTP(t), "http://", nil
+	type settings = proxytest.Settings
+	for name, start := range map[string]func(*testing.T, settings) (*proxytest.Proxy, string, *x509.CertPool){
+		"CONNECT": func(t *testing.T, s settings) (*proxytest.Proxy, string, *x509.CertPool) {
+			return proxytest.HTTP(t, s), "http://", nil
 		},
-		"CONNECT by TLS": func(t *testing.T) (*proxytest.Proxy, string, *x509.CertPool) {
-			p, roots := proxytest.HTTPS(t)
+		"CONNECT by TLS": func(t *testing.T, s settings) (*proxytest.Proxy, string, *x509.CertPool) {
+			p, roots := proxytest.HTTPS(t, s)
 			return p, "https://", roots
 		},
-		"SOCKS5": func(t *testing.T) (*proxytest.Proxy, string, *x509.CertPool) {
-			return proxytest.SOCKS5(t), "socks5://", nil
+		"SOCKS5": func(t *testing.T, s settings) (*proxytest.Proxy, string, *x509.CertPool) {
+			return proxytest.SOCKS5(t, s), "socks5://", nil
 		},
 	} {
 		for _, user := range []string{"", "user"} {
 			t.Run(name+" "+user, func(t *testing.T) {
 				g := gatewaytest.Start(t)
-				p, scheme, roots := start(t)
-				p.Names[public] = g.Address
-				p.User, p.Password = user, secret
+				p, scheme, roots := start(t, settings{Names: map[string]string{public: g.Address}, User: user, Password: secret})
 				login := ""
 				if user != "" {
 					login = user + ":" + secret + "@"
@@ -195,9 +194,8 @@ func TestWhereDirectAndProxyDiffer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := proxytest.HTTP(t)
 	const near = "gateway.lan:8443"
-	direct := func(address string) func(context.Context, string, string) (net.Conn, error) {
+	direct := func(address string, p *proxytest.Proxy) func(context.Context, string, string) (net.Conn, error) {
 		return func(ctx context.Context, network, asked string) (net.Conn, error) {
 			if asked == address {
 				asked = g.Address
@@ -208,26 +206,29 @@ func TestWhereDirectAndProxyDiffer(t *testing.T) {
 	for name, c := range map[string]struct {
 		address string
 		known   string // to the proxy
-		dial    func(context.Context, string, string) (net.Conn, error)
+		direct  bool   // it is reached directly, too
 		noProxy string
 		want    string
 	}{
-		"public, both ways":        {public, public, direct(public), "", "TLS through http://" + p.Address},
-		"public, proxy leads past": {public, "", direct(public), "", "TLS"},
-		"public, not to be used":   {public, public, direct(public), ".example", "TLS"},
-		"near, both ways":          {near, near, direct(near), "", "TLS"},
-		"near, proxy only":         {near, near, only(p.Address), "", "TLS through http://" + p.Address},
+		"public, both ways":        {public, public, true, "", "TLS through http://"},
+		"public, proxy leads past": {public, "", true, "", "TLS"},
+		"public, not to be used":   {public, public, true, ".example", "TLS"},
+		"near, both ways":          {near, near, true, "", "TLS"},
+		"near, proxy only":         {near, near, false, "", "TLS through http://"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p.Names = map[string]string{c.known: g.Address}
-			d := &transport.Dialer{Proxy: proxy.Proxy{HTTPS: p.Address, NoProxy: c.noProxy}, Dial: c.dial}
+			p := proxytest.HTTP(t, proxytest.Settings{Names: map[string]string{c.known: g.Address}})
+			d := &transport.Dialer{Proxy: proxy.Proxy{HTTPS: p.Address, NoProxy: c.noProxy}, Dial: only(p.Address)}
+			if c.direct {
+				d.Dial = direct(c.address, p)
+			}
 			conn, err := d.Tunnel(t.Context(), c.address, id.Config)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if conn.Way() != c.want {
-				t.Errorf("by %s, want %s", conn.Way(), c.want)
+			if got := strings.TrimSuffix(conn.Way(), p.Address); got != c.want {
+				t.Errorf("by %s, want %s", got, c.want)
 			}
 			if _, ok := conn.Socket().(*net.TCPConn); !ok {
 				t.Errorf("the socket is a %T", conn.Socket())
@@ -240,8 +241,7 @@ func TestWhereDirectAndProxyDiffer(t *testing.T) {
 func TestTheSocketIsReached(t *testing.T) {
 	g := gatewaytest.Start(t)
 	wall := proxytest.Drop(t, g.Address, wire.ALPN)
-	p, roots := proxytest.HTTPS(t)
-	p.Names[public] = wall.Address
+	p, roots := proxytest.HTTPS(t, proxytest.Settings{Names: map[string]string{public: wall.Address}})
 	d := &transport.Dialer{Proxy: proxy.Proxy{HTTPS: "https://" + p.Address}, Dial: only(p.Address), Roots: roots}
 	id, err := enroll(t, g, public, d)
 	if err != nil {
@@ -285,9 +285,7 @@ func TestStates(t *testing.T) {
 	rude := proxytest.Garbage(t, "\x1b]0;gone\a\r\n\r\n")
 	late := proxytest.Garbage(t, "HTTP/1.1 200 OK\r\n\r\nand more")
 	login := "user:" + secret + "@"
-	status := func(p *proxytest.Proxy, status int) *proxytest.Proxy { p.Status = status; return p }
-	locked := func(p *proxytest.Proxy) *proxytest.Proxy { p.User, p.Password = "user", "other"; return p }
-	lost := func(p *proxytest.Proxy) *proxytest.Proxy { return p }
+	locked := proxytest.Settings{User: "user", Password: "other"}
 	for name, c := range map[string]struct {
 		proxy   string
 		address string
@@ -300,19 +298,19 @@ func TestStates(t *testing.T) {
 		"another server":             {"", web.Listener.Addr().String(), reason.GatewayUntrusted, "issued by O=Acme Co", ""},
 		"TLS 1.2 only":               {"", old.Listener.Addr().String(), reason.GatewayProtocol, "protocol version", ""},
 		"no TLS":                     {"", plain.Listener.Addr().String(), reason.GatewayProtocol, "not by TLS", ""},
-		"407":                        {"http://" + login + locked(proxytest.HTTP(t)).Address, public, reason.GatewayProxy, "it answers 407 Proxy Authentication Required and knows Basic, Negotiate", "user and password"},
-		"403":                        {"http://" + login + status(proxytest.HTTP(t), 403).Address, public, reason.GatewayProxy, "it answers 403 Forbidden", "let the proxy allow CONNECT to " + public},
-		"502":                        {"http://" + login + lost(proxytest.HTTP(t)).Address, public, reason.GatewayUnreachable, "it answers 502 Bad Gateway", ""},
+		"407":                        {"http://" + login + proxytest.HTTP(t, locked).Address, public, reason.GatewayProxy, "it answers 407 Proxy Authentication Required and knows Basic, Negotiate", "user and password"},
+		"403":                        {"http://" + login + proxytest.HTTP(t, proxytest.Settings{Status: 403}).Address, public, reason.GatewayProxy, "it answers 403 Forbidden", "let the proxy allow CONNECT to " + public},
+		"502":                        {"http://" + login + proxytest.HTTP(t, proxytest.Settings{}).Address, public, reason.GatewayUnreachable, "it answers 502 Bad Gateway", ""},
 		"proxy is down":              {"http://" + login + closed.Addr().String(), public, reason.GatewayProxy, "connection refused", "address of the proxy"},
 		"proxy has no name":          {"http://" + login + "proxy.example:3128", public, reason.GatewayProxy, "there is no host", "name of the proxy"},
 		"proxy is a web server":      {"http://" + login + plain.Listener.Addr().String(), public, reason.GatewayProxy, "it answers 404", ""},
 		"proxy speaks no HTTP":       {"http://" + login + rude, public, reason.GatewayProxy, "no HTTP", ""},
 		"proxy says too much":        {"http://" + login + late, public, reason.GatewayProxy, "more than its answer", ""},
 		"proxy is not trusted":       {"https://" + login + web.Listener.Addr().String(), public, reason.GatewayProxy, "unknown authority", ""},
-		"SOCKS5, another password":   {"socks5://" + login + locked(proxytest.SOCKS5(t)).Address, public, reason.GatewayProxy, "authentication failed", "user and password"},
-		"SOCKS5, no password":        {"socks5://" + locked(proxytest.SOCKS5(t)).Address, public, reason.GatewayProxy, "no acceptable authentication methods", "user and password"},
-		"SOCKS5, forbidden":          {"socks5://" + login + status(proxytest.SOCKS5(t), 2).Address, public, reason.GatewayProxy, "not allowed by ruleset", "let the proxy allow"},
-		"SOCKS5, nothing there":      {"socks5://" + login + status(proxytest.SOCKS5(t), 5).Address, public, reason.GatewayUnreachable, "it says: connection refused", ""},
+		"SOCKS5, another password":   {"socks5://" + login + proxytest.SOCKS5(t, locked).Address, public, reason.GatewayProxy, "authentication failed", "user and password"},
+		"SOCKS5, no password":        {"socks5://" + proxytest.SOCKS5(t, locked).Address, public, reason.GatewayProxy, "no acceptable authentication methods", "user and password"},
+		"SOCKS5, forbidden":          {"socks5://" + login + proxytest.SOCKS5(t, proxytest.Settings{Status: 2}).Address, public, reason.GatewayProxy, "not allowed by ruleset", "let the proxy allow"},
+		"SOCKS5, nothing there":      {"socks5://" + login + proxytest.SOCKS5(t, proxytest.Settings{Status: 5}).Address, public, reason.GatewayUnreachable, "it says: connection refused", ""},
 		"SOCKS5, another protocol":   {"socks5://" + login + proxytest.Garbage(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), public, reason.GatewayProxy, "protocol version", "address of the proxy"},
 		"TLS is opened by the proxy": {"http://" + login + proxytest.Inspecting(t, "Corp Inspection CA").Address, public, reason.GatewayIntercepted, "issued by CN=Corp Inspection CA", "exempt the gateway"},
 	} {
@@ -349,8 +347,7 @@ func TestAllWaysAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := proxytest.HTTP(t)
-	p.Status = 403
+	p := proxytest.HTTP(t, proxytest.Settings{Status: 403})
 	d := &transport.Dialer{Proxy: proxy.Proxy{HTTPS: p.Address}, Dial: only(p.Address)}
 	_, err = d.Tunnel(t.Context(), public, id.Config)
 	for _, want := range []string{"the proxy http://" + p.Address + ": it answers 403 Forbidden", "; ", "there is no host"} {
@@ -366,8 +363,7 @@ func TestAllWaysAreTold(t *testing.T) {
 // TestWrongClock: a clock that is away is told by how much, by the gateway's own.
 func TestWrongClock(t *testing.T) {
 	g := gatewaytest.Start(t)
-	p := proxytest.HTTP(t)
-	p.Names[public] = g.Address
+	p := proxytest.HTTP(t, proxytest.Settings{Names: map[string]string{public: g.Address}})
 	through := proxy.Proxy{HTTPS: p.Address}
 	id, err := enroll(t, g, public, &transport.Dialer{Proxy: through, Dial: only(p.Address)})
 	if err != nil {

@@ -20,7 +20,7 @@ func Drop(t testing.TB, to, protocol string) *Firewall {
 	t.Helper()
 	f := &Firewall{}
 	f.Drops.Store(true)
-	f.Proxy = start(t, nil, func(p *Proxy, conn net.Conn) {
+	f.Proxy = start(t, &Proxy{Settings: Settings{Names: map[string]string{"": to}}}, nil, func(p *Proxy, conn net.Conn) {
 		hello := make([]byte, 16<<10)
 		n, err := io.ReadAtLeast(conn, hello, 5)
 		if err != nil {
@@ -48,6 +48,5 @@ func Drop(t testing.TB, to, protocol string) *Firewall {
 		}
 		p.splice(conn, io.MultiReader(bytes.NewReader(hello[:n]), conn), target)
 	})
-	f.Names[""] = to
 	return f
 }

@@ -13,13 +13,13 @@ import (
 )
 
 // HTTP runs a proxy that knows CONNECT.
-func HTTP(t testing.TB) *Proxy {
+func HTTP(t testing.TB, s Settings) *Proxy {
 	t.Helper()
-	return start(t, nil, (*Proxy).connect)
+	return start(t, &Proxy{Settings: s}, nil, (*Proxy).connect)
 }
 
 // HTTPS runs one that is reached by TLS. Its certificate is of the CA in roots.
-func HTTPS(t testing.TB) (p *Proxy, roots *x509.CertPool) {
+func HTTPS(t testing.TB, s Settings) (p *Proxy, roots *x509.CertPool) {
 	t.Helper()
 	ca, key := Authority(t, "proxy CA")
 	cert, err := Certificate(ca, key, "127.0.0.1")
@@ -28,16 +28,16 @@ func HTTPS(t testing.TB) (p *Proxy, roots *x509.CertPool) {
 	}
 	roots = x509.NewCertPool()
 	roots.AddCert(ca)
-	return start(t, &tls.Config{Certificates: []tls.Certificate{*cert}}, (*Proxy).connect), roots
+	return start(t, &Proxy{Settings: s}, &tls.Config{Certificates: []tls.Certificate{*cert}}, (*Proxy).connect), roots
 }
 
 // Inspecting runs one that opens TLS: whatever is asked for, it answers itself, with a certificate of an issuer of this name for the
 // name that the client expects.
 func Inspecting(t testing.TB, issuer string) *Proxy {
 	t.Helper()
-	p := HTTP(t)
-	p.Inspects, p.key = Authority(t, issuer)
-	return p
+	p := new(Proxy)
+	p.inspects, p.key = Authority(t, issuer)
+	return start(t, p, nil, (*Proxy).connect)
 }
 
 func (p *Proxy) connect(conn net.Conn) {
@@ -58,10 +58,10 @@ func (p *Proxy) connect(conn net.Conn) {
 		say(p.Status, "Content-Length: 0\r\n")
 		return
 	}
-	if p.Inspects != nil {
+	if p.inspects != nil {
 		say(http.StatusOK, "")
 		secured := tls.Server(conn, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return Certificate(p.Inspects, p.key, h.ServerName)
+			return Certificate(p.inspects, p.key, h.ServerName)
 		}})
 		_, _ = io.Copy(io.Discard, secured)
 		return
@@ -78,7 +78,7 @@ func (p *Proxy) connect(conn net.Conn) {
 // Garbage runs a server that answers the first bytes of each connection with these, and returns its address.
 func Garbage(t testing.TB, answer string) string {
 	t.Helper()
-	return start(t, nil, func(_ *Proxy, conn net.Conn) {
+	return start(t, new(Proxy), nil, func(_ *Proxy, conn net.Conn) {
 		if _, err := conn.Read(make([]byte, 4096)); err == nil {
 			_, _ = io.WriteString(conn, answer)
 			_, _ = io.Copy(io.Discard, conn)

@@ -20,33 +20,37 @@ import (
 	"time"
 )
 
-// Proxy is a running proxy. Its fields are set before the first connection.
-type Proxy struct {
-	Address  string            // host:port
+// Settings say what a proxy does.
+type Settings struct {
 	Names    map[string]string // host:port that is asked for, and where it leads; what is not in it is refused
 	User     string            // "" is no login
 	Password string
-	Status   int               // of CONNECT: what is answered to all; 0 is as it should be. Of SOCKS5: the reply
-	Inspects *x509.Certificate // it opens TLS, and shows certificates of this issuer; see Inspect
+	Status   int // of CONNECT: what is answered to all; 0 is as it should be. Of SOCKS5: the reply
+}
 
-	t       testing.TB
-	key     *ecdsa.PrivateKey
-	running sync.WaitGroup
+// Proxy is a running proxy.
+type Proxy struct {
+	Settings
+	Address string // host:port
+
+	inspects *x509.Certificate // it opens TLS, and shows certificates of this issuer
+	key      *ecdsa.PrivateKey
+	running  sync.WaitGroup
 
 	mu    sync.Mutex
 	asked []string
 	conns map[net.Conn]bool
 }
 
-// start listens until the test ends, and handles each connection.
-func start(t testing.TB, secure *tls.Config, handle func(*Proxy, net.Conn)) *Proxy {
+// start runs p until the test ends, and handles each connection.
+func start(t testing.TB, p *Proxy, secure *tls.Config, handle func(*Proxy, net.Conn)) *Proxy {
 	t.Helper()
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{t: t, Address: listener.Addr().String(), Names: map[string]string{}, conns: map[net.Conn]bool{}}
+	p.Address, p.conns = listener.Addr().String(), map[net.Conn]bool{}
 	p.running.Go(func() {
 		for {
 			conn, err := listener.Accept()

@@ -10,9 +10,9 @@ import (
 )
 
 // SOCKS5 runs a proxy of RFC 1928, with the login of RFC 1929 if there is a User.
-func SOCKS5(t testing.TB) *Proxy {
+func SOCKS5(t testing.TB, s Settings) *Proxy {
 	t.Helper()
-	return start(t, nil, (*Proxy).socks)
+	return start(t, &Proxy{Settings: s}, nil, (*Proxy).socks)
 }
 
 func (p *Proxy) socks(conn net.Conn) {
