@@ -89,7 +89,11 @@ func (t *tunnel) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := session.Client(conn, t.Log)
+	start := session.Client
+	if conn.Relayed() {
+		start = session.Relayed
+	}
+	s := start(conn, t.Log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	bye := make(chan wire.Error, 1)
@@ -150,7 +154,7 @@ func (t *tunnel) dial(ctx context.Context) (*transport.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := session.Tune(conn.Socket()); err != nil {
+	if err := session.Tune(conn.NetConn()); err != nil {
 		t.Log.Debug("connection not tuned", "err", err)
 	}
 	return conn, nil
