@@ -62,6 +62,9 @@ type begun struct {
 	first []byte
 }
 
+// NetConn returns what it is on, so that the session finds the socket.
+func (b *begun) NetConn() net.Conn { return b.Conn }
+
 func (b *begun) Read(p []byte) (int, error) {
 	if len(b.first) > 0 {
 		n := copy(p, b.first)

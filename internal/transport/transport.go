@@ -61,8 +61,11 @@ type Conn struct {
 	settled sync.Once
 }
 
-// Socket returns the TCP connection beneath, whose options may be set.
-func (c *Conn) Socket() net.Conn { return c.socket }
+// NetConn returns the TCP connection beneath it all, whose options may be set, and whose state may be asked for.
+func (c *Conn) NetConn() net.Conn { return c.socket }
+
+// Relayed reports whether that one ends at a proxy, so that it tells nothing of the gateway.
+func (c *Conn) Relayed() bool { return c.way.proxy != nil }
 
 // Way tells the way for people, such as "WebSocket through http://proxy.example:3128".
 func (c *Conn) Way() string { return c.way.String() }

@@ -230,8 +230,8 @@ func TestWhereDirectAndProxyDiffer(t *testing.T) {
 			if got := strings.TrimSuffix(conn.Way(), p.Address); got != c.want {
 				t.Errorf("by %s, want %s", got, c.want)
 			}
-			if _, ok := conn.Socket().(*net.TCPConn); !ok {
-				t.Errorf("the socket is a %T", conn.Socket())
+			if _, ok := conn.NetConn().(*net.TCPConn); !ok || conn.Relayed() != strings.Contains(c.want, "through") {
+				t.Errorf("the socket is a %T, relayed %v", conn.NetConn(), conn.Relayed())
 			}
 		})
 	}
@@ -252,8 +252,8 @@ func TestTheSocketIsReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, ok := conn.Socket().(*net.TCPConn); !ok || conn.Way() != "WebSocket through https://"+p.Address {
-		t.Errorf("a %T by %s", conn.Socket(), conn.Way())
+	if _, ok := conn.NetConn().(*net.TCPConn); !ok || conn.Way() != "WebSocket through https://"+p.Address {
+		t.Errorf("a %T by %s", conn.NetConn(), conn.Way())
 	}
 }
 

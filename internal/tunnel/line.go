@@ -91,7 +91,11 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 	if err != nil {
 		return err
 	}
-	s := session.Client(conn, t.Log)
+	start := session.Client
+	if conn.Relayed() {
+		start = session.Relayed
+	}
+	s := start(conn, t.Log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	bye, news := make(chan wire.Goodbye, 1), make(chan wire.News, 1)
