@@ -24,8 +24,10 @@ func putSegment(s *segment) {
 type inbox struct {
 	mu         sync.Mutex
 	head, tail *segment
-	filling    bool // the tail is being written to, without the lock
-	unread     int  // bytes in the segments
+	lent       []byte // of a reader who waits: what comes goes there, once, and is not copied
+	landed     int    // bytes in lent
+	filling    place  // that is being written to, without the lock
+	unread     int    // bytes in the segments and in lent
 	given      int64
 	limit      uint32 // the size of the window
 	used       uint32 // bytes that were read since the last grant
@@ -34,10 +36,27 @@ type inbox struct {
 	shut_      bool
 }
 
-// read takes what lies there. It returns the frame that grants the peer more, if it is time for one: its length is then not 0.
-func (in *inbox) read(st *Stream, p []byte) (n int, grant header, err error) {
+// place is where what comes is put.
+type place int
+
+const (
+	nowhere place = iota
+	inTail
+	inLent
+)
+
+// read takes what lies there. It returns the frame that grants the peer more, if it is time for one: its length is then not 0. Where
+// nothing lies it borrows p, and says so in lent; the caller must come again with the same p, or take it back.
+func (in *inbox) read(st *Stream, p []byte, lent *bool) (n int, grant header, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if *lent {
+		if in.filling == inLent {
+			return 0, header{}, nil
+		}
+		n = in.landed
+		in.lent, in.landed, *lent = nil, 0, false
+	}
 	if in.shut_ {
 		st.readable.notify() // for who else reads
 		return 0, header{}, in.ended
@@ -50,7 +69,7 @@ func (in *inbox) read(st *Stream, p []byte) (n int, grant header, err error) {
 		if seg.read < seg.wrote {
 			break
 		}
-		if seg == in.tail && in.filling {
+		if seg == in.tail && in.filling == inTail {
 			break
 		}
 		in.head = seg.next
@@ -64,6 +83,9 @@ func (in *inbox) read(st *Stream, p []byte) (n int, grant header, err error) {
 			st.readable.notify() // for who else reads
 			return 0, header{}, in.ended
 		}
+		if in.lent == nil && len(p) > 0 {
+			in.lent, *lent = p, true
+		}
 		return 0, header{}, nil
 	}
 	in.unread -= n
@@ -74,6 +96,19 @@ func (in *inbox) read(st *Stream, p []byte) (n int, grant header, err error) {
 		st.readable.notify()
 	}
 	return n, in.credit(st), nil
+}
+
+// takeBack ends the loan of a reader who waits no longer. False means that it is just being written to, or was.
+func (in *inbox) takeBack(lent *bool) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if *lent && (in.filling == inLent || in.landed > 0) {
+		return false
+	}
+	if *lent {
+		in.lent, *lent = nil, false
+	}
+	return true
 }
 
 // credit makes the frame that grants the peer what was read, once it is half the window. A reader who takes half of the window in less
@@ -125,6 +160,10 @@ func (in *inbox) space(n int) []byte {
 	if in.ended != nil {
 		return nil
 	}
+	if in.lent != nil && in.unread == 0 {
+		in.filling = inLent
+		return in.lent[:min(n, len(in.lent))]
+	}
 	if in.tail == nil || in.tail.wrote == len(in.tail.bytes) {
 		seg := segments.Get().(*segment)
 		if in.tail == nil {
@@ -134,7 +173,7 @@ func (in *inbox) space(n int) []byte {
 		}
 		in.tail = seg
 	}
-	in.filling = true
+	in.filling = inTail
 	free := in.tail.bytes[in.tail.wrote:]
 	return free[:min(n, len(free))]
 }
@@ -143,12 +182,18 @@ func (in *inbox) space(n int) []byte {
 func (in *inbox) came(st *Stream, n int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.filling = false
+	where := in.filling
+	in.filling = nowhere
 	if in.shut_ {
 		in.drop(st)
+		st.readable.notify() // for who has lent
 		return
 	}
-	in.tail.wrote += n
+	if where == inLent {
+		in.landed = n
+	} else {
+		in.tail.wrote += n
+	}
 	in.unread += n
 	st.session.unread.Add(int64(n))
 	st.readable.notify()
@@ -183,7 +228,7 @@ func (in *inbox) shut(st *Stream, cause error) int {
 	}
 	dropped := in.unread
 	in.shut_, in.ended = true, cause
-	if !in.filling {
+	if in.filling != inTail {
 		in.drop(st)
 	}
 	st.readable.notify()

@@ -60,15 +60,16 @@ func newStream(s *Session, id uint32) *Stream {
 // Read is that of net.Conn. [io.EOF] means that the peer has closed its end of the stream; if anything else has ended it, the error is
 // an [io.ErrUnexpectedEOF] that tells why and how much came.
 func (st *Stream) Read(p []byte) (int, error) {
+	lent := false
 	for {
-		n, grant, err := st.in.read(st, p)
+		n, grant, err := st.in.read(st, p, &lent)
 		if grant.length > 0 {
 			st.grant(grant)
 		}
 		if n > 0 || err != nil || len(p) == 0 {
 			return n, err
 		}
-		if st.readBy.passed.Load() {
+		if st.readBy.passed.Load() && st.in.takeBack(&lent) {
 			st.readable.notify() // for who else reads
 			return 0, os.ErrDeadlineExceeded
 		}
