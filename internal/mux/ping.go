@@ -20,6 +20,8 @@ const (
 	// receiptAfter is how long an end that hears data may say nothing. Who sends much on a slow path, to one who does not read it, waits
 	// for its pings as long as for all that goes before them, and must hear meanwhile that it arrives.
 	receiptAfter = 2 * time.Second
+	// receiptFrom is how much data that takes, in bytes: what waits behind less is not late on any path.
+	receiptFrom = 4 << 10
 )
 
 // Ping makes a round trip and returns the time that it took, waiting in the queue included.
@@ -105,9 +107,14 @@ func (s *Session) hear() (now int64) {
 	return now
 }
 
-// receipt tells the peer that what it sends arrives, where it was told nothing else.
-func (s *Session) receipt(now int64) {
-	if now-s.said.Load() > int64(receiptAfter) {
+// receipt tells the peer that the n bytes which came arrive, where it was told nothing else. Few bytes are not worth it. Only who receives
+// calls it.
+func (s *Session) receipt(now int64, n int) {
+	if s.owed += n; now-s.said.Load() <= int64(receiptAfter) {
+		s.owed = 0
+	}
+	if s.owed >= receiptFrom {
+		s.owed = 0
 		s.probeAfter(receiptAfter, now)
 	}
 }

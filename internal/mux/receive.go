@@ -124,7 +124,7 @@ func (s *Session) data(st *Stream, length uint32) error {
 			break
 		}
 		n, err := s.conn.Read(space)
-		s.receipt(s.hear()) // of a large frame on a slow path, too
+		s.receipt(s.hear(), n) // of a large frame on a slow path, too
 		st.in.came(st, n)
 		left -= n
 		if err != nil {
