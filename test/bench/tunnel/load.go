@@ -144,7 +144,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // echoes measures so many kilobytes there and back on one stream, one after the other, and returns what each took, in microseconds. Those
 // of the warm-up come before.
 func echoes(ctx context.Context, public string, warmUp, n int) ([]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(warmUp+n)*2*time.Millisecond+grace)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(warmUp+n)*20*time.Millisecond+grace)
 	defer cancel()
 	conn, err := open(ctx, public, echo, 0)
 	if err != nil {
@@ -168,7 +168,7 @@ func echoes(ctx context.Context, public string, warmUp, n int) ([]float64, error
 
 // echoesBeside are echoes beside so many streams that the backend pours into, and the load reads, or does not.
 func echoesBeside(ctx context.Context, on *stand, streams int, reads bool) ([]float64, error) {
-	t := newTransfer(streams)
+	t := newTransfer(max(streams, 1)) // the echo has a number, too
 	on.backend.begin(t)
 	var readers sync.WaitGroup
 	defer readers.Wait()
@@ -189,11 +189,11 @@ func echoesBeside(ctx context.Context, on *stand, streams int, reads bool) ([]fl
 		}
 	}
 	if reads {
-		if err := flowing(ctx, t.received); err != nil {
+		if err := flowing(ctx, t.received[:streams]); err != nil {
 			return nil, err
 		}
 	}
-	return echoes(ctx, on.public, echoWarmUp, besideCount)
+	return echoes(ctx, on.public, besideCount/10, besideCount)
 }
 
 func ask(conn net.Conn, buf []byte) error {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
@@ -17,7 +19,7 @@ const (
 	echoWarmUp  = 500
 	echoCount   = 20_000
 	besideBulk  = 8
-	besideCount = 3_000
+	besideCount = 1_000
 	slowReaders = 4
 )
 
@@ -68,13 +70,18 @@ func loopbackBars() []figures.Bar {
 
 // loopback starts all contenders in each round, takes one measurement after the other, and in each all contenders, in an order of its
 // own: those that are compared are then measured within seconds of each other, which tells on a machine that others use as well.
-func loopback(profiles string) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
+func loopback(profiles, take string) func(context.Context, []contender, int, float64, func(string)) ([]figures.Case, error) {
 	return func(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string)) ([]figures.Case, error) {
-		return onLoopback(ctx, measured, rounds, seconds, say, profiles)
+		wanted := measurements()
+		if take != "" {
+			names := strings.Split(take, ",")
+			wanted = slices.DeleteFunc(wanted, func(m measurement) bool { return !slices.Contains(names, m.name) })
+		}
+		return onLoopback(ctx, measured, wanted, rounds, seconds, say, profiles)
 	}
 }
 
-func onLoopback(ctx context.Context, measured []contender, rounds int, seconds float64, say func(string), profiles string) ([]figures.Case, error) {
+func onLoopback(ctx context.Context, measured []contender, wanted []measurement, rounds int, seconds float64, say func(string), profiles string) ([]figures.Case, error) {
 	folder, err := os.MkdirTemp("", "bench-tunnel-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a folder: %w", err)
@@ -86,7 +93,7 @@ func onLoopback(ctx context.Context, measured []contender, rounds int, seconds f
 	var samples []figures.Sample
 	for n := range rounds {
 		began := time.Now()
-		round, err := oneRound(ctx, measured, folder, profiles, time.Duration(seconds*float64(time.Second)))
+		round, err := oneRound(ctx, measured, wanted, folder, profiles, time.Duration(seconds*float64(time.Second)))
 		if ctx.Err() != nil {
 			return nil, ctx.Err() // the processes were killed, of which all else speaks
 		}
@@ -102,7 +109,7 @@ func onLoopback(ctx context.Context, measured []contender, rounds int, seconds f
 	return []figures.Case{figures.NewCase("loopback", ours, loopbackBars(), samples)}, nil
 }
 
-func oneRound(ctx context.Context, measured []contender, folder, profiles string, each time.Duration) ([]figures.Sample, error) {
+func oneRound(ctx context.Context, measured []contender, wanted []measurement, folder, profiles string, each time.Duration) ([]figures.Sample, error) {
 	stands := make([]*stand, 0, len(measured))
 	samples := make([]figures.Sample, len(measured))
 	for i, c := range measured {
@@ -114,7 +121,7 @@ func oneRound(ctx context.Context, measured []contender, folder, profiles string
 		stands = append(stands, s)
 		samples[i] = figures.Sample{Contender: c.name, Values: map[string]float64{}}
 	}
-	for _, m := range measurements() {
+	for _, m := range wanted {
 		for _, i := range rand.Perm(len(stands)) {
 			if err := m.take(ctx, stands[i], each, &samples[i]); err != nil {
 				return nil, fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))

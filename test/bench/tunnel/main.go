@@ -35,12 +35,13 @@ func main() {
 	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan and -idle 1)")
 	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1, with -wan 15, with -idle 60)")
 	only := flag.String("only", "", "contenders to measure, with commas between")
+	take := flag.String("take", "", "measurements on loopback to take, by their names, with commas between")
 	format := flag.String("o", "table", "table or json")
 	out := flag.String("out", "", "file for the report as JSON, besides")
 	idle := flag.String("idle", "", "measure what so many agents cost that do nothing; several numbers with commas between")
 	profiles := flag.String("cpuprofile", "", "folder for processor profiles of the processes")
 	wan := flag.Bool("wan", false, "measure on slow links; needs root")
-	paths := flag.String("paths", "", "of the links only those with this in their names")
+	paths := flag.String("paths", "", "of the links only that of this name, or those with this in their names")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,7 +49,7 @@ func main() {
 	if *text != "" {
 		err = play(ctx, *text)
 	} else {
-		err = bench(ctx, plan{*rounds, *seconds, *only, *format, *out, *idle, *profiles, *paths, *wan})
+		err = bench(ctx, plan{*rounds, *seconds, *only, *format, *out, *idle, *profiles, *paths, *take, *wan})
 	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted; all processes have ended")
@@ -65,7 +66,7 @@ type plan struct {
 	seconds           float64
 	only, format, out string
 	idle, profiles    string
-	paths             string
+	paths, take       string
 	wan               bool
 }
 
@@ -77,7 +78,7 @@ func bench(ctx context.Context, p plan) error {
 	case p.format != "table" && p.format != "json":
 		return fmt.Errorf("-o is table or json, not %q", p.format)
 	}
-	run, measures := loopback(p.profiles), loopbackMeasures()
+	run, measures := loopback(p.profiles, p.take), loopbackMeasures()
 	if p.idle != "" {
 		numbers, err := parseNumbers(p.idle)
 		if err != nil {

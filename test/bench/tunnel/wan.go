@@ -89,8 +89,9 @@ func slowLink(only string) func(context.Context, []contender, int, float64, func
 		if err := writeCertificate(role{Folder: folder}, link.Near, link.Far); err != nil {
 			return nil, err
 		}
+		exact := slices.ContainsFunc(paths(), func(p path) bool { return p.name == only })
 		for _, p := range paths() {
-			if !strings.Contains(p.name, only) {
+			if exact && p.name != only || !strings.Contains(p.name, only) {
 				continue
 			}
 			more, err := p.measure(ctx, role{Folder: folder, Seconds: seconds}, controls, measured, rounds, say)
