@@ -60,7 +60,7 @@ const (
 // Session is one connection with its streams. All methods may be called concurrently.
 type Session struct {
 	conn     net.Conn
-	owed     int    // bytes that came since this end said something, for receipt
+	owed     int // bytes that came since this end said something, for receipt
 	config   Config
 	arrival  signal
 	done     chan struct{}
