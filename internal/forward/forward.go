@@ -162,7 +162,7 @@ type Forward struct {
 
 // Run listens at an address until ctx ends, and returns nil then. A connection that fails is told, and ends nothing else.
 func (f Forward) Run(ctx context.Context, listen string) error {
-	f.tell = make(chan Event, 16)
+	f.tell = make(chan Event, maxUntold)
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
@@ -198,8 +198,14 @@ func (f Forward) event(kind string, from net.Addr, result carry.Result, err erro
 			e.Code = string(known.Code)
 		}
 	}
-	f.tell <- e
+	select {
+	case f.tell <- e:
+	default: // nobody reads what is told: no connection waits for that
+	}
 }
+
+// maxUntold is how many events wait for who is told; above it they are lost.
+const maxUntold = 1024
 
 // cannot says why nobody can listen at an address.
 func cannot(listen string, err error) error {

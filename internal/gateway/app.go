@@ -60,7 +60,7 @@ func (g *Gateway) app(w http.ResponseWriter, r *http.Request, project, cluster s
 		return
 	}
 	if !public && crossOrigin(r) { // browsers send a password that they know with what other pages ask for
-		g.fail(w, r, reason.Newf(reason.UserRefused, "the request comes from a page of another origin"))
+		refusal.Write(w, http.StatusForbidden, reason.Newf(reason.UserRefused, "the request comes from a page of another origin"))
 		return
 	}
 	to := &url.URL{Scheme: "http", Host: "agent", RawQuery: r.URL.RawQuery, RawPath: wire.PathAgentProject + "/" + project + "/" + path}

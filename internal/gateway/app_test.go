@@ -150,7 +150,7 @@ func TestAppsHaveOriginsOfTheirOwn(t *testing.T) {
 		{"who somebody says he is", "GET", web, "/", s.token, []string{wire.HeaderUser, "pipeops:root", wire.HeaderGroup, "pipeops:x"}, 200, `"Pipeops-User":["pipeops:alice"]`, "root"},
 		{"hop by hop", "GET", web, "/", s.token, []string{"Te", "trailers", "Proxy-Authorization", "x"}, 200, "", "Proxy-Auth"},
 		{"a form of its own", "POST", web, "/", s.token, []string{"Origin", "https://" + web, "Sec-Fetch-Site", "same-origin"}, 200, `"POST"`, ""},
-		{"a form of another project", "POST", web, "/", s.token, []string{"Origin", "https://evil.shop.apps.test", "Sec-Fetch-Site", "same-site"}, 401, "another origin", ""},
+		{"a form of another project", "POST", web, "/", s.token, []string{"Origin", "https://evil.shop.apps.test", "Sec-Fetch-Site", "same-site"}, 403, "another origin", ""},
 		{"a program", "POST", web, "/", s.token, nil, 200, `"POST"`, ""},
 		{"public", "GET", open, "/", "", nil, 200, `"Pipeops-User":["` + wire.UserPublic + `"]`, ""},
 		{"public, with its own credentials", "GET", open, "/", "", []string{"Authorization", "Bearer mine"}, 200, `"Authorization":["Bearer mine"]`, ""},
@@ -244,8 +244,8 @@ func TestWebSockets(t *testing.T) {
 		{"open.shop.apps.test", "to=websocket&sub=other", "", 503},
 		{"open.shop.apps.test", "to=h2c&sub=chat", "", 503},
 		{"web.shop.apps.test", "to=websocket&sub=chat", "https://web.shop.apps.test", 101},
-		{"web.shop.apps.test", "to=websocket&sub=chat", "https://evil.shop.apps.test", 401},
-		{"web.shop.apps.test", "to=websocket&sub=chat", "null", 401},
+		{"web.shop.apps.test", "to=websocket&sub=chat", "https://evil.shop.apps.test", 403},
+		{"web.shop.apps.test", "to=websocket&sub=chat", "null", 403},
 	} {
 		conn := s.raw(t, tt.host)
 		r, err := http.NewRequest(http.MethodGet, "https://"+tt.host+"/socket?"+tt.query, nil)
