@@ -243,6 +243,8 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 			g.page(w, r)
 		case strings.HasPrefix(path, wire.PathConnect+"/"):
 			g.connect(w, r)
+		case !strings.HasPrefix(path, "/v1/") && asUser(r):
+			g.kube(w, r)
 		default:
 			mux.ServeHTTP(w, r)
 		}
