@@ -12,7 +12,7 @@ ARCH    := $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 LDFLAGS := -s -w -X github.com/pipeopshq/pipeops-agent/internal/version.version=$(VERSION)
 TOOL    := go tool -modfile=tools/go.mod
 SCRIPTS := $(shell git ls-files '*.sh' .ci/run packaging/scripts/'*' 2>/dev/null)
-MODULES := . tools test/images test/k3s/cni test/bench/tunnel
+MODULES := . tools test/images test/k3s/cni test/bench/tunnel test/kubectl/oldest test/kubectl/newest
 
 .PHONY: help
 help: ## list the targets
@@ -68,6 +68,12 @@ e2e: dist-here sample ## the tests in lab machines; needs root; E2E_REBOOTS=10 b
 .PHONY: e2e-kind
 e2e-kind: dist-here sample kind ## the tests with a real kind, which make e2e leaves out; needs root
 	E2E_KIND=1 go test -tags e2e -count=1 -timeout 30m -run 'Kind(Upgrade)?$$' ./test/e2e
+
+.PHONY: e2e-kubectl
+e2e-kubectl: dist-here sample ## three kubectls, each through the gateway and at the API server, which make e2e leaves out; needs root
+	cd test/kubectl/oldest && go build -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v1.20.15' -o ../../../bin/kubectl-oldest .
+	cd test/kubectl/newest && go build -trimpath -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2' -o ../../../bin/kubectl-newest .
+	E2E_KUBECTL=kubectl:bin/kubectl-oldest:bin/kubectl-newest go test -tags e2e -count=1 -timeout 30m -v -run 'Kubectls$$' ./test/e2e
 
 .PHONY: bench-install
 bench-install: dist-here sample ## time our install and first page against k3s's own install.sh and kubectl apply; needs root

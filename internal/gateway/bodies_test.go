@@ -141,7 +141,7 @@ func (p *process) growth(do func()) int64 {
 // bodies is an API server with a list of any size and an end for uploads of any size.
 type bodies struct{}
 
-var block = bytes.Repeat([]byte(`{"kind":"Pod","metadata":{"name":"web-0"}},`), 1000) //nolint:gochecknoglobals // 43 kB that nobody changes
+var block = bytes.Repeat([]byte(`{"kind":"Pod","metadata":{"name":"web-0"}},`), 1000) // 43 kB that nobody changes
 
 func (bodies) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {

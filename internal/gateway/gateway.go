@@ -341,6 +341,8 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 			page(w, r)
 		case strings.HasPrefix(path, wire.PathConnect+"/"):
 			connect(w, r)
+		case !strings.HasPrefix(path, "/v1/") && asUser(r):
+			g.recorded(w, r, "", metric.KindKube, audit.OfKube(r, path), g.kube)
 		default:
 			mux.ServeHTTP(w, r)
 		}

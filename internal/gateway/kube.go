@@ -18,11 +18,17 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// kube answers for the Kubernetes API of a cluster: wire.PathClusters/NAME/... . It says who asks; the cluster's own RBAC
-// says what they may.
+// kube answers for the Kubernetes API of a cluster: wire.PathClusters/NAME/..., or any path that is none of the gateway's own, which means
+// the cluster that the token is for: kubectl get --raw and kubectl proxy leave out the path of the server that they are given. It says who
+// asks; the cluster's own RBAC says what they may.
 func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
-	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), wire.PathClusters+"/"), "/")
-	path, err := wire.CleanPath("/" + rest)
+	name, rest := "", r.URL.EscapedPath()
+	below, named := strings.CutPrefix(rest, wire.PathClusters+"/")
+	if named {
+		name, rest, _ = strings.Cut(below, "/")
+		rest = "/" + rest
+	}
+	path, err := wire.CleanPath(rest)
 	if err == nil {
 		_, err = wire.CleanQuery(r.URL.RawQuery)
 	}
@@ -31,6 +37,16 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !named {
+		grant, err := g.store.Authenticate(r.Context(), token)
+		if err != nil {
+			g.knows(r, grant, err)
+			g.failKube(w, r, err)
+			return
+		}
+		name = grant.Cluster
+		audit.Of(r.Context()).Change(func(e *audit.Event) { e.Cluster = name })
+	}
 	p, grant, err := g.authorize(r, name, token)
 	if err != nil {
 		g.failKube(w, r, err)
@@ -62,6 +78,11 @@ func (g *Gateway) kube(w http.ResponseWriter, r *http.Request) {
 			refusal.WriteStatus(w, http.StatusServiceUnavailable, "ClusterNotConnected", fmt.Sprintf("the connection to the cluster %s was lost: %v", name, err))
 		},
 	})
+}
+
+// asUser reports whether a request has a user token as the Kubernetes API takes it.
+func asUser(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "+store.UserTokenPrefix)
 }
 
 // authorize finds out who asks, whether they may use the cluster, and the cluster's session.

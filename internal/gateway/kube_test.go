@@ -249,6 +249,35 @@ func TestKubeRefusals(t *testing.T) {
 	has(t, body, "last seen")
 }
 
+// TestKubeAtTheRoot: kubectl get --raw and kubectl proxy leave out the path of the server that a kubeconfig has.
+func TestKubeAtTheRoot(t *testing.T) {
+	road := build(t)
+	root := *road.user
+	root.base = "https://" + road.gateway.Address
+	if status, body := root.get("/echo?a=b"); status != http.StatusOK || !strings.Contains(body, `"query":"a=b"`) || !strings.Contains(body, "pipeops:alice") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := root.get("/healthz"); status != http.StatusNotFound || strings.Contains(body, "ok") { // the cluster's, which has none
+		t.Errorf("%d %s", status, body)
+	}
+	for _, path := range []string{"/v1/echo", "/v1/heartbeat"} {
+		if status, body := root.get(path); status != http.StatusNotFound || strings.Contains(body, "header") {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	root.token = root.token[:len(root.token)-2] + "xx"
+	if status, _ := root.get("/echo"); status != http.StatusUnauthorized {
+		t.Errorf("with a wrong token: %d", status)
+	}
+	root.token = "another kind of token"
+	if status, body := root.get("/healthz"); status != http.StatusOK || body != "ok\n" {
+		t.Errorf("the gateway's own: %d %s", status, body)
+	}
+	if status, _ := root.get("/echo"); status != http.StatusNotFound {
+		t.Errorf("without a user token: %d", status)
+	}
+}
+
 func TestKubeManyRequestsAtATime(t *testing.T) {
 	road := build(t)
 	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<13) // 128 KiB

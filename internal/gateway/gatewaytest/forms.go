@@ -136,6 +136,6 @@ func SecretPathForms(cluster, other string) []string {
 		prefix+"/../"+other+secret, prefix+"/%2e%2e/"+other+secret, prefix+"%2f..%2f"+other+secret, "/v1/clusters/"+other+secret, "/v1/clusters/"+other+"/../"+cluster+secret,
 		"/v1/clusters/./"+cluster+secret, "/v1/clusters//"+cluster+secret, "//v1/clusters/"+cluster+secret, "/v1/%63lusters/"+cluster+secret, "/v1/clusters%2f"+cluster+secret, "/v1/projects/../clusters/"+cluster+secret,
 		"/V1/clusters/"+cluster+secret, "/v1/kube"+secret, prefix+"/v1/kube"+secret, prefix+"/v1/project/web/", prefix+"/../../kube"+secret,
-		cluster+secret, "*", "/",
+		secret, "/"+secret, "/v1/.."+secret, "/%76%31"+secret, cluster+secret, "*", "/",
 	)
 }

@@ -1,0 +1,44 @@
+# What the lines of the batches use. KUBECONFIG, NS (the own namespace) and NODE are set; the folder is a copy of objects/ of its own.
+image=docker.io/rancher/mirrored-library-busybox:1.36.1
+
+k() { kubectl -n "$NS" "$@"; }
+f() { kubectl -n fixed "$@"; }
+
+# until_said FILE TEXT waits until a command in the background has said something.
+until_said() {
+	for _ in $(seq 300); do
+		if grep -q -- "$2" "$1" 2>/dev/null; then return; fi
+		sleep 0.1
+	done
+	echo "never said: $2"
+	return 1
+}
+
+# forward ARGUMENTS... starts a port-forward to port 8080; its number is $pf, the local port $port.
+forward() {
+	k port-forward "$@" :8080 >pf.out 2>pf.err &
+	pf=$!
+	until_said pf.out 127.0.0.1
+	port=$(sed -n 's/.*127.0.0.1:\([0-9]*\) .*/\1/p' pf.out)
+}
+
+# forwarded ends it, and prints what it said.
+forwarded() {
+	kill "$pf" 2>/dev/null
+	wait "$pf"
+	cat pf.out pf.err
+}
+
+# spdy runs a command of kubectl without WebSockets.
+spdy() {
+	export KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false KUBECTL_PORT_FORWARD_WEBSOCKETS=false
+	"$@"
+}
+
+# terminal ROWS COLUMNS COMMAND runs a command on a terminal of that size, at which nobody types.
+terminal() {
+	rm -f nobody
+	mkfifo nobody
+	exec 9<>nobody
+	script -qec "stty rows $1 cols $2; $3" /dev/null <&9
+}
