@@ -121,7 +121,7 @@ func (v *verifier) line(l line) error {
 	at.Seq = r.Seq
 	newFile := l.file != v.file
 	if newFile {
-		if r.Kind != KindFile || r.File == nil {
+		if r.Kind != KindFile || r.File == nil || !validHex(r.File.Chain, 32) {
 			return bad("the file does not begin as one: records before it are missing")
 		}
 		if v.report.Records > 0 && r.File.Number != v.last+1 {
