@@ -138,38 +138,39 @@ func TestCertificatesAreForOneUse(t *testing.T) {
 
 // TestAdmission: places are kept, and nobody gets two.
 func TestAdmission(t *testing.T) {
+	const burst = admitBurst * admitRate
 	var a admission
 	now := time.Unix(1_800_000_000, 0)
 	told := map[string]time.Duration{}
 	in := 0
-	for i := range 3 * admitBurst {
+	for i := range 3 * burst {
 		name := string(rune('a'+i%26)) + time.Duration(i).String()
-		if wait := a.place(name, now); wait > 0 {
+		if wait := a.place(name, admitRate, now); wait > 0 {
 			told[name] = wait
 		} else {
 			in++
 		}
 	}
-	if in != admitBurst+1 || len(told) != 2*admitBurst-1 {
+	if in != burst+1 || len(told) != 2*burst-1 {
 		t.Fatalf("%d came in, %d were told to wait", in, len(told))
 	}
 	latest := time.Duration(0)
 	for name, wait := range told {
 		latest = max(latest, wait)
-		if again := a.place(name, now.Add(wait/2)); again != wait-wait/2 {
+		if again := a.place(name, admitRate, now.Add(wait/2)); again != wait-wait/2 {
 			t.Errorf("%s was told %s, and after half of it %s", name, wait, again)
 		}
 	}
-	if want := time.Duration(2*admitBurst-1) * time.Second / admitRate; latest != want {
+	if want := time.Duration(2*burst-1) * time.Second / admitRate; latest != want {
 		t.Errorf("the last one is told to wait %s, not %s", latest, want)
 	}
 	for name, wait := range told {
-		if again := a.place(name, now.Add(wait)); again != 0 {
+		if again := a.place(name, admitRate, now.Add(wait)); again != 0 {
 			t.Errorf("%s came in time, and is to wait %s", name, again)
 		}
 	}
 	for range 100_000 { // however many come, what is kept is bounded, and so is the wait
-		if wait := a.place(time.Duration(len(a.kept)).String()+"x", now.Add(latest)); wait > spreadMost {
+		if wait := a.place(time.Duration(len(a.kept)).String()+"x", admitRate, now.Add(latest)); wait > spreadMost {
 			t.Fatalf("told to wait %s", wait)
 		}
 	}

@@ -45,13 +45,14 @@ type Options struct {
 	// AppsCertificate and AppsKey are files in PEM of a certificate for these names; "" means that the gateway's own CA certifies them.
 	AppsCertificate, AppsKey string
 
-	Store    string           // postgres://... that several gateways share; "" means a file in Data
-	Announce []string         // host:port at which agents reach this gateway and no other; none means Advertise
-	Between  string           // host:port at which other gateways reach this one; "" means the first of Announce
-	LameDuck time.Duration    // how long the gateway goes on as before after it was told to stop, while /readyz fails
-	Drain    time.Duration    // how long requests may go on after that; 0 means 10 s
-	Handover time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
-	Now      func() time.Time // nil means time.Now
+	Store     string           // postgres://... that several gateways share; "" means a file in Data
+	Announce  []string         // host:port at which agents reach this gateway and no other; none means Advertise
+	Between   string           // host:port at which other gateways reach this one; "" means the first of Announce
+	LameDuck  time.Duration    // how long the gateway goes on as before after it was told to stop, while /readyz fails
+	Drain     time.Duration    // how long requests may go on after that; 0 means 10 s
+	AdmitRate int              // how many sessions are let in each second, twice as many at once; 0 means 500
+	Handover  time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
+	Now       func() time.Time // nil means time.Now
 }
 
 // Gateway is an open gateway.
@@ -80,6 +81,9 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	if o.Drain == 0 {
 		o.Drain = 10 * time.Second
+	}
+	if o.AdmitRate <= 0 {
+		o.AdmitRate = admitRate
 	}
 	if o.Handover == 0 {
 		o.Handover = 10 * time.Second
