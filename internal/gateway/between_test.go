@@ -179,8 +179,9 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// TestAWayTakesEachRequestOnce: a body of which something was read goes nowhere else.
+// TestAWayTakesEachRequestOnce: a body goes elsewhere whole, or not at all.
 func TestAWayTakesEachRequestOnce(t *testing.T) {
+	text := strings.Repeat("body", maxHeld)
 	asked := 0
 	refuses := func(read int) http.RoundTripper {
 		return tripper(func(r *http.Request) (*http.Response, error) {
@@ -203,18 +204,19 @@ func TestAWayTakesEachRequestOnce(t *testing.T) {
 		ok   bool
 	}{
 		"the second takes it": {[]http.RoundTripper{refuses(0), takes}, 2, true},
-		"begun":               {[]http.RoundTripper{refuses(1), takes}, 1, false},
-		"nobody":              {[]http.RoundTripper{refuses(0), refuses(0)}, 2, false},
+		"begun":               {[]http.RoundTripper{refuses(1), takes}, 2, true},
+		"too much of it gone": {[]http.RoundTripper{refuses(maxHeld + 1), takes}, 1, false},
+		"nobody":              {[]http.RoundTripper{refuses(0), refuses(0)}, 2 * lookAgain, false},
 	} {
 		asked = 0
 		w := &way{name: "shop", far: func(context.Context) []http.RoundTripper { return c.list }}
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent/", strings.NewReader("body"))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent/", strings.NewReader(text))
 		response, err := w.RoundTrip(r)
 		if (err == nil) != c.ok || asked != c.want {
 			t.Errorf("%s: asked %d, %v", name, asked, err)
 		}
 		if response != nil {
-			if response.StatusCode != len("body") {
+			if response.StatusCode != len(text) {
 				t.Errorf("%s: %d bytes came", name, response.StatusCode)
 			}
 			_ = response.Body.Close()

@@ -24,9 +24,6 @@ const (
 // stop ends the service: first for those who can choose, balancers and agents, then for all. leave takes the gateway out of the fleet.
 func (g *Gateway) stop(ctx context.Context, leave func(), servers ...*http.Server) {
 	g.fleet.drain(ctx)
-	for _, s := range servers {
-		s.SetKeepAlivesEnabled(false) // whose connection is kept would come here again
-	}
 	drain, cancel := context.WithTimeout(ctx, g.LameDuck+g.Drain)
 	defer cancel()
 	var agents, requests sync.WaitGroup
@@ -41,6 +38,17 @@ func (g *Gateway) stop(ctx context.Context, leave func(), servers ...*http.Serve
 	agents.Wait()
 	leave() // nobody finds anything here any more
 	requests.Wait()
+}
+
+// parting lets each answer say that its connection is not to be used again, once the gateway is about to stop: who comes again goes
+// elsewhere. An idle connection is not closed yet: a request could be on its way on it, which nobody may make again.
+func (g *Gateway) parting(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.fleet.isDraining() && r.Header.Get("Upgrade") == "" {
+			w.Header().Set("Connection", "close") // with HTTP/2, too
+		}
+		h(w, r)
+	})
 }
 
 // drain tells all agents that the gateway stops, and where and when to connect instead; it waits until they have, and for the requests

@@ -182,7 +182,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	defer endSessions()
 	others := newHanded(listener.Addr())
 	server := &http.Server{
-		Handler:           g.https(sessions),
+		Handler:           g.parting(g.https(sessions).ServeHTTP),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    wire.MaxHeader,
@@ -211,7 +211,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	}
 	adminServer := &http.Server{Handler: g.admin(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
 	betweenServer := &http.Server{
-		Handler: http.HandlerFunc(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
+		Handler: g.parting(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
 	}
 	heard, err := g.fleet.join(ctx) // before anybody is told of it
 	if err != nil {
