@@ -19,6 +19,7 @@ func newServe(g *globals) *cobra.Command {
 	var listen, level, storeFile, between, auditing, metrics string
 	var advertise, announce []string
 	var drain, lameDuck time.Duration
+	var admit int
 	var apps appsFlags
 	var limits gateway.Limits
 	command := &cobra.Command{
@@ -65,7 +66,7 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 			}
 			log := slog.New(handler)
 			opened, err := gateway.Open(command.Context(), gateway.Options{
-				Data: g.data, Store: store, Advertise: advertise, Announce: announce, Between: between, LameDuck: lameDuck, Drain: drain, Log: log,
+				Data: g.data, Store: store, Advertise: advertise, Announce: announce, Between: between, LameDuck: lameDuck, Drain: drain, AdmitRate: admit, Log: log,
 				AppsDomain: apps.domain, AppsCertificate: apps.certificate, AppsKey: apps.key,
 				Audit: auditing, Metrics: metrics, Limits: limits,
 			})
@@ -93,6 +94,7 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 	flags.StringVar(&between, "between", "", "host:port at which other gateways reach this one; the first that is announced if not given")
 	flags.DurationVar(&lameDuck, "lame-duck", 0, "how long to go on as before after SIGTERM, while /readyz fails and balancers notice")
 	flags.DurationVar(&drain, "drain", 10*time.Second, "how long requests may go on after that")
+	flags.IntVar(&admit, "admit-rate", 500, "how many sessions of agents are let in each second, twice as many at once; the others are told when to come")
 	apps.add(flags)
 	flags.IntVar(&limits.User, "user-requests", 200, "how many requests one user may have open at a time")
 	flags.IntVar(&limits.Agent, "agent-requests", 1000, "how many requests of users may be on their way to one machine")

@@ -90,7 +90,7 @@ func (g *Gateway) between(w http.ResponseWriter, r *http.Request) {
 	}}
 	g.forward(w, r, &peer{id: p.id, name: p.name, machine: p.machine, way: only}, forwarding{
 		to:     &url.URL{Scheme: "http", Host: "agent", Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
-		header: header,
+		header: header, refused: refusal.Write,
 		failed: func(w http.ResponseWriter, err error) {
 			if errors.Is(err, session.ErrNoStream) || reason.Is(err, reason.ClusterNotConnected) {
 				w.WriteHeader(http.StatusMisdirectedRequest)
@@ -109,7 +109,7 @@ func (g *Gateway) allows(r *http.Request, cluster string) error {
 	}
 	users, groups := r.Header.Values(wire.HeaderUser), r.Header.Values(wire.HeaderGroup)
 	// a machine that joins is no user, and neither is who reads what is public; the agent gives both no more than that
-	nobody := len(users) == 0 && len(groups) == 0 && (r.URL.Path == wire.PathAgentJoin || strings.HasPrefix(r.URL.EscapedPath(), wire.PathAgentProject+"/"))
+	nobody := (len(users) == 0 || slices.Equal(users, []string{wire.UserPublic})) && len(groups) == 0 && (r.URL.Path == wire.PathAgentJoin || strings.HasPrefix(r.URL.EscapedPath(), wire.PathAgentProject+"/"))
 	switch {
 	case grant.ClusterID != cluster:
 		return reason.Newf(reason.UserRefused, "the grant %.20q is not for the cluster %.20q", grant.ID, cluster)

@@ -138,38 +138,39 @@ func TestCertificatesAreForOneUse(t *testing.T) {
 
 // TestAdmission: places are kept, and nobody gets two.
 func TestAdmission(t *testing.T) {
+	const burst = admitBurst * admitRate
 	var a admission
 	now := time.Unix(1_800_000_000, 0)
 	told := map[string]time.Duration{}
 	in := 0
-	for i := range 3 * admitBurst {
+	for i := range 3 * burst {
 		name := string(rune('a'+i%26)) + time.Duration(i).String()
-		if wait := a.place(name, now); wait > 0 {
+		if wait := a.place(name, admitRate, now); wait > 0 {
 			told[name] = wait
 		} else {
 			in++
 		}
 	}
-	if in != admitBurst+1 || len(told) != 2*admitBurst-1 {
+	if in != burst+1 || len(told) != 2*burst-1 {
 		t.Fatalf("%d came in, %d were told to wait", in, len(told))
 	}
 	latest := time.Duration(0)
 	for name, wait := range told {
 		latest = max(latest, wait)
-		if again := a.place(name, now.Add(wait/2)); again != wait-wait/2 {
+		if again := a.place(name, admitRate, now.Add(wait/2)); again != wait-wait/2 {
 			t.Errorf("%s was told %s, and after half of it %s", name, wait, again)
 		}
 	}
-	if want := time.Duration(2*admitBurst-1) * time.Second / admitRate; latest != want {
+	if want := time.Duration(2*burst-1) * time.Second / admitRate; latest != want {
 		t.Errorf("the last one is told to wait %s, not %s", latest, want)
 	}
 	for name, wait := range told {
-		if again := a.place(name, now.Add(wait)); again != 0 {
+		if again := a.place(name, admitRate, now.Add(wait)); again != 0 {
 			t.Errorf("%s came in time, and is to wait %s", name, again)
 		}
 	}
 	for range 100_000 { // however many come, what is kept is bounded, and so is the wait
-		if wait := a.place(time.Duration(len(a.kept)).String()+"x", now.Add(latest)); wait > spreadMost {
+		if wait := a.place(time.Duration(len(a.kept)).String()+"x", admitRate, now.Add(latest)); wait > spreadMost {
 			t.Fatalf("told to wait %s", wait)
 		}
 	}
@@ -178,8 +179,9 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// TestAWayTakesEachRequestOnce: a body of which something was read goes nowhere else.
+// TestAWayTakesEachRequestOnce: a body goes elsewhere whole, or not at all.
 func TestAWayTakesEachRequestOnce(t *testing.T) {
+	text := strings.Repeat("body", maxHeld)
 	asked := 0
 	refuses := func(read int) http.RoundTripper {
 		return tripper(func(r *http.Request) (*http.Response, error) {
@@ -202,18 +204,19 @@ func TestAWayTakesEachRequestOnce(t *testing.T) {
 		ok   bool
 	}{
 		"the second takes it": {[]http.RoundTripper{refuses(0), takes}, 2, true},
-		"begun":               {[]http.RoundTripper{refuses(1), takes}, 1, false},
-		"nobody":              {[]http.RoundTripper{refuses(0), refuses(0)}, 2, false},
+		"begun":               {[]http.RoundTripper{refuses(1), takes}, 2, true},
+		"too much of it gone": {[]http.RoundTripper{refuses(maxHeld + 1), takes}, 1, false},
+		"nobody":              {[]http.RoundTripper{refuses(0), refuses(0)}, 2 * lookAgain, false},
 	} {
 		asked = 0
 		w := &way{name: "shop", far: func(context.Context) []http.RoundTripper { return c.list }}
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent/", strings.NewReader("body"))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://agent/", strings.NewReader(text))
 		response, err := w.RoundTrip(r)
 		if (err == nil) != c.ok || asked != c.want {
 			t.Errorf("%s: asked %d, %v", name, asked, err)
 		}
 		if response != nil {
-			if response.StatusCode != len("body") {
+			if response.StatusCode != len(text) {
 				t.Errorf("%s: %d bytes came", name, response.StatusCode)
 			}
 			_ = response.Body.Close()

@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	// admitRate is how many sessions a gateway lets in each second for long, and admitBurst how many at once: two cores make some 700
-	// handshakes a second with both ends on them, and a gateway has other things to do, too.
-	admitRate  = 500
-	admitBurst = 1000
+	// admitRate is how many sessions a gateway lets in each second if nothing else is said: two cores make some 700 handshakes a second
+	// with both ends on them, and a gateway has other things to do, too.
+	admitRate = 500
+	// admitBurst is how many seconds' worth of them it lets in at once.
+	admitBurst = 2
 	// spreadMost bounds the time over which agents are spread.
 	spreadMost = time.Minute
 )
@@ -23,9 +24,6 @@ const (
 // stop ends the service: first for those who can choose, balancers and agents, then for all. leave takes the gateway out of the fleet.
 func (g *Gateway) stop(ctx context.Context, leave func(), servers ...*http.Server) {
 	g.fleet.drain(ctx)
-	for _, s := range servers {
-		s.SetKeepAlivesEnabled(false) // whose connection is kept would come here again
-	}
 	drain, cancel := context.WithTimeout(ctx, g.LameDuck+g.Drain)
 	defer cancel()
 	var agents, requests sync.WaitGroup
@@ -40,6 +38,17 @@ func (g *Gateway) stop(ctx context.Context, leave func(), servers ...*http.Serve
 	agents.Wait()
 	leave() // nobody finds anything here any more
 	requests.Wait()
+}
+
+// parting lets each answer say that its connection is not to be used again, once the gateway is about to stop: who comes again goes
+// elsewhere. An idle connection is not closed yet: a request could be on its way on it, which nobody may make again.
+func (g *Gateway) parting(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.fleet.isDraining() && r.Header.Get("Upgrade") == "" {
+			w.Header().Set("Connection", "close") // with HTTP/2, too
+		}
+		h(w, r)
+	})
 }
 
 // drain tells all agents that the gateway stops, and where and when to connect instead; it waits until they have, and for the requests
@@ -80,14 +89,14 @@ func boolean(b bool) int {
 
 // spread is over how long n agents are to come back. Where they have to be gone before this gateway ends, it is half of what is left.
 func (g *Gateway) spread(ctx context.Context, n int, elsewhere bool) time.Duration {
-	spread := min(time.Duration(n)*time.Second/admitRate, spreadMost)
+	spread := min(time.Duration(n)*time.Second/time.Duration(g.AdmitRate), spreadMost)
 	if deadline, ok := ctx.Deadline(); ok && elsewhere {
 		spread = min(spread, time.Until(deadline)/2)
 	}
 	return max(spread, 0)
 }
 
-// admission gives each agent that connects a place in time, at most admitRate a second. The zero value is free.
+// admission gives each agent that connects a place in time, at most so many a second. The zero value is free.
 type admission struct {
 	mu   sync.Mutex
 	next time.Time            // the first place that nobody has
@@ -96,8 +105,8 @@ type admission struct {
 
 // place returns 0 for an agent that may come in now, else for how long it is to stay away. Its place is kept for it until then, and for
 // a while after; who comes earlier gets no other one.
-func (a *admission) place(agent string, now time.Time) time.Duration {
-	const each = time.Second / admitRate
+func (a *admission) place(agent string, rate int, now time.Time) time.Duration {
+	each := time.Second / time.Duration(rate)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if at, told := a.kept[agent]; told {
@@ -107,7 +116,7 @@ func (a *admission) place(agent string, now time.Time) time.Duration {
 		delete(a.kept, agent)
 		return 0
 	}
-	if earliest := now.Add(-admitBurst * each); a.next.Before(earliest) {
+	if earliest := now.Add(-admitBurst * time.Second); a.next.Before(earliest) {
 		a.next = earliest
 		a.kept = nil // it has been quiet for longer than anybody was told to wait
 	}

@@ -47,16 +47,17 @@ type Options struct {
 	// AppsCertificate and AppsKey are files in PEM of a certificate for these names; "" means that the gateway's own CA certifies them.
 	AppsCertificate, AppsKey string
 
-	Store    string           // postgres://... that several gateways share; "" means a file in Data
-	Announce []string         // host:port at which agents reach this gateway and no other; none means Advertise
-	Between  string           // host:port at which other gateways reach this one; "" means the first of Announce
-	LameDuck time.Duration    // how long the gateway goes on as before after it was told to stop, while /readyz fails
-	Drain    time.Duration    // how long requests may go on after that; 0 means 10 s
-	Handover time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
-	Limits   Limits           // of what users may have open at a time
-	Metrics  string           // address, host:port, at which metrics are to be read besides the administrators' socket; "" is none
-	Audit    string           // how the audit log is kept: AuditOn, which "" means, AuditRequired or AuditOff
-	Now      func() time.Time // nil means time.Now
+	Store     string           // postgres://... that several gateways share; "" means a file in Data
+	Announce  []string         // host:port at which agents reach this gateway and no other; none means Advertise
+	Between   string           // host:port at which other gateways reach this one; "" means the first of Announce
+	LameDuck  time.Duration    // how long the gateway goes on as before after it was told to stop, while /readyz fails
+	Drain     time.Duration    // how long requests may go on after that; 0 means 10 s
+	AdmitRate int              // how many sessions are let in each second, twice as many at once; 0 means 500
+	Handover  time.Duration    // for how long a machine that leads its cluster may be away before another one does; 0 means 10 s
+	Limits    Limits           // of what users may have open at a time
+	Metrics   string           // address, host:port, at which metrics are to be read besides the administrators' socket; "" is none
+	Audit     string           // how the audit log is kept: AuditOn, which "" means, AuditRequired or AuditOff
+	Now       func() time.Time // nil means time.Now
 }
 
 // Gateway is an open gateway.
@@ -91,6 +92,9 @@ func Open(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	if o.Drain == 0 {
 		o.Drain = 10 * time.Second
+	}
+	if o.AdmitRate <= 0 {
+		o.AdmitRate = admitRate
 	}
 	if o.Handover == 0 {
 		o.Handover = 10 * time.Second
@@ -194,7 +198,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	defer endSessions()
 	others := newHanded(listener.Addr())
 	server := &http.Server{
-		Handler:           g.https(sessions),
+		Handler:           g.parting(g.https(sessions).ServeHTTP),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    wire.MaxHeader,
@@ -228,7 +232,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	}
 	adminServer := &http.Server{Handler: g.auditAdmin(g.admin()), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
 	betweenServer := &http.Server{
-		Handler: http.HandlerFunc(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
+		Handler: g.parting(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
 	}
 	heard, err := g.fleet.join(ctx) // before anybody is told of it
 	if err != nil {

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -64,5 +68,37 @@ func TestSessionsAreReplacedBeforeTheyEnd(t *testing.T) {
 	}
 	if info, _ := g.Cluster("shop"); !info.Machines[0].Cloned.IsZero() || !info.Connected {
 		t.Errorf("%+v", info)
+	}
+}
+
+// TestAgentsComeWhenTheyAreTold: a gateway that starts again lets in a few at once; the others come at the time that they were given, and
+// not at their own.
+func TestAgentsComeWhenTheyAreTold(t *testing.T) {
+	g := gatewaytest.Start(t)
+	var ids []*identity.Identity
+	for i := range 6 {
+		ids = append(ids, mustEnroll(t, g, fmt.Sprintf("shop%d", i)))
+	}
+	g.Stop()
+	g.AdmitRate = 2 // five at once
+	g.Start()
+	var agents []*agent
+	for _, id := range ids {
+		agents = append(agents, runAgentWith(t, id, nil, backoff.Backoff{Base: time.Hour, Cap: time.Hour}))
+	}
+	busy := 0
+	for i := range ids {
+		g.Wait("in, or told to wait", func() bool {
+			return agents[i].health.Get(health.Tunnel).Status == health.True || agents[i].health.Get(health.Tunnel).Reason == string(reason.GatewayBusy)
+		})
+		if agents[i].health.Get(health.Tunnel).Reason == string(reason.GatewayBusy) {
+			busy++
+		}
+	}
+	for i := range ids {
+		g.WaitConnected(fmt.Sprintf("shop%d", i), true)
+	}
+	if busy == 0 {
+		t.Skip("this machine is so busy that they came one after the other by themselves")
 	}
 }

@@ -54,7 +54,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		return // it has chosen another way, or is gone
 	}
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
-	if wait := g.admission.place(leaf.URIs[0].String(), time.Now()); wait > 0 {
+	if wait := g.admission.place(leaf.URIs[0].String(), g.AdmitRate, time.Now()); wait > 0 {
 		why := reason.Newf(reason.GatewayBusy, "come again in %s", wait.Round(time.Millisecond))
 		p := &peer{id: clusterOf(leaf), session: session.Server(began, log)}
 		g.refuse(ctx, p, why, wait)

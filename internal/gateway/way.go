@@ -6,11 +6,23 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+const (
+	// maxHeld bounds what is kept of a body so that it can be given once more, in bytes.
+	maxHeld = 64 << 10
+	// lookAgain is how often it is looked who takes a request, and lookPause times the number of the look the pause before it: a session
+	// that moves is at no gateway for some milliseconds.
+	lookAgain = 4
+	lookPause = 50 * time.Millisecond
 )
 
 // errNotTaken says that a session, or another gateway, did not take a request: nothing of it has come to an agent.
@@ -46,7 +58,8 @@ func (w *way) done() {
 	}
 }
 
-// RoundTrip asks one after the other until one takes the request. One that was begun is not made again.
+// RoundTrip asks one after the other until one takes the request, and looks again if sessions were moving meanwhile. A request of which
+// somebody has taken more than can be given once more is not made again.
 func (w *way) RoundTrip(r *http.Request) (*http.Response, error) {
 	held := &whole{body: r.Body}
 	ask := func(by http.RoundTripper) (*http.Response, error) {
@@ -54,38 +67,40 @@ func (w *way) RoundTrip(r *http.Request) (*http.Response, error) {
 			return by.RoundTrip(r)
 		}
 		again := r.WithContext(r.Context())
-		again.Body = held
+		again.Body = &attempt{of: held}
 		return by.RoundTrip(again)
 	}
-	defer held.release()
+	var response *http.Response
 	err := error(reason.Newf(reason.ClusterNotConnected, "%s", w.name))
-	for asked := map[*peer]bool{}; w.here != nil; {
-		p := firstOther(w.here(), asked) // a session may have been replaced by another one since the last look
-		if p == nil {
+	for round := range lookAgain {
+		if round > 0 && backoff.Sleep(r.Context(), time.Duration(round)*lookPause) != nil {
+			return nil, err
+		}
+		for asked := map[*peer]bool{}; w.here != nil; {
+			p := firstOther(w.here(), asked) // a session may have been replaced by another one since the last look
+			if p == nil {
+				break
+			}
+			asked[p] = true
+			done, ok := p.take(false)
+			if !ok {
+				continue
+			}
+			w.mu.Lock()
+			w.carried = append(w.carried, done)
+			w.mu.Unlock()
+			if response, err = ask(p.session.Transport()); err == nil || held.gone() || !errors.Is(err, session.ErrNoStream) {
+				return response, err
+			}
+		}
+		if w.far == nil {
 			break
 		}
-		asked[p] = true
-		done, ok := p.take(false)
-		if !ok {
-			continue
+		for _, other := range w.far(r.Context()) {
+			if response, err = ask(other); err == nil || held.gone() || !errors.Is(err, errNotTaken) {
+				return response, err
+			}
 		}
-		w.mu.Lock()
-		w.carried = append(w.carried, done)
-		w.mu.Unlock()
-		var response *http.Response
-		if response, err = ask(p.session.Transport()); err == nil || held.touched() || !errors.Is(err, session.ErrNoStream) {
-			return response, err
-		}
-	}
-	if w.far == nil {
-		return nil, err
-	}
-	for _, other := range w.far(r.Context()) {
-		response, tried := ask(other)
-		if tried == nil || held.touched() || !errors.Is(tried, errNotTaken) {
-			return response, tried
-		}
-		err = tried
 	}
 	return nil, err
 }
@@ -100,45 +115,55 @@ func firstOther(list []*peer, asked map[*peer]bool) *peer {
 	return nil
 }
 
-// whole is the body of a request, which no transport closes before it is known that the request went that way.
+// whole is the body of a request, which can be given once more as long as no more than maxHeld bytes of it were read.
 type whole struct {
 	body io.ReadCloser
 
-	mu               sync.Mutex
-	read, closed, is bool // is: this way it went
+	mu   sync.Mutex
+	held []byte
+	over bool
 }
 
-func (b *whole) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	b.read = true
-	b.mu.Unlock()
-	return b.body.Read(p)
-}
-
-func (b *whole) Close() error {
+// gone reports whether the body cannot be given once more.
+func (b *whole) gone() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed = true
-	if !b.is {
-		return nil
+	return b.over
+}
+
+// attempt is a body as one transport reads it. Closing it does not close what is beneath: whoever made the request does.
+type attempt struct {
+	of     *whole
+	at     int
+	closed atomic.Bool
+}
+
+func (a *attempt) Read(p []byte) (int, error) {
+	b := a.of
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
 	}
-	return b.body.Close()
-}
-
-func (b *whole) touched() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.read
-}
-
-// release lets the transport close the body, which may be later than its answer.
-func (b *whole) release() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.is = true
-	if b.closed {
-		_ = b.body.Close()
+	if a.at < len(b.held) {
+		n := copy(p, b.held[a.at:])
+		a.at += n
+		return n, nil
 	}
+	n, err := b.body.Read(p)
+	if len(b.held)+n > maxHeld {
+		b.over, b.held = true, nil
+		a.at = 0
+	} else if !b.over {
+		b.held = append(b.held, p[:n]...)
+		a.at += n
+	}
+	return n, err
+}
+
+func (a *attempt) Close() error {
+	a.closed.Store(true)
+	return nil
 }
 
 // reach returns the way to the servers of a cluster, those first whom the Kubernetes API answers; nil if none is connected.

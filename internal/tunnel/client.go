@@ -63,7 +63,7 @@ func (c *Client) Renew(ctx context.Context, r wire.RenewRequest) (wire.RenewResp
 func (c *Client) hello(ctx context.Context, h wire.Hello) (wire.Welcome, error) {
 	var answer wire.Welcome
 	err := c.call(ctx, wire.PathHello, h, &answer)
-	var known *notFound
+	var known *notFoundError
 	if errors.As(err, &known) {
 		return wire.Welcome{}, nil
 	}
@@ -75,10 +75,10 @@ func (c *Client) handover(ctx context.Context) error {
 	return c.call(ctx, wire.PathHandover, struct{}{}, nil)
 }
 
-// notFound is the answer of a gateway that does not know a path.
-type notFound struct{ error }
+// notFoundError is the answer of a gateway that does not know a path.
+type notFoundError struct{ error }
 
-func (e *notFound) Unwrap() error { return e.error }
+func (e *notFoundError) Unwrap() error { return e.error }
 
 func (c *Client) call(ctx context.Context, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -100,7 +100,7 @@ func (c *Client) call(ctx context.Context, path string, body, answer any) error 
 	if response.StatusCode >= 300 {
 		err := refusal.Read(response)
 		if response.StatusCode == http.StatusNotFound {
-			return &notFound{err}
+			return &notFoundError{err}
 		}
 		return err
 	}

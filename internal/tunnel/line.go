@@ -114,7 +114,7 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 				err = errRenewed
 			}
 			s.Close(nil)
-			<-served
+			t.Log.Debug("session closed after renewal", "cause", <-served)
 			return err
 		}
 		why, spoke := t.refused(s, l, err, bye, served)

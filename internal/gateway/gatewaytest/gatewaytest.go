@@ -29,6 +29,8 @@ type Gateway struct {
 	AppsDomain string
 	// Store is the address of a PostgreSQL, "" for a file in Data.
 	Store string
+	// AdmitRate is that of the gateway from its next Start; 0 is its own default.
+	AdmitRate int
 	// LameDuck and Drain are those of the gateway from its next Start; 0 and 1 s at first.
 	LameDuck, Drain time.Duration
 	Limits          gateway.Limits // from its next Start
@@ -122,7 +124,7 @@ func (g *Gateway) Start() {
 	g.t.Helper()
 	opened, err := gateway.Open(context.Background(), gateway.Options{
 		Data: g.Data, Advertise: []string{"127.0.0.1"}, Log: g.Log, Handover: g.Handover, Now: g.Now, AppsDomain: g.AppsDomain,
-		Store: g.Store, LameDuck: g.LameDuck, Drain: g.Drain,
+		Store: g.Store, LameDuck: g.LameDuck, Drain: g.Drain, AdmitRate: g.AdmitRate,
 		Limits: g.Limits, Audit: g.Audit,
 	})
 	if err != nil {

@@ -73,12 +73,14 @@ func (s *Store) ClearAlarms(ctx context.Context, clusterID string) (int64, error
 // RevokeCluster refuses the certificates of all machines of a cluster from now on, until one enrols again with a token that is bound to its
 // name. The error is CLUSTER_UNKNOWN if there is none.
 func (s *Store) RevokeCluster(ctx context.Context, id string) error {
-	result, err := s.db.ExecContext(ctx, `UPDATE clusters SET revoked = 1 WHERE id = ?`, id)
-	if err != nil {
-		return fmt.Errorf("cannot revoke the cluster: %w", err)
-	}
-	if n, err := result.RowsAffected(); err == nil && n == 0 {
-		return reason.Newf(reason.ClusterUnknown, "%s", id)
-	}
-	return nil
+	return transact(ctx, s.db, func(tx *transaction) error {
+		result, err := tx.ExecContext(ctx, `UPDATE clusters SET revoked = TRUE WHERE id = ?`, id)
+		if err != nil {
+			return fmt.Errorf("cannot revoke the cluster: %w", err)
+		}
+		if n, err := result.RowsAffected(); err == nil && n == 0 {
+			return reason.Newf(reason.ClusterUnknown, "%s", id)
+		}
+		return tx.signal(ctx, id, s.now())
+	})
 }

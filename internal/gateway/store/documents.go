@@ -105,7 +105,7 @@ func (s *Store) Document(ctx context.Context, clusterID, kind, name string) (Doc
 }
 
 func (s *Store) documents(ctx context.Context, where string, args ...any) ([]Document, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT `+documentColumns+` FROM documents WHERE `+where, args...) //nolint:gosec // both are constants of this file
+	rows, err := s.db.QueryContext(ctx, `SELECT `+documentColumns+` FROM documents WHERE `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the documents: %w", err)
 	}

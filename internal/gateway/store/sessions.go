@@ -71,7 +71,7 @@ func (s *Store) Locations(ctx context.Context, clusterID string) ([]Location, er
 		where, args = `WHERE s.cluster_id = ?`, []any{clusterID}
 	}
 	rows, err := s.reports.QueryContext(ctx, `SELECT s.cluster_id, s.machine_id, s.gateway_id, s.serial, s.epoch, s.standby, s.since, s.remote, m.role, m.conditions, g.address
-		FROM sessions s JOIN machines m ON m.id = s.machine_id JOIN gateways g ON g.id = s.gateway_id `+where+` ORDER BY s.since, s.machine_id, s.gateway_id`, args...) //nolint:gosec // both are constants of this function
+		FROM sessions s JOIN machines m ON m.id = s.machine_id JOIN gateways g ON g.id = s.gateway_id `+where+` ORDER BY s.since, s.machine_id, s.gateway_id`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot locate the machines: %w", err)
 	}
