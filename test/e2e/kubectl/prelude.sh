@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034 # what is set here the batches use
 # What the lines of the batches use. KUBECONFIG, NS (the own namespace) and NODE are set; the folder is a copy of objects/ of its own.
 image=docker.io/rancher/mirrored-library-busybox:1.36.1
 
