@@ -17,8 +17,11 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// TestPostgres runs all tests of this package with gateways that keep their state in PostgreSQL.
-func TestPostgres(t *testing.T) { postgrestest.Run(t, "^TestPostgres$|^TestOverWebSocket$") }
+// TestPostgres runs all tests of this package with gateways that keep their state in PostgreSQL, but for those that look at what one
+// gateway counts and records for itself, while users are served by another one of the fleet.
+func TestPostgres(t *testing.T) {
+	postgrestest.Run(t, "^TestPostgres$|^TestOverWebSocket$|^TestLimitPer|^TestStrangersDoNotFillTheLog$|^TestGatewayCounts$|^TestRevokeEndsWhatRuns$")
+}
 
 // says answers everything with a word.
 func says(word string) http.Handler {

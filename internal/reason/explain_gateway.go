@@ -56,7 +56,23 @@ func explainGateway(code Code) string {
 	case "CONNECT_BUSY":
 		return "The agent carries 384 connections at a time, and 200 of one user; 64 are made at a time, and others wait for 15 s at most."
 	case "CONNECT_CUT":
-		return "Each tunnel of a connection ends with a record of both ends that says how many bytes each has handed on. There was none, or it says that something broke: the pod went, the tunnel was lost, a program reset the connection. What came until then is not all. The program at either end sees a reset, not an end."
+		return "Each tunnel of a connection ends with a record of both ends that says how many bytes each has handed on. There was none, or it says that something broke: the pod went, the tunnel was lost, a program reset the connection. The program at either end sees a reset, not an end."
+	case "AUDIT_UNAVAILABLE":
+		return "The owner wants nothing done that is not in the audit log (audit: required), and the log could not be written in time: its disk is full, read-only or broken."
+	case "AUDIT_BROKEN":
+		return "Each record of the audit log holds the digest of the one before it. The first record that does not fit is named; what lies before it is as it was recorded."
+	case "IDENTITY_CLONED":
+		return "Two connections with the key of one machine were up at the same time, from two processes that both answered. The newer one is kept; a copied disk or a stolen key looks like this."
+	case "LIMIT_USER":
+		return "One user may have a number of requests open at a gateway, 200 unless it was told otherwise. What runs is not ended; the header Pipeops-Limit of every answer tells how many are open."
+	case "LIMIT_AGENT":
+		return "A number of requests may be on their way to one machine, 1000 unless the gateway was told otherwise. What runs is not ended."
+	case "LIMIT_DIALS":
+		return "A machine opens 64 connections and upgrades at a time, so that a service that does not answer holds up no others for long."
+	case "GATEWAY_BUSY":
+		return "The gateway lets a number of agents in each second, 500 unless it was told otherwise, and tells the others when to come. So all are back soon after a restart, and none fails half-way."
+	case "FLEET_DIFFERS":
+		return "Gateways that share a store share one CA and one key for tokens, else the agents and users of one would be strangers at the others. This one has others, or none."
 	case "PROJECT_INVALID":
 		return "The file is not a project, or lacks something; the evidence names the field. Nothing was stored."
 	case "USER_MISSING":
