@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -362,7 +363,7 @@ func TestWindowGrows(t *testing.T) {
 		client, server := pair(t, Config{Budget: budget})
 		for _, s := range []*Session{client, server} { // a path on which every reader keeps up
 			s.rtt.Store(int64(time.Second))
-			s.probed.Store(time.Now().UnixNano())
+			s.probed.Store(s.clock(time.Now()))
 		}
 		mine, theirs := stream(t, client, server)
 		go func() {
@@ -392,4 +393,20 @@ func TestWindowGrows(t *testing.T) {
 func ExampleCode() {
 	fmt.Println(CodeBudget)
 	// Output: too much lies unread there
+}
+
+// TestTimesAreMonotonic: a machine whose clock is set right after the start neither loses its sessions nor keeps dead ones.
+func TestTimesAreMonotonic(t *testing.T) {
+	client, _ := pair(t, Config{})
+	if _, err := client.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, when := range map[string]time.Time{"heard": client.Heard(), "said": client.Said()} {
+		if !strings.Contains(when.String(), " m=") { // time.Time prints what the monotonic clock said
+			t.Errorf("%s is of the wall clock: %s", name, when)
+		}
+		if since := time.Since(when); since < 0 || since > time.Minute {
+			t.Errorf("%s was %s ago", name, since)
+		}
+	}
 }

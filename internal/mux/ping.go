@@ -65,7 +65,7 @@ func (s *Session) Probe(promise time.Duration) {
 		return
 	}
 	now := time.Now()
-	s.probed.Store(now.UnixNano())
+	s.probed.Store(s.clock(now))
 	if s.asked.IsZero() { // else the same is sent again: the time to its answer is that since the first
 		s.probes = (s.probes + 1) & countMask
 		s.asked = now
@@ -100,9 +100,12 @@ func (s *Session) pinged(h header) {
 	}
 }
 
+// clock is a time as heard, said and probed hold it.
+func (s *Session) clock(t time.Time) int64 { return int64(t.Sub(s.epoch)) }
+
 // hear notes that something came, after the newest probe even where the clock has not moved since.
 func (s *Session) hear() (now int64) {
-	now = time.Now().UnixNano()
+	now = s.clock(time.Now())
 	s.heard.Store(max(now, s.probed.Load()+1))
 	return now
 }
@@ -131,15 +134,15 @@ func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
 
 // measured is RTT. It has it measured anew where that was long ago, by an end that does not ping, too.
 func (s *Session) measured(now time.Time) time.Duration {
-	s.probeAfter(rttEvery, now.UnixNano())
+	s.probeAfter(rttEvery, s.clock(now))
 	return s.RTT()
 }
 
 // Heard is when the newest byte came from the peer.
-func (s *Session) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
+func (s *Session) Heard() time.Time { return s.epoch.Add(time.Duration(s.heard.Load())) }
 
 // Said is when this end last began to write.
-func (s *Session) Said() time.Time { return time.Unix(0, s.said.Load()) }
+func (s *Session) Said() time.Time { return s.epoch.Add(time.Duration(s.said.Load())) }
 
 // Promised is how long the peer will be silent at most, by its own word; 0 if it gave none.
 func (s *Session) Promised() time.Duration { return time.Duration(s.promised.Load()) }

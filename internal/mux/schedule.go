@@ -183,7 +183,7 @@ func (s *Session) write(own *Stream) {
 // send writes to the connection.
 func (s *Session) send(b []byte) error {
 	began := time.Now()
-	s.said.Store(began.UnixNano())
+	s.said.Store(s.clock(began))
 	if err := s.conn.SetWriteDeadline(began.Add(s.config.WriteTimeout)); err != nil {
 		return fmt.Errorf("cannot write to the connection: %w", err)
 	}

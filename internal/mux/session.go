@@ -66,9 +66,10 @@ type Session struct {
 	done     chan struct{}
 	unread   atomic.Int64 // bytes that lie on all streams
 	rtt      atomic.Int64 // nanoseconds, of the newest ping
-	heard    atomic.Int64 // when a byte last came, Unix nanoseconds
-	said     atomic.Int64 // when this end last began to write, Unix nanoseconds
-	probed   atomic.Int64 // when it last sent a probe, Unix nanoseconds
+	epoch    time.Time    // from which the next three count, in nanoseconds: no step of the wall clock moves them
+	heard    atomic.Int64 // when a byte last came
+	said     atomic.Int64 // when this end last began to write
+	probed   atomic.Int64 // when it last sent a probe
 	promised atomic.Int64 // how long the peer is silent at most, by its newest probe, in nanoseconds
 
 	mu        sync.Mutex // after Stream.in.mu where both are held
@@ -111,9 +112,10 @@ func New(conn net.Conn, c Config) *Session {
 	if c.Client {
 		s.next = 1
 	}
-	now := time.Now().UnixNano()
-	s.heard.Store(now)
-	s.said.Store(now)
+	now := time.Now()
+	s.epoch = now.Add(-time.Hour) // so that no probe was sent for long
+	s.heard.Store(s.clock(now))
+	s.said.Store(s.clock(now))
 	s.work.Go(func() { s.Close(s.receive()) })
 	return s
 }
