@@ -134,6 +134,7 @@ func causeRows() []causeRow {
 		{"token-changed", "", "token-changed", reason.K3sToken, ""},
 		{"token-file-changed", "", "token-changed", reason.K3sToken, ""},
 		{"token-read-early", "", "token-read-early", reason.K3sToken, "panic: failed to normalize server token"},
+		{"token-read-early-fatal", "", "token-read-early", reason.K3sToken, "fatal: Error: starting kubernetes: failed to start cluster: failed to normalize server token"},
 		{"token-malformed", "", "token-malformed", reason.K3sToken, ""},
 		{"truncated-binary", "", "memory-fault", reason.K3sPrograms, ""},
 		{"unknown", "", "", "", ""},
