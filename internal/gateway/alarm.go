@@ -20,6 +20,11 @@ func (g *Gateway) alarm(ctx context.Context, a store.Alarm) {
 	}
 }
 
+// cloned raises an alarm where two processes hold the identity of one machine.
+func (g *Gateway) cloned(ctx context.Context, p *peer, evidence string) {
+	g.alarm(ctx, store.Alarm{Code: string(reason.IdentityCloned), ClusterID: p.id, Machine: p.machine, Evidence: evidence})
+}
+
 // replayed raises an alarm where a token is shown again by another machine: whoever has it has its secret, and one of the two stole it.
 func (g *Gateway) replayed(r *http.Request, token string, err error) {
 	if reason.Is(err, reason.TokenUsed) {

@@ -20,6 +20,8 @@ const (
 	// retiredLife bounds how long the requests on a session may go on that takes no more of them. The session after it is replaced
 	// after 12 hours at the earliest, so that there are never three.
 	retiredLife = 12 * time.Hour
+	// elsewhere is where the newer connection of a machine goes whose end is not here.
+	elsewhere = "to another gateway"
 )
 
 // hello takes the first request of an agent, and those by which it says that the part of its session has changed.
@@ -82,6 +84,9 @@ func (g *Gateway) enterNow(ctx context.Context, p *peer, h wire.Hello) error {
 	}
 	held := g.sessions.machine(p.id, p.machine)
 	epoch, err := g.store.Arrive(ctx, p.id, p.machine, h.Instance, h.Epoch, held != nil && held.epoch > h.Epoch)
+	if reason.Is(err, reason.SessionReplaced) {
+		g.cloned(ctx, p, "a process at "+p.remote+" came back that a newer one has replaced, which is connected")
+	}
 	if err != nil {
 		return err
 	}
@@ -93,8 +98,7 @@ func (g *Gateway) enterNow(ctx context.Context, p *peer, h wire.Hello) error {
 		old.retire() // it is handed over, or dead
 	default:
 		g.Log.Warn("session replaced", "cluster", p.name, "old_remote", old.remote)
-		old.retire()
-		g.replace(ctx, old, p)
+		g.replace(ctx, old, "from "+p.remote)
 	}
 	g.fleet.put(ctx, p)
 	// who removed, revoked or replaced the machine since it was looked at has not found this session
@@ -116,7 +120,7 @@ func (g *Gateway) stillGood(ctx context.Context, p *peer) error {
 	case machine.ID != p.machine:
 		return reason.Newf(reason.IdentityRevoked, "the key is that of another machine of %s", p.name)
 	case machine.Epoch > p.epoch:
-		return reason.Newf(reason.SessionReplaced, "by a connection to another gateway")
+		return reason.Newf(reason.SessionReplaced, "by a connection %s", elsewhere)
 	}
 	return nil
 }
@@ -130,11 +134,16 @@ func (g *Gateway) review(ctx context.Context, id string) {
 	}
 	for _, p := range list {
 		var known *reason.Error
-		if err := g.stillGood(ctx, p); errors.As(err, &known) {
+		switch err := g.stillGood(ctx, p); {
+		case err == nil:
+		case reason.Is(err, reason.SessionReplaced):
+			g.Log.Warn("session replaced", "cluster", p.name, "old_remote", p.remote)
+			g.replace(ctx, p, elsewhere)
+		case errors.As(err, &known):
 			g.Log.Warn("session ended", "cluster", p.name, "machine", p.machine, "code", known.Code, "evidence", known.Evidence)
 			p.retire()
 			g.dismiss(ctx, p, known)
-		} else if err != nil {
+		default:
 			g.Log.Error("cannot see whether a session is still good", "cluster", p.name, "machine", p.machine, "err", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/postgrestest"
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -120,7 +121,9 @@ func TestFleetNewestProcessCounts(t *testing.T) {
 	for _, g := range []*gatewaytest.Gateway{first, second} {
 		gets(login(t, g, "shop"), "newer")
 	}
-	second.Wait("the copy is told of", func() bool { return cloned(t, second) })
+	second.Wait("the copy is told of", func() bool {
+		return cloned(t, second) && len(alarms(t, second, reason.IdentityCloned)) == 1
+	})
 	gets(login(t, second, "shop"), "newer")
 	if n := b.health.Get(health.Tunnel); n.Status != health.True {
 		t.Errorf("%+v", n)
@@ -130,6 +133,26 @@ func TestFleetNewestProcessCounts(t *testing.T) {
 		_, body := login(t, second, "shop").get("/x")
 		return body == "hello"
 	})
+}
+
+// TestFleetCloneIsAnAlarmAtOnce: a gateway that hears of a newer process at another gateway raises the alarm where the older one still
+// answers; nobody has to come back for it.
+func TestFleetCloneIsAnAlarmAtOnce(t *testing.T) {
+	first, _, a := pair(t)
+	db, err := store.OpenShared(t.Context(), first.Data, first.Store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	info, _ := first.Cluster("shop")
+	if _, err := db.Arrive(t.Context(), info.ID, info.Machines[0].ID, "another process", 0, false); err != nil {
+		t.Fatal(err)
+	}
+	first.Wait("the alarm", func() bool { return len(alarms(t, first, reason.IdentityCloned)) == 1 })
+	if found := alarms(t, first, reason.IdentityCloned); found[0].Machine != info.Machines[0].ID {
+		t.Errorf("got %+v", found)
+	}
+	a.stop()
 }
 
 func cloned(t *testing.T, g *gatewaytest.Gateway) bool {

@@ -25,10 +25,11 @@ type peer struct {
 	serial   int64  // of the session in the life of this gateway
 	key      []byte // SHA-256 of the public key of the machine
 
-	entering sync.Once // see enter
-	refused  error     // by enter
-	instance string    // of the process at the other end; set by enter, as epoch is
-	epoch    int64
+	entering  sync.Once // see enter
+	replacing sync.Once // see replace
+	refused   error     // by enter
+	instance  string    // of the process at the other end; set by enter, as epoch is
+	epoch     int64
 
 	mu       sync.Mutex
 	requests int           // of users, on their way through it

@@ -180,19 +180,19 @@ func said(why *reason.Error) wire.Error {
 	return wire.Error{Code: string(why.Code), Message: why.Evidence}
 }
 
-// replace ends the session of a machine that has a newer one. Where who holds the older one still answers, two hold the same identity.
-func (g *Gateway) replace(ctx context.Context, old, now *peer) {
+// replace ends the session of a machine that has a newer one, newer says whose, once. Where who holds the older one still answers, two hold the same identity.
+func (g *Gateway) replace(ctx context.Context, old *peer, newer string) {
 	ctx = context.WithoutCancel(ctx)
-	g.work.run(func() {
-		why := reason.Newf(reason.SessionReplaced, "by a connection from %s", now.remote)
-		alive := old.tell(ctx, wire.PathAgentGoodbye, wire.Goodbye{Error: said(why)}, goodbyeTimeout)
-		old.session.Close(why)
-		if alive {
-			g.alarm(ctx, store.Alarm{
-				Code: string(reason.IdentityCloned), ClusterID: now.id, Machine: now.machine,
-				Evidence: "connections from " + old.remote + " and " + now.remote + " were up at the same time; the newer one is kept",
-			})
-		}
+	old.retire()
+	old.replacing.Do(func() {
+		g.work.run(func() {
+			why := reason.Newf(reason.SessionReplaced, "by a connection %s", newer)
+			alive := old.tell(ctx, wire.PathAgentGoodbye, wire.Goodbye{Error: said(why)}, goodbyeTimeout)
+			old.session.Close(why)
+			if alive {
+				g.cloned(ctx, old, "a process at "+old.remote+" was connected when another one was, by a connection "+newer+"; the newer one is kept")
+			}
+		})
 	})
 }
 
