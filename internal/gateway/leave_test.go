@@ -3,13 +3,18 @@ package gateway_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"net"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // TestLeave wants a cluster that has left to be forgotten, its name to be free, and its certificate to be refused. To leave
@@ -95,6 +100,35 @@ func TestLeaveWithoutAGateway(t *testing.T) {
 	}
 	g.Stop()
 	if err := id.Leave(t.Context(), nil); !reason.Is(err, reason.GatewayUnreachable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestLeaveByAnotherGateway: that the gateway of the identity is gone is no reason to stay in the books where another one is known of.
+func TestLeaveByAnotherGateway(t *testing.T) {
+	g := gatewaytest.Start(t)
+	id := mustEnroll(t, g, "shop")
+	const other = "192.0.2.7:8443"
+	if err := id.KeepGateways([]wire.GatewayAddress{{ID: strings.Repeat("b", 16), Addresses: []string{id.Gateway(), other}}}); err != nil {
+		t.Fatal(err)
+	}
+	through := &transport.Dialer{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address != other {
+			return nil, errors.New("the gateway is gone")
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, network, g.Address)
+	}}
+	if err := id.Leave(t.Context(), through); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := g.Admin.Clusters(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("clusters %v, %v", list, err)
+	}
+	if err := id.KeepGateways([]wire.GatewayAddress{{ID: strings.Repeat("c", 16), Addresses: []string{"192.0.2.8:8443"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := id.Leave(t.Context(), through); !reason.Is(err, reason.GatewayUnreachable) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,7 +12,6 @@
 package identity
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,14 +20,11 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
-	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -184,22 +180,11 @@ func (i *Identity) TLS(protocols ...string) *tls.Config {
 	}
 }
 
-// Config is TLS by another clock; it is a [transport.Config].
+// Config is TLS by another clock; it is a transport.Config.
 func (i *Identity) Config(now func() time.Time, protocols ...string) *tls.Config {
 	c := i.TLS(protocols...)
 	c.Time = now
 	return c
-}
-
-// Client returns a client for the HTTPS paths of the gateway, such as wire.PathEvents, and their base URL. The gateway is reached
-// by way of through; nil is directly.
-func (i *Identity) Client(through *transport.Dialer) (client *http.Client, base string) {
-	return &http.Client{Transport: &http.Transport{
-		MaxResponseHeaderBytes: wire.MaxHeader,
-		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return through.HTTPS(ctx, address, i.Config)
-		},
-	}}, "https://" + i.Gateway()
 }
 
 // Remove erases the identity in dir; it is no error if there is none.

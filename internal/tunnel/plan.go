@@ -284,14 +284,7 @@ func (t *tunnel) learn(list []wire.GatewayAddress) {
 // addresses returns where to dial when no session is up: where the identity says, and where gateways have said that others are. Those
 // that are about to stop come into it only if there are no others.
 func (t *tunnel) addresses(now time.Time) []string {
-	all := []string{t.Identity.Gateway()}
-	for _, g := range t.known {
-		for _, a := range g.Addresses {
-			if !slices.Contains(all, a) {
-				all = append(all, a)
-			}
-		}
-	}
+	all := wire.Addresses(t.Identity.Gateway(), t.known)
 	list := slices.DeleteFunc(slices.Clone(all), func(a string) bool { return now.Before(t.avoid[a]) })
 	if len(list) == 0 {
 		return all

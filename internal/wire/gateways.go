@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -125,4 +126,17 @@ func ValidAddress(s string) bool {
 		}
 	}
 	return true
+}
+
+// Addresses returns where a gateway may be: first, then the addresses of those that are known.
+func Addresses(first string, known []GatewayAddress) []string {
+	all := []string{first}
+	for _, g := range known {
+		for _, a := range g.Addresses {
+			if !slices.Contains(all, a) {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
 }
