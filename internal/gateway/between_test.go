@@ -18,7 +18,7 @@ import (
 )
 
 // opened is a gateway that does not serve, with two clusters and a grant of alice's for the first.
-func opened(t *testing.T) (g *Gateway, ids [2]string, grant store.Grant) {
+func opened(t testing.TB) (g *Gateway, ids [2]string, grant store.Grant) {
 	t.Helper()
 	g, err := Open(t.Context(), Options{Data: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

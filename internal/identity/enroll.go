@@ -102,6 +102,9 @@ func (i *Identity) keep(token wire.Token, doc document) (*Identity, error) {
 
 func (f folder) store(doc document) error {
 	raw, err := json.MarshalIndent(doc, "", "  ")
+	if err == nil && len(raw) >= maxFile { // a gateway could else send an identity with which the agent does not start again
+		err = fmt.Errorf("it is larger than %d bytes", maxFile)
+	}
 	if err == nil {
 		err = f.write(documentFile, append(raw, '\n'))
 	}

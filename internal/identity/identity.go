@@ -107,6 +107,9 @@ func (i *Identity) use(doc document) error {
 	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != wire.MachineURI(doc.ClusterID, doc.Machine) {
 		return fmt.Errorf("the certificate does not name %s", wire.MachineURI(doc.ClusterID, doc.Machine))
 	}
+	if _, _, ok := wire.ParseMachineURI(leaf.URIs[0].String()); !ok || !wire.ValidName(doc.Cluster) || doc.Role != "" && !doc.Role.Known() {
+		return fmt.Errorf("the names %.60q, %.40q and %.20q are not those of a cluster and a machine", doc.Cluster, leaf.URIs[0], doc.Role)
+	}
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	i.mu.Lock()
 	defer i.mu.Unlock()

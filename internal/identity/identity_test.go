@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,13 +22,15 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
+const id1 = "00000000000000c1" // of the cluster of stored
+
 // issuer is a CA that certifies clusters.
 type issuer struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -48,7 +51,7 @@ func newIssuer(t *testing.T) *issuer {
 	return &issuer{cert, key}
 }
 
-func (i *issuer) issue(t *testing.T, key *ecdsa.PrivateKey, uri string, from, to time.Time) string {
+func (i *issuer) issue(t testing.TB, key *ecdsa.PrivateKey, uri string, from, to time.Time) string {
 	t.Helper()
 	name, err := url.Parse(uri)
 	if err != nil {
@@ -69,7 +72,7 @@ func text(der []byte) string {
 }
 
 // identity makes a stored identity whose certificate is valid from and to these times.
-func stored(t *testing.T, ca *issuer, from, to time.Time) (dir string, key *ecdsa.PrivateKey) {
+func stored(t testing.TB, ca *issuer, from, to time.Time) (dir string, key *ecdsa.PrivateKey) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "identity")
 	f := folder(dir)
@@ -78,8 +81,8 @@ func stored(t *testing.T, ca *issuer, from, to time.Time) (dir string, key *ecds
 		t.Fatal(err)
 	}
 	doc := document{
-		Version: 1, ClusterID: "c1", Cluster: "shop", Gateway: "gw:8443",
-		Certificate: ca.issue(t, key, wire.ClusterURI+"c1", from, to), CA: text(ca.cert.Raw),
+		Version: 1, ClusterID: id1, Cluster: "shop", Gateway: "gw:8443",
+		Certificate: ca.issue(t, key, wire.ClusterURI+id1, from, to), CA: text(ca.cert.Raw),
 	}
 	if err := f.store(doc); err != nil {
 		t.Fatal(err)
@@ -113,10 +116,10 @@ func TestRenew(t *testing.T) {
 	}
 	bad := map[string]string{
 		"not PEM":         "x",
-		"another key":     ca.issue(t, other, wire.ClusterURI+"c1", now, now.Add(time.Hour)),
-		"another cluster": ca.issue(t, key, wire.ClusterURI+"c2", now, now.Add(time.Hour)),
-		"another CA":      newIssuer(t).issue(t, key, wire.ClusterURI+"c1", now, now.Add(time.Hour)),
-		"older":           ca.issue(t, key, wire.ClusterURI+"c1", now.Add(-50*time.Hour), now.Add(-20*time.Hour)),
+		"another key":     ca.issue(t, other, wire.ClusterURI+id1, now, now.Add(time.Hour)),
+		"another cluster": ca.issue(t, key, wire.ClusterURI+"ffffffffffffffff", now, now.Add(time.Hour)),
+		"another CA":      newIssuer(t).issue(t, key, wire.ClusterURI+id1, now, now.Add(time.Hour)),
+		"older":           ca.issue(t, key, wire.ClusterURI+id1, now.Add(-50*time.Hour), now.Add(-20*time.Hour)),
 	}
 	for name, certificate := range bad {
 		if err := id.Renew(t.Context(), post(certificate, nil)); err == nil {
@@ -129,7 +132,7 @@ func TestRenew(t *testing.T) {
 	if again, err := Load(dir); err != nil || !again.Expires().Equal(id.Expires()) {
 		t.Fatalf("a failed renewal changed the identity: %v", err)
 	}
-	if err := id.Renew(t.Context(), post(ca.issue(t, key, wire.ClusterURI+"c1", now, now.Add(24*time.Hour)), nil)); err != nil {
+	if err := id.Renew(t.Context(), post(ca.issue(t, key, wire.ClusterURI+id1, now, now.Add(24*time.Hour)), nil)); err != nil {
 		t.Fatal(err)
 	}
 	again, err := Load(dir)
@@ -173,7 +176,7 @@ func TestKeepFreshRenewsWhenDueAndEndsWithItsContext(t *testing.T) {
 		defer close(done)
 		id.KeepFresh(ctx, slog.New(slog.DiscardHandler), func(context.Context, wire.RenewRequest) (wire.RenewResponse, error) {
 			posted++
-			return wire.RenewResponse{Certificate: ca.issue(t, key, wire.ClusterURI+"c1", now, now.Add(24*time.Hour))}, nil
+			return wire.RenewResponse{Certificate: ca.issue(t, key, wire.ClusterURI+id1, now, now.Add(24*time.Hour))}, nil
 		})
 	}()
 	for deadline := time.Now().Add(5 * time.Second); id.Expires().Before(now.Add(23 * time.Hour)); {
@@ -207,12 +210,48 @@ func TestAClockThatIsAheadRenewsSeldom(t *testing.T) {
 				cancel()
 			}
 			behind := time.Now().Add(-20 * time.Hour)
-			return wire.RenewResponse{Certificate: ca.issue(t, key, wire.ClusterURI+"c1", behind, behind.Add(24*time.Hour))}, nil
+			return wire.RenewResponse{Certificate: ca.issue(t, key, wire.ClusterURI+id1, behind, behind.Add(24*time.Hour))}, nil
 		})
 		if posted < 1 || posted > 7 {
 			t.Errorf("renewed %d times in an hour", posted)
 		}
 	})
+}
+
+// TestAnswersThatAreOfNoUse: what a gateway sends is taken only if the machine can load it when it starts again, and can show it.
+func TestAnswersThatAreOfNoUse(t *testing.T) {
+	ca := newIssuer(t)
+	now := time.Now()
+	dir, key := stored(t, ca, now, now.Add(time.Hour))
+	old, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := ca.issue(t, key, wire.ClusterURI+id1, now, now.Add(24*time.Hour))
+	for name, spoil := range map[string]func(*document){
+		"more than a file may hold":  func(d *document) { d.Certificate += strings.Repeat(good, 200) },
+		"the same when it is quoted": func(d *document) { d.Certificate += strings.Repeat("<", 12<<10) },
+		"a name for a terminal":      func(d *document) { d.Cluster = "shop\x1b[2J" },
+		"a role for a terminal":      func(d *document) { d.Role = "worker\x1b[2J" },
+		"an id that is none": func(d *document) {
+			d.ClusterID = "%1B"
+			d.Certificate = ca.issue(t, key, wire.ClusterURI+d.ClusterID, now, now.Add(24*time.Hour))
+		},
+	} {
+		id, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc := id.document()
+		doc.Certificate = good
+		spoil(&doc)
+		if _, err := id.keep(wire.NewToken(ca.cert.Raw), doc); err == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+		if again, err := Load(dir); err != nil || again.document() != old.document() {
+			t.Errorf("%s: then the identity is another one: %v", name, err)
+		}
+	}
 }
 
 func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {

@@ -70,7 +70,10 @@ func Parse(method, path string, query url.Values) Request {
 	}
 	r.Path = ""
 	if old := segments[0]; (old == "watch" || old == "proxy") && len(segments) > 1 { // forms from before Kubernetes 1.11
-		r.Verb, segments = old, segments[1:]
+		segments = segments[1:]
+		if r.Verb = old; old == "watch" && method != http.MethodGet && method != http.MethodHead {
+			r.Verb = strings.ToLower(method) // and no reading, whatever an API server thinks of it
+		}
 	}
 	if segments[0] == "namespaces" && len(segments) > 1 {
 		r.Namespace = segments[1]
