@@ -46,6 +46,11 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 			if limits.User < 1 || limits.Agent < 1 {
 				return reason.Newf(reason.Usage, "--user-requests and --agent-requests must be at least 1")
 			}
+			for _, most := range []int{limits.UserBytes, limits.AgentBytes} {
+				if most != 0 && most < gateway.LeastBytes {
+					return reason.Newf(reason.Usage, "--user-bytes and --agent-bytes must be at least %d, or 0 for no limit", gateway.LeastBytes)
+				}
+			}
 			if err := checkAddresses(listen, advertise); err != nil {
 				return err
 			}
@@ -98,6 +103,8 @@ Several gateways share a PostgreSQL (--store-file, or PIPEOPS_GATEWAY_STORE); do
 	apps.add(flags)
 	flags.IntVar(&limits.User, "user-requests", 200, "how many requests one user may have open at a time")
 	flags.IntVar(&limits.Agent, "agent-requests", 1000, "how many requests of users may be on their way to one machine")
+	flags.IntVar(&limits.UserBytes, "user-bytes", 0, "how many bytes per second one user may have, both ways together; what is above that waits (default no limit)")
+	flags.IntVar(&limits.AgentBytes, "agent-bytes", 0, "the same for all users of one machine together")
 	flags.StringVar(&metrics, "metrics", "", "loopback address, HOST:PORT, at which a Prometheus may read /metrics (default none)")
 	flags.StringVar(&auditing, "audit", gateway.AuditOn, "the audit log: on, required (what cannot be recorded is not done) or off")
 	_ = command.RegisterFlagCompletionFunc("audit", cobra.FixedCompletions([]string{gateway.AuditOn, gateway.AuditRequired, gateway.AuditOff}, cobra.ShellCompDirectiveNoFileComp))

@@ -41,6 +41,9 @@ type prefixed struct {
 	early []byte
 }
 
+// NetConn is the connection below.
+func (p *prefixed) NetConn() net.Conn { return p.Conn }
+
 func (p *prefixed) Read(to []byte) (int, error) {
 	if len(p.early) > 0 {
 		n := copy(to, p.early)

@@ -88,9 +88,7 @@ func (a Access) ask(ctx context.Context, t wire.Target, header http.Header) (net
 	if err != nil {
 		return nil, nil, err
 	}
-	if secure, ok := conn.(*tls.Conn); ok {
-		_ = session.Tune(secure.NetConn()) // a gateway whose machine is gone is noticed, and little waits in the kernel
-	}
+	_ = session.Tune(conn) // a gateway whose machine is gone is noticed, and little waits in the kernel
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	fail := func(err error) (net.Conn, *http.Response, error) {
 		stop()

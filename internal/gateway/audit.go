@@ -89,6 +89,7 @@ func (g *Gateway) recorded(w http.ResponseWriter, r *http.Request, cluster, kind
 		}
 		end(what, result.Status, result.Reason, result.In, result.Out)
 	})
+	hurry(w)
 }
 
 // knows notes who asks, as far as that is known. Who is nobody is counted, not recorded.

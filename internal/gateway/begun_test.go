@@ -30,7 +30,7 @@ func TestBegun(t *testing.T) {
 	if err := agent.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	began := carrier{Conn: conn, socket: conn}.spoke(t.Context())
+	began := (carrier{Conn: conn}).spoke(t.Context())
 	if began == nil {
 		t.Fatal("it was not heard")
 	}

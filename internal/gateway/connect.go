@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -77,13 +76,14 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) {
 		refusal.Write(w, status, err)
 		return
 	}
-	near, err := carry.Switch(w)
+	slowed, _ := taken.paced(w, r)
+	near, err := carry.Switch(slowed)
 	if err != nil {
 		_ = far.Close()
 		g.Log.Info("connection lost", "user", grant.User, "cluster", cluster, "target", t.String(), "err", err)
 		return
 	}
-	if err := session.Tune(socketOf(near)); err != nil { // a user whose machine is gone is noticed, and little waits in the kernel
+	if err := session.Tune(near); err != nil { // a user whose machine is gone is noticed, and little waits in the kernel
 		g.Log.Debug("connection not tuned", "err", err)
 	}
 	g.Log.Info("connection opened", "user", grant.User, "cluster", cluster, "target", t.String(), "network", t.Network)
@@ -95,17 +95,6 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	g.Log.Info("connection ended", "user", grant.User, "cluster", cluster, "target", t.String(), "network", t.Network, "sent", result.Sent,
 		"received", result.Received, "dropped", result.Dropped, "outcome", result.Outcome.String(), "after", g.Now().Sub(began).Round(time.Millisecond), "err", result.Err)
-}
-
-// socketOf is the connection below all that lies on it: TLS, and what counts its bytes.
-func socketOf(conn net.Conn) net.Conn {
-	for {
-		above, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return conn
-		}
-		conn = above.NetConn()
-	}
 }
 
 // refusedError is an answer of an agent that is no connection.

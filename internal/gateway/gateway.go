@@ -308,10 +308,10 @@ func (g *Gateway) url() string {
 func (g *Gateway) https(sessions context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.PathTunnel, func(w http.ResponseWriter, r *http.Request) { g.websocket(sessions, w, r) })
-	mux.HandleFunc("POST "+wire.PathEnroll, g.enroll)
-	mux.HandleFunc("POST "+wire.PathJoin, g.join)
-	mux.HandleFunc("POST "+wire.PathEvents, g.events)
-	mux.HandleFunc("POST "+wire.PathLeave, g.leave)
+	mux.HandleFunc("POST "+wire.PathEnroll, hurried(g.enroll))
+	mux.HandleFunc("POST "+wire.PathJoin, hurried(g.join))
+	mux.HandleFunc("POST "+wire.PathEvents, hurried(g.events))
+	mux.HandleFunc("POST "+wire.PathLeave, hurried(g.leave))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if g.fleet.isDraining() {

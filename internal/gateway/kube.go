@@ -176,6 +176,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, p *peer, f for
 		return
 	}
 	defer p.carry()()
+	w, r = taken.paced(w, r)
 	// An answer may start before the request has been read whole. Only HTTP/1.1 needs to be told.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	(&httputil.ReverseProxy{

@@ -4,17 +4,24 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/audit"
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// Limits bound what users may have open at a time. Above them a request is refused at once, with 429; nothing that runs is ended.
+// Limits bound what users may have open at a time, and what may pass. Above the former a request is refused at once, with 429; above the
+// latter it is slowed down; nothing that runs is ended.
 type Limits struct {
 	User  int // requests of one user, over all clusters; 0 means 200
 	Agent int // requests on the way to one machine; 0 means 1000, a little less than the streams of a session
 	Dials int // upgrades and connections to services that one machine is just opening; 0 means 64
+
+	// How many bytes per second one user may have over all clusters, and all users of one machine together; both ways count. What is
+	// above that waits. 0 means no limit, else at least LeastBytes.
+	UserBytes, AgentBytes int
 }
 
 const (
@@ -25,7 +32,7 @@ const (
 	retryAfter = "1"
 )
 
-// headerLimit tells a user how many requests are open of how many, so that a limit is no surprise.
+// headerLimit tells a user how many requests are open of how many, and what may pass, so that a limit is no surprise.
 const headerLimit = "Pipeops-Limit"
 
 // usage is what is open. The zero value has nothing open.
@@ -34,6 +41,10 @@ type usage struct {
 	users  map[string]int
 	agents map[agentKey]int
 	dials  map[agentKey]int
+
+	userBytes  budgets[string]
+	agentBytes budgets[agentKey]
+	metrics    *metric.Set
 }
 
 // agentKey is to whom requests go: a machine, or the servers of a cluster, whichever answers.
@@ -45,6 +56,7 @@ type slot struct {
 	user    string
 	agent   agentKey
 	dialing bool
+	budgets map[string]*budget // of bytes, by limit
 	once    sync.Once
 }
 
@@ -82,7 +94,15 @@ func (u *usage) take(l Limits, user string, to agentKey, dials bool) (*slot, err
 	if dials {
 		u.dials[to]++
 	}
-	return &slot{usage: u, user: user, agent: to, dialing: dials}, nil
+	s := &slot{usage: u, user: user, agent: to, dialing: dials, budgets: map[string]*budget{}}
+	now := time.Now()
+	if user != "" && l.UserBytes > 0 {
+		s.budgets[byUser] = u.userBytes.take(user, l.UserBytes, now)
+	}
+	if l.AgentBytes > 0 {
+		s.budgets[byAgent] = u.agentBytes.take(to, l.AgentBytes, now)
+	}
+	return s, nil
 }
 
 // open is how many requests a user has open.
@@ -116,6 +136,9 @@ func (s *slot) release() {
 		if s.user != "" {
 			less(s.usage.users, s.user)
 		}
+		for _, b := range s.budgets {
+			b.open--
+		}
 	})
 }
 
@@ -136,7 +159,11 @@ func (g *Gateway) room(w http.ResponseWriter, r *http.Request, p *peer, header h
 		user = ""
 	}
 	taken, err := g.usage.take(g.Limits, user, agentKey{p.id, p.machine}, r.Method == http.MethodConnect || header.Get("Upgrade") != "")
-	w.Header().Set(headerLimit, "requests="+strconv.Itoa(g.Limits.User)+", open="+strconv.Itoa(g.usage.open(user)))
+	limit := "requests=" + strconv.Itoa(g.Limits.User) + ", open=" + strconv.Itoa(g.usage.open(user))
+	if g.Limits.UserBytes > 0 {
+		limit += ", bytes_per_second=" + strconv.Itoa(g.Limits.UserBytes)
+	}
+	w.Header().Set(headerLimit, limit)
 	if err != nil {
 		w.Header().Set("Retry-After", retryAfter)
 		g.Log.Info("request refused", "err", err, "cluster", p.name, "user", user)

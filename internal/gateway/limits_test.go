@@ -176,3 +176,46 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 		t.Errorf("what administrators do is not recorded: %+v", admin)
 	}
 }
+
+// TestBytesThroughTheTunnel: with limits on bytes everything comes whole: bodies both ways, and connections after an upgrade, of which one
+// direction may end before the other; and the user is told of the limit.
+func TestBytesThroughTheTunnel(t *testing.T) {
+	road := build(t)
+	const most = 1 << 20
+	road.restart(gateway.Limits{UserBytes: most, AgentBytes: 2 * most})
+	body := strings.Repeat("0123456789abcdef", most/2/16)
+	for range 2 { // each way counts, so that the second has to wait
+		response, err := road.user.client.Do(road.user.request(http.MethodPost, "/body", strings.NewReader(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || string(got) != body {
+			t.Fatalf("status %d, %d bytes of %d, %v", response.StatusCode, len(got), len(body), err)
+		}
+		if want := fmt.Sprintf("bytes_per_second=%d", most); !strings.Contains(response.Header.Get("Pipeops-Limit"), want) {
+			t.Errorf("the limit is told as %q", response.Header.Get("Pipeops-Limit"))
+		}
+	}
+	conn, err := tls.Dial("tcp", road.gateway.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "GET /v1/clusters/shop/upgrade/SPDY_3.1 HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", road.user.token)
+	answer := bufio.NewReader(conn)
+	status, err := http.ReadResponse(answer, nil)
+	if err != nil || status.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", status, err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(conn, body[:most/4])
+		sent <- err
+	}()
+	echoed := make([]byte, most/4)
+	if _, err := io.ReadFull(answer, echoed); err != nil || string(echoed) != body[:most/4] || <-sent != nil {
+		t.Errorf("the connection gave %d bytes, %v", len(echoed), err)
+	}
+}

@@ -18,7 +18,7 @@ import (
 func (g *Gateway) newMetrics() {
 	const p = metric.GatewayPrefix
 	s := metric.New(metric.Gateway())
-	g.metrics, g.requests = s, metric.RequestCounter{Set: s, Prefix: p}
+	g.metrics, g.usage.metrics, g.requests = s, s, metric.RequestCounter{Set: s, Prefix: p}
 	total := func(of func(session.Stats) int64) func() float64 {
 		return func() float64 {
 			sum := int64(0)

@@ -32,14 +32,13 @@ const (
 // carrier is a connection on which the session of an agent may run, whatever its transport.
 type carrier struct {
 	net.Conn
-	socket net.Conn          // below it all: that whose options are set
-	leaf   *x509.Certificate // of the machine; the handshake has verified it
-	way    string            // how it came, as metrics name it
+	leaf *x509.Certificate // of the machine; the handshake has verified it
+	way  string            // how it came, as metrics name it
 }
 
 // carrierOf is the connection of an agent that speaks yamux on TLS itself.
 func carrierOf(conn *tls.Conn) carrier {
-	return carrier{Conn: conn, socket: conn.NetConn(), leaf: conn.ConnectionState().PeerCertificates[0], way: metric.WayTLS}
+	return carrier{Conn: conn, leaf: conn.ConnectionState().PeerCertificates[0], way: metric.WayTLS}
 }
 
 // tunnel runs the session of an agent until it ends.
@@ -71,7 +70,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		log.Error("cannot admit the agent", "err", err)
 		return // and its connection is closed; it will come again
 	}
-	if err := session.Tune(conn.socket); err != nil {
+	if err := session.Tune(began); err != nil {
 		log.Debug("connection not tuned", "err", err)
 	}
 	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)

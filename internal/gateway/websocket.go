@@ -28,10 +28,7 @@ func (g *Gateway) websocket(sessions context.Context, w http.ResponseWriter, r *
 		g.Log.Debug("tunnel not upgraded", "remote", r.RemoteAddr, "err", err)
 		return
 	}
-	c := carrier{Conn: conn, socket: conn.NetConn(), leaf: r.TLS.PeerCertificates[0], way: metric.WayWebSocket}
-	if over, ok := c.socket.(interface{ NetConn() net.Conn }); ok {
-		c.socket = over.NetConn() // that of TLS
-	}
+	c := carrier{Conn: conn, leaf: r.TLS.PeerCertificates[0], way: metric.WayWebSocket}
 	// In a goroutine of its own: that of the handler holds the request, and both would live as long as the session.
 	go func() {
 		defer func() { _ = conn.Close() }()

@@ -30,6 +30,7 @@ const (
 	RoundTrip     = "_tunnel_round_trip_seconds"
 	Through       = "_tunnel_round_trips_total"
 	Memory        = "_resident_memory_bytes"
+	Delayed       = "_delayed_bytes_total"
 )
 
 // Prefixes of the names.
@@ -115,6 +116,7 @@ func Gateway() []Family {
 		Family{GatewayPrefix + Sessions, Gauge, "Machines whose tunnel is up, by transport.", []Label{{"transport", []string{WayTLS, WayWebSocket}}}},
 		Family{GatewayPrefix + AgentsRefused, Counter, "Machines that were not let in, by reason.", []Label{codes()}},
 		Family{GatewayPrefix + Alarms, Counter, "Alarms that were raised, by reason; pipeops-gateway alarms lists them.", []Label{codes()}},
+		Family{GatewayPrefix + Delayed, Counter, "Bytes of requests that waited for a limit on bytes per second: that of their user, or that of the machine.", []Label{{"limit", []string{"user", "agent"}}}},
 		Family{GatewayPrefix + Expiry, Gauge, "When a certificate ends, in Unix seconds: that of the CA, and the one that the gateway shows.", []Label{{"of", []string{"ca", "gateway"}}}},
 	)
 }

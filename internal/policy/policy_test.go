@@ -46,7 +46,7 @@ func TestParse(t *testing.T) {
 		"GET /metrics":          "get /metrics",
 		"GET /logs/kubelet.log": "get /logs/kubelet.log",
 		"POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews": "create selfsubjectaccessreviews.authorization.k8s.io everywhere",
-		"TRACE /api/v1/namespaces/shop/pods/web-0":                    "trace pods web-0 in shop",
+		"TRACE /api/v1/namespaces/shop/pods/web-0":                    "method TRACE pods web-0 in shop",
 		"GET /": "get /",
 	} {
 		if got := ask(t, text).String(); got != want {

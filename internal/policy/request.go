@@ -57,7 +57,7 @@ func (r Request) full() string {
 func Parse(method, path string, query url.Values) Request {
 	r := Request{Verb: verbs()[method], Path: path}
 	if r.Verb == "" {
-		r.Verb = strings.ToLower(method)
+		r.Verb = noVerb(method)
 	}
 	segments := strings.Split(strings.Trim(path, "/"), "/")
 	switch {
@@ -72,7 +72,7 @@ func Parse(method, path string, query url.Values) Request {
 	if old := segments[0]; (old == "watch" || old == "proxy") && len(segments) > 1 { // forms from before Kubernetes 1.11
 		segments = segments[1:]
 		if r.Verb = old; old == "watch" && method != http.MethodGet && method != http.MethodHead {
-			r.Verb = strings.ToLower(method) // and no reading, whatever an API server thinks of it
+			r.Verb = noVerb(method)
 		}
 	}
 	if segments[0] == "namespaces" && len(segments) > 1 {
@@ -111,6 +111,9 @@ func verbs() map[string]string {
 		http.MethodPatch: "patch", http.MethodDelete: "delete",
 	}
 }
+
+// noVerb is that of a method that Kubernetes knows none for: it is in no rule, and reads nothing, however the method is spelled.
+func noVerb(method string) string { return "method " + method }
 
 // watching reads the parameter as Kubernetes reads one that is a boolean.
 func watching(query url.Values) bool {

@@ -11,22 +11,17 @@ import (
 // path is the TCP connection under a session; the zero value is one that is not known.
 type path struct{ raw syscall.RawConn }
 
-// pathOf finds it under TLS, and under whatever else says what it is on by NetConn.
+// pathOf finds it under whatever lies on it.
 func pathOf(conn net.Conn) path {
-	for {
-		switch c := conn.(type) {
-		case *net.TCPConn:
-			raw, err := c.SyscallConn()
-			if err != nil {
-				return path{}
-			}
-			return path{raw}
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return path{}
-		}
+	tcp, ok := socketOf(conn).(*net.TCPConn)
+	if !ok {
+		return path{}
 	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return path{}
+	}
+	return path{raw}
 }
 
 func (p path) known() bool { return p.raw != nil }

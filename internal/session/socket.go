@@ -1,6 +1,9 @@
 package session
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 const (
 	// userTimeout is how long sent bytes may stay unacknowledged, and the kernel's probes unanswered (RFC 5482): the kernel then gives
@@ -9,3 +12,14 @@ const (
 	// unsent bounds what waits in the kernel to be sent: bytes there can no longer be overtaken by a small request.
 	unsent = 128 << 10
 )
+
+// socketOf is the connection below all that says what it is on by NetConn: TLS, a WebSocket, what counts or slows.
+func socketOf(conn net.Conn) net.Conn {
+	for {
+		above, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = above.NetConn()
+	}
+}

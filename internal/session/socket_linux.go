@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tune sets the socket options of a tunnel on a TCP connection; on others it does nothing.
+// Tune sets the socket options of a tunnel on the TCP connection under conn; where there is none it does nothing.
 func Tune(conn net.Conn) error {
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := socketOf(conn).(*net.TCPConn)
 	if !ok {
 		return nil
 	}

@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -135,6 +136,53 @@ func TestThroughProxies(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestKeyExchange: directly, by a WebSocket and in a proxy's CONNECT the handshake is TLS 1.3 with the gateway itself, by a key exchange that
+// a recording does not give away to a quantum computer.
+func TestKeyExchange(t *testing.T) {
+	g := gatewaytest.Start(t)
+	id, err := enroll(t, g, g.Address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wall := proxytest.Drop(t, g.Address, wire.ALPN)
+	p := proxytest.HTTP(t, proxytest.Settings{Names: map[string]string{public: g.Address}})
+	for want, c := range map[string]struct {
+		dialer  transport.Dialer
+		address string
+	}{
+		"TLS":          {transport.Dialer{}, g.Address},
+		"WebSocket":    {transport.Dialer{}, wall.Address},
+		"TLS through ": {transport.Dialer{Proxy: proxy.Proxy{HTTPS: p.Address}, Dial: only(p.Address)}, public},
+	} {
+		var mu sync.Mutex
+		var states []tls.ConnectionState
+		conn, err := c.dialer.Tunnel(t.Context(), c.address, func(now func() time.Time, protocols ...string) *tls.Config {
+			config := id.Config(now, protocols...)
+			config.VerifyConnection = func(s tls.ConnectionState) error {
+				mu.Lock()
+				defer mu.Unlock()
+				states = append(states, s)
+				return nil
+			}
+			return config
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		mu.Lock()
+		if len(states) == 0 || !strings.HasPrefix(conn.Way(), want) {
+			t.Errorf("%s: by %s, %d handshakes", want, conn.Way(), len(states))
+		}
+		for _, s := range states {
+			if s.Version != tls.VersionTLS13 || s.CurveID != tls.X25519MLKEM768 || s.ServerName != wire.GatewayName {
+				t.Errorf("%s: version %x, key exchange %s, with %s", want, s.Version, s.CurveID, s.ServerName)
+			}
+		}
+		mu.Unlock()
 	}
 }
 

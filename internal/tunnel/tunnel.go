@@ -127,7 +127,7 @@ func (t *tunnel) dial(ctx context.Context, address string) (*transport.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	if err := session.Tune(conn.NetConn()); err != nil {
+	if err := session.Tune(conn); err != nil {
 		t.Log.Debug("connection not tuned", "err", err)
 	}
 	return conn, nil
