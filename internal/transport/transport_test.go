@@ -150,12 +150,12 @@ func TestKeyExchange(t *testing.T) {
 	wall := proxytest.Drop(t, g.Address, wire.ALPN)
 	p := proxytest.HTTP(t, proxytest.Settings{Names: map[string]string{public: g.Address}})
 	for want, c := range map[string]struct {
-		dialer  transport.Dialer
+		dialer  *transport.Dialer
 		address string
 	}{
-		"TLS":          {transport.Dialer{}, g.Address},
-		"WebSocket":    {transport.Dialer{}, wall.Address},
-		"TLS through ": {transport.Dialer{Proxy: proxy.Proxy{HTTPS: p.Address}, Dial: only(p.Address)}, public},
+		"TLS":          {&transport.Dialer{}, g.Address},
+		"WebSocket":    {&transport.Dialer{}, wall.Address},
+		"TLS through ": {&transport.Dialer{Proxy: proxy.Proxy{HTTPS: p.Address}, Dial: only(p.Address)}, public},
 	} {
 		var mu sync.Mutex
 		var states []tls.ConnectionState
