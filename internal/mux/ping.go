@@ -86,7 +86,7 @@ func (s *Session) pinged(h header) {
 			s.promised.Store(int64(seconds) * int64(time.Second))
 		}
 		s.control(header{kind: typePing, flags: flagACK, length: h.length})
-		s.flush(nil)
+		s.answer()
 	case probe:
 		if !s.asked.IsZero() && h.length&countMask == s.probes {
 			s.rtt.Store(int64(max(1, time.Since(s.asked))))

@@ -9,9 +9,9 @@ import (
 const (
 	// batch is the most that goes out in one write, in bytes: four records of TLS.
 	batch = 64 << 10
-	// Chunk is the largest body of a frame: with its header it fills two records of TLS. A frame holds up all others for as long as
-	// it takes.
-	Chunk = 32<<10 - headerLen
+	// Chunk is the largest body of a frame: with its header it fills a record of TLS, so that it comes in one piece, which goes to a reader
+	// who waits without being copied. A frame holds up all others for as long as it takes.
+	Chunk = 16<<10 - headerLen
 	// A stream may say this much at once, and then this much a second, and still overtakes those that say more: a shell, a small
 	// request, a watch.
 	sparseBurst = 64 << 10
@@ -148,18 +148,31 @@ func (s *Session) flush(own *Stream) {
 		s.work.Go(s.flushAll)
 		return
 	}
-	s.write(own)
+	s.write(own, false)
+}
+
+// answer is flush for who receives and has a word to say to it. Where the connection has room for that word he says it himself: an idle
+// session says nothing else, and to wake somebody for it costs more than the word. s.mu is held, and let go meanwhile.
+func (s *Session) answer() {
+	o := &s.out
+	short := len(o.control) <= maxAcks*headerLen && o.sparse.head == nil && o.rest.head == nil
+	if o.flushing || s.cause != nil || !short || s.config.Room == nil || !s.config.Room() {
+		s.flush(nil)
+		return
+	}
+	o.flushing = true
+	s.write(nil, true)
 }
 
 func (s *Session) flushAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.write(nil)
+	s.write(nil, false)
 }
 
-// write writes until there is nothing more, or what is left is not of the caller's stream: then somebody else goes on. s.mu is held,
-// and let go meanwhile.
-func (s *Session) write(own *Stream) {
+// write writes until there is nothing more, or what is left is not of the caller's stream, or what came after his one word: then somebody
+// else goes on. s.mu is held, and let go meanwhile.
+func (s *Session) write(own *Stream, once bool) {
 	buf := batches.Get().(*[batch]byte)
 	defer batches.Put(buf)
 	for s.cause == nil && !s.out.empty() {
@@ -172,7 +185,7 @@ func (s *Session) write(own *Stream) {
 			s.Close(err)
 			s.mu.Lock()
 		}
-		if own != nil && !own.queued && s.cause == nil && !s.out.empty() {
+		if (once || own != nil && !own.queued) && s.cause == nil && !s.out.empty() {
 			s.work.Go(s.flushAll)
 			return
 		}
@@ -184,12 +197,16 @@ func (s *Session) write(own *Stream) {
 func (s *Session) send(b []byte) error {
 	began := time.Now()
 	s.said.Store(s.clock(began))
+	if s.config.Spoke != nil {
+		s.config.Spoke()
+	}
 	if err := s.conn.SetWriteDeadline(began.Add(s.config.WriteTimeout)); err != nil {
 		return fmt.Errorf("cannot write to the connection: %w", err)
 	}
 	_, err := s.conn.Write(b)
 	took := time.Since(began)
-	s.out.slow = took > slowWrite // only who flushes writes it, and reads it later under s.mu
+	_ = s.conn.SetWriteDeadline(time.Time{}) // else it wakes the process when it passes; whoever cannot set it cannot write either
+	s.out.slow = took > slowWrite            // only who flushes writes it, and reads it later under s.mu
 	switch {
 	case err != nil && took >= s.config.WriteTimeout:
 		return fmt.Errorf("%w for %s: %w", ErrStalled, s.config.WriteTimeout, err)

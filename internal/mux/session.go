@@ -46,6 +46,12 @@ type Config struct {
 	Streams int
 	// WriteTimeout is how long one write to the connection may take, of at most 64 KiB, before the session ends. The default is 10 s.
 	WriteTimeout time.Duration
+
+	// Spoke is called before each write to the connection, after [Session.Said] has moved. nil is nothing to call.
+	Spoke func()
+	// Room reports whether the connection takes some hundred bytes at once, so that who receives may write them. It must neither wait nor
+	// call the session. nil means that it may not.
+	Room func() bool
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/mux"
@@ -14,13 +15,14 @@ import (
 // Who is gone without a word shows in one of three ways, each for what the one before cannot see:
 //
 //  1. The kernel of the other end of the TCP connection answers nothing: not our bytes, and not the probes that our kernel sends on an
-//     idle connection. Both ends look at that, see pathSilence. It costs the processes no packet.
+//     idle connection. It costs the processes no packet. Both ends look at that, see pathSilence; the gateway only while something is on
+//     its way: of what idles our kernel itself tells, see userTimeout.
 //  2. The peer's kernel answers, or somebody's on the way, but the peer does not answer a ping. Only the agent pings.
 //  3. The gateway hears less often than the agent has promised.
 const (
 	// KeepAlive is the time in which nothing was heard, or nothing said, after which the agent pings, give or take jitter: ten thousand
-	// agents do not answer in step.
-	KeepAlive = 10 * time.Second
+	// agents do not answer in step. A cut is found without it.
+	KeepAlive = 25 * time.Second
 	// relayedKeepAlive is KeepAlive where somebody on the way ends the TCP connection, so that a cut beyond shows in pings only.
 	// With relayedPatience, or with late at the gateway, it makes less than 10 s.
 	relayedKeepAlive = 5 * time.Second
@@ -43,6 +45,12 @@ const (
 	probeIdle   = 4 * time.Second
 	probeEvery  = 2 * time.Second
 	pathSilence = 8500 * time.Millisecond
+
+	// restAfter is how long nothing was said before the gateway leaves a session to the kernel: what was said is then with the kernel.
+	restAfter = time.Second
+	// together is what the gateway's looks are put off by at most, for many sessions to be looked at when the process wakes once. With it
+	// a cut is still found within 10 s: relayedKeepAlive in whole seconds, late and together are 9.75 s.
+	together = 250 * time.Millisecond
 )
 
 // Silence is how long the gateway waits for a byte of an agent that has promised nothing.
@@ -58,6 +66,7 @@ type alive struct {
 	relayed bool
 	every   time.Duration // between pings of an agent, before jitter
 	spread  time.Duration // the jitter, either way
+	rests   atomic.Bool   // the kernel looks after it until something is said
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -66,18 +75,21 @@ type alive struct {
 	ended bool
 }
 
-// watch begins to look after a session on conn. An agent whose connection is relayed pings more often.
-func watch(s *mux.Session, conn net.Conn, agent, relayed bool) *alive {
-	a := &alive{session: s, path: pathOf(conn), agent: agent, relayed: relayed, every: KeepAlive, spread: KeepAlive / jitter}
+// watch begins a session on conn, and to look after it. An agent whose connection is relayed pings more often.
+func watch(conn net.Conn, c mux.Config, relayed bool) *alive {
+	a := &alive{path: pathOf(conn), agent: c.Client, relayed: relayed, every: KeepAlive, spread: KeepAlive / jitter}
 	if relayed {
 		a.every, a.spread = relayedKeepAlive, relayedKeepAlive/(2*jitter)
 	}
+	c.Spoke, c.Room = a.spoke, a.path.room
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if agent {
-		a.ping(time.Now()) // which tells the gateway the promise, and both the round trip
+	a.session = mux.New(conn, c)
+	now := time.Now()
+	if a.agent {
+		a.ping(now) // which tells the gateway the promise, and both the round trip
 	}
-	a.timer = time.AfterFunc(a.next(time.Now()), a.look)
+	a.timer = time.AfterFunc(a.next(now, 0), a.look)
 	return a
 }
 
@@ -103,8 +115,9 @@ func (a *alive) look() {
 	if a.ended || a.session.Err() != nil {
 		return
 	}
-	now := time.Now()
-	if err := a.judge(now); err != nil {
+	now, said := time.Now(), a.session.Said()
+	silence, waits := a.path.silence()
+	if err := a.judge(now, silence); err != nil {
 		a.ended = true
 		a.session.Close(err)
 		return
@@ -115,36 +128,65 @@ func (a *alive) look() {
 	if a.agent && a.asked.IsZero() && !now.Before(a.due()) {
 		a.ping(now)
 	}
-	a.timer.Reset(a.next(now))
+	if !a.agent && a.path.known() && !waits && now.Sub(said) >= restAfter {
+		a.rests.Store(true)
+		if !a.session.Said().Equal(said) { // who said it may have seen that this did not rest
+			a.rests.Store(false)
+		}
+	}
+	a.timer.Reset(a.next(now, silence))
 }
 
-// judge is why the peer counts as gone; nil while it does not.
-func (a *alive) judge(now time.Time) error {
+// spoke has the gateway look again at what it says.
+func (a *alive) spoke() {
+	if !a.rests.Load() {
+		return
+	}
+	silence, _ := a.path.silence()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rests.CompareAndSwap(true, false) && !a.ended {
+		a.timer.Reset(a.next(time.Now(), silence))
+	}
+}
+
+// judge is why the peer counts as gone; nil while it does not. The silence is that of the path.
+func (a *alive) judge(now time.Time, silence time.Duration) error {
 	heard := a.session.Heard()
-	silence := now.Sub(heard)
 	switch {
-	case a.path.silence() >= pathSilence:
+	case silence >= pathSilence:
 		return errPath
-	case !a.agent && silence >= a.limit():
-		return silent{silence}
+	case !a.agent && now.Sub(heard) >= a.limit():
+		return silent{now.Sub(heard)}
 	case a.agent && !a.asked.IsZero() && !heard.After(a.asked) && now.Sub(a.asked) >= a.patience():
 		return fmt.Errorf("the peer did not answer a ping within %s: %w", now.Sub(a.asked).Round(100*time.Millisecond), errSilent)
 	}
 	return nil
 }
 
-// next is how long nothing need be looked at.
-func (a *alive) next(now time.Time) time.Duration {
+// next is how long nothing need be looked at. The silence is that of the path.
+func (a *alive) next(now time.Time, silence time.Duration) time.Duration {
+	if !a.agent {
+		wait := a.session.Heard().Add(a.limit()).Sub(now)
+		switch {
+		case a.rests.Load():
+		case a.path.known():
+			wait = min(wait, pathSilence-silence)
+		default:
+			wait = min(wait, maxPatience) // the agent may promise more than it has
+		}
+		if beyond := time.Duration(now.Add(wait).UnixNano()) % together; beyond > 0 {
+			wait += together - beyond
+		}
+		return max(wait, 10*time.Millisecond)
+	}
 	wait := maxPatience
 	if a.path.known() {
-		wait = min(wait, pathSilence-a.path.silence())
+		wait = min(wait, pathSilence-silence)
 	}
-	switch {
-	case !a.agent:
-		wait = min(wait, a.session.Heard().Add(a.limit()).Sub(now))
-	case a.asked.IsZero():
+	if a.asked.IsZero() {
 		wait = min(wait, a.due().Sub(now))
-	default:
+	} else {
 		wait = min(wait, a.asked.Add(a.patience()).Sub(now), a.every/2) // by when it is most often answered
 	}
 	return max(wait, 10*time.Millisecond)

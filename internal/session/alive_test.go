@@ -91,7 +91,7 @@ func TestCutIsFound(t *testing.T) {
 		agent, gateway time.Duration
 	}{
 		{"relayed", Relayed, 10 * time.Second, 10 * time.Second},
-		{"direct", Client, assumed + minPatience, Silence},
+		{"direct", Client, assumed + minPatience, Silence + together},
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			for after := time.Second; after < 30*time.Second; after += 700 * time.Millisecond {

@@ -26,19 +26,30 @@ func pathOf(conn net.Conn) path {
 
 func (p path) known() bool { return p.raw != nil }
 
-// silence is how long no packet has come; 0 where that cannot be known.
-func (p path) silence() time.Duration {
+// room reports whether the kernel has sent all and had it acknowledged, so that a short write cannot wait.
+func (p path) room() bool {
 	if p.raw == nil {
-		return 0
+		return false
 	}
-	var ms uint32
+	empty := false
 	err := p.raw.Control(func(fd uintptr) {
+		queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		empty = err == nil && queued == 0
+	})
+	return err == nil && empty
+}
+
+// silence is how long no packet has come, and whether the kernel waits for one: for the acknowledgement of what it has sent, or for room.
+// An error is a connection that is closed, which others see, too, or one of which nothing can be known: then it is 0, false.
+func (p path) silence() (lasted time.Duration, waits bool) {
+	if p.raw == nil {
+		return 0, false
+	}
+	_ = p.raw.Control(func(fd uintptr) {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			ms = min(info.Last_ack_recv, info.Last_data_recv)
+			lasted = time.Duration(min(info.Last_ack_recv, info.Last_data_recv)) * time.Millisecond
+			waits = info.Unacked > 0 || info.Notsent_bytes > 0
 		}
 	})
-	if err != nil { // it is closed, which others see, too
-		return 0
-	}
-	return time.Duration(ms) * time.Millisecond
+	return lasted, waits
 }

@@ -51,7 +51,8 @@ func Relayed(conn net.Conn, log *slog.Logger) *Session { return start(conn, log,
 func Server(conn net.Conn, log *slog.Logger) *Session { return start(conn, log, false, false) }
 
 func start(conn net.Conn, log *slog.Logger, agent, relayed bool) *Session {
-	s := &Session{log: log, mux: mux.New(conn, mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout})}
+	a := watch(conn, mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout}, relayed)
+	s := &Session{log: log, mux: a.session, alive: a}
 	s.transport = &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return s.Open() },
 		DisableCompression:     true, // bodies pass through as they are
@@ -60,7 +61,6 @@ func start(conn net.Conn, log *slog.Logger, agent, relayed bool) *Session {
 		IdleConnTimeout:        time.Minute, // shorter than the server's, so that the asker closes first
 		MaxResponseHeaderBytes: wire.MaxHeader,
 	}
-	s.alive = watch(s.mux, conn, agent, relayed)
 	return s
 }
 
