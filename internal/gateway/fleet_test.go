@@ -61,15 +61,21 @@ func TestFleetFailover(t *testing.T) {
 	one, two := login(t, first, "shop"), login(t, second, "shop")
 	gets(one, "hello")
 	gets(two, "hello")
+	began := time.Now()
+	gets(two, "hello")
+	usual := time.Since(began)
 	if n := a.count(); n != 1 {
 		t.Errorf("the agent works on %d sessions", n)
 	}
 	if list := a.id.Gateways(); len(list) != 2 {
 		t.Errorf("it keeps %v", list)
 	}
+	began = time.Now()
 	first.Vanish()
 	gets(two, "hello") // at once
+	answered := time.Since(began)
 	second.Wait("work has moved", func() bool { return a.count() == 2 })
+	t.Logf("a request takes %s, the first one after the loss of a gateway %s, and the agent works on the other one after %s", usual, answered, time.Since(began))
 	if _, err := second.Admin.Apply(t.Context(), "shop", wire.Project{Name: "web", Image: "web:1", Port: 80}); err != nil {
 		t.Fatal(err)
 	}
