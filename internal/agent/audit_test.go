@@ -263,10 +263,12 @@ func TestNoAudit(t *testing.T) {
 	if _, err := os.Stat(AuditDir(b.options.StateDir)); !os.IsNotExist(err) {
 		t.Errorf("there is a folder: %v", err)
 	}
-	status, err := localapi.Fetch(t.Context(), b.options.Socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var status localapi.Status
+	b.gateway.Wait("the agent answers", func() (ok bool) {
+		got, err := localapi.Fetch(t.Context(), b.options.Socket)
+		status = got
+		return err == nil
+	})
 	for _, c := range status.Conditions {
 		if c.Type == health.Audit && c.Reason != "Off" {
 			t.Errorf("got %+v", c)

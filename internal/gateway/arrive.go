@@ -15,8 +15,9 @@ import (
 
 const (
 	// helloTime is how long an agent may take to say which process it is; one that asks for something else first, or stays silent for
-	// longer, knows of no other gateways.
-	helloTime = time.Second
+	// longer, knows of no other gateways, and counts as a new process. When thousands come back at once, or a machine is busy, what an
+	// agent has said at once is heard seconds later; a shorter time would take its session at another gateway for that of a clone.
+	helloTime = 10 * time.Second
 	// retiredLife bounds how long the requests on a session may go on that takes no more of them. The session after it is replaced
 	// after 12 hours at the earliest, so that there are never three.
 	retiredLife = 12 * time.Hour

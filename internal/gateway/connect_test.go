@@ -135,7 +135,7 @@ func dial(t testing.TB, network, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	return conn
 }
 
@@ -148,7 +148,7 @@ func next(t testing.TB, events <-chan forward.Event, kind string) forward.Event 
 			if e.Kind == kind {
 				return e
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("no event %s", kind)
 		}
 	}
@@ -251,7 +251,7 @@ func TestConnectCuts(t *testing.T) {
 			if e := next(t, events, "ended"); e.Code != string(reason.ConnectCut) || !strings.Contains(e.Message, "incomplete at byte 8 received, 5 sent") {
 				t.Errorf("%+v", e)
 			}
-			_ = server.SetReadDeadline(time.Now().Add(20 * time.Second))
+			_ = server.SetReadDeadline(time.Now().Add(time.Minute))
 			if _, err := server.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("the server sees %v", err)
 			}

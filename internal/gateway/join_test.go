@@ -136,7 +136,7 @@ func TestJoin(t *testing.T) {
 	if _, err := g.Admin.Apply(t.Context(), "shop", wire.Project{Name: "web", Image: "web:1", Port: 80}); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := g.Admin.Project(t.Context(), "shop", "web", 10*time.Second); err != nil || !p.Ready {
+	if p, err := g.Admin.Project(t.Context(), "shop", "web", time.Minute); err != nil || !p.Ready {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if seen := worker.seen(); len(seen) != 0 {

@@ -28,9 +28,10 @@ import (
 
 // apiServer stands for a Kubernetes API server: over TLS, with HTTP/2, and it trusts its proxy's impersonation.
 type apiServer struct {
-	next  chan string // what a watch says next
-	heard chan string // what was said last on each connection of /say without close
-	sick  atomic.Bool // it is not ready
+	next  chan string  // what a watch says next
+	heard chan string  // what was said last on each connection of /say without close
+	sick  atomic.Bool  // it is not ready
+	never atomic.Int32 // requests that it leaves without an answer
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -76,6 +77,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/readyz":
 		_, _ = io.WriteString(w, "ok")
 	case r.URL.Path == "/never":
+		s.never.Add(1)
 		<-r.Context().Done()
 	case strings.HasPrefix(r.URL.Path, "/upgrade/"):
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -95,7 +97,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // road is the whole way: user, gateway, tunnel, agent, API server.
 type road struct {
-	gateway *gatewaytest.Gateway
+	gateway *gatewaytest.Gateway // where the agent enrolled
+	door    *gatewaytest.Gateway // where users come to: the same, or with PostgreSQL another one of the fleet
 	agent   *agent
 	server  *apiServer
 	user    *user
@@ -132,7 +135,7 @@ func buildOn(t testing.TB, h2 bool) *road {
 	})
 	g := gatewaytest.Start(t)
 	door := g
-	if g.Store != "" { // with several gateways users come to another one than the agent
+	if g.Store != "" {
 		door = g.Beside()
 	}
 	a := runAgent(t, mustEnroll(t, g, "shop"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -143,15 +146,15 @@ func buildOn(t testing.TB, h2 bool) *road {
 		kube.ServeHTTP(w, r)
 	}))
 	g.WaitConnected("shop", true)
-	return &road{gateway: g, agent: a, server: server, user: login(t, door, "shop")}
+	return &road{gateway: g, door: door, agent: a, server: server, user: login(t, door, "shop")}
 }
 
-// restart starts the gateway again with other limits.
+// restart starts the gateway to which users come again with other limits.
 func (r *road) restart(l gateway.Limits) {
-	r.gateway.Stop()
-	r.gateway.Limits = l
-	r.gateway.Start()
-	r.gateway.WaitConnected("shop", true)
+	r.door.Stop()
+	r.door.Limits = l
+	r.door.Start()
+	r.door.WaitConnected("shop", true)
 }
 
 // login makes a user of a cluster, as the kubeconfig command does.
@@ -360,7 +363,7 @@ func (u *user) upgrade(path, protocol string) (*http.Response, net.Conn, *bufio.
 		u.t.Fatal(err)
 	}
 	u.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	r := u.request(http.MethodPost, path, nil)
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", protocol)

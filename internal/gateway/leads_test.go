@@ -151,7 +151,7 @@ func apply(t *testing.T, g *gatewaytest.Gateway, name, by string) {
 	if _, err := g.Admin.Apply(t.Context(), "shop", wire.Project{Name: name, Image: name + ":1", Port: 80}); err != nil {
 		t.Fatal(err)
 	}
-	p, err := g.Admin.Project(t.Context(), "shop", name, 10*time.Second)
+	p, err := g.Admin.Project(t.Context(), "shop", name, time.Minute)
 	if err != nil || !p.Ready || p.Conditions[0].Message != by {
 		t.Errorf("%s: %+v, %v; want it done by %s", name, p, err, by)
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway"
 )
 
-// recorded returns the records of the gateway's audit log that are wanted.
+// recorded returns the records that are wanted of the audit log of the gateway to which users come.
 func (r *road) recorded(wants func(audit.Record) bool) []audit.Record {
-	files, err := audit.Files(gateway.AuditDir(r.gateway.Data))
+	files, err := audit.Files(gateway.AuditDir(r.door.Data))
 	if err != nil {
 		r.agent.t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestLimitPerUser(t *testing.T) {
 	}
 	has(t, string(raw), `"reason":"TooManyRequests"`)
 	has(t, string(raw), "3 requests open, of 3")
-	other := login(t, road.gateway, "shop", "bob")
+	other := login(t, road.door, "shop", "bob")
 	if status, body := other.get("/echo"); status != http.StatusOK {
 		t.Errorf("another user gets %d %s", status, body)
 	}
@@ -97,7 +97,7 @@ func TestLimitPerAgent(t *testing.T) {
 		}
 		defer end()
 	}
-	other := login(t, road.gateway, "shop", "bob")
+	other := login(t, road.door, "shop", "bob")
 	status, body := other.get("/echo")
 	if status != http.StatusTooManyRequests {
 		t.Errorf("got %d", status)
@@ -113,7 +113,7 @@ func TestLimitOfDials(t *testing.T) {
 	road := build(t)
 	road.restart(gateway.Limits{Dials: 1})
 	ask := func(path string) (status string, conn *tls.Conn) {
-		conn, err := tls.Dial("tcp", road.gateway.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+		conn, err := tls.Dial("tcp", road.door.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,17 +130,16 @@ func TestLimitOfDials(t *testing.T) {
 			t.Fatalf("got %s", line)
 		}
 	}
-	waiting, err := tls.Dial("tcp", road.gateway.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+	waiting, err := tls.Dial("tcp", road.door.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = waiting.Close() }()
 	_, _ = fmt.Fprintf(waiting, "GET /v1/clusters/shop/never HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", road.user.token)
-	road.gateway.Wait("it is being opened", func() bool {
-		line, conn := ask("/upgrade/SPDY_3.1")
-		_ = conn.Close()
-		return strings.Contains(line, "429")
-	})
+	road.gateway.Wait("it is being opened", func() bool { return road.server.never.Load() > 0 })
+	if line, _ := ask("/upgrade/SPDY_3.1"); !strings.Contains(line, "429") {
+		t.Errorf("got %s", line)
+	}
 }
 
 // Who is nobody is counted, not recorded one by one: else anybody could push out what is recorded.

@@ -86,7 +86,7 @@ func TestDesiredState(t *testing.T) {
 	if _, err := g.Admin.Apply(t.Context(), "shop", web); err != nil {
 		t.Fatal(err)
 	}
-	p, err := g.Admin.Project(t.Context(), "shop", "web", 10*time.Second)
+	p, err := g.Admin.Project(t.Context(), "shop", "web", time.Minute)
 	if err != nil || !p.Ready {
 		t.Fatalf("got %+v, %v", p, err)
 	}
@@ -107,7 +107,7 @@ func TestDesiredState(t *testing.T) {
 		t.Error("ready without an agent")
 	}
 	b := runAgent(t, a.id, nil)
-	if p, err = g.Admin.Project(t.Context(), "shop", "web", 10*time.Second); err != nil || !p.Ready {
+	if p, err = g.Admin.Project(t.Context(), "shop", "web", time.Minute); err != nil || !p.Ready {
 		t.Fatalf("got %+v, %v", p, err)
 	}
 	var spec wire.Project

@@ -20,8 +20,8 @@ const (
 	// maxHeld bounds what is kept of a body so that it can be given once more, in bytes.
 	maxHeld = 64 << 10
 	// lookAgain is how often it is looked who takes a request, and lookPause times the number of the look the pause before it: a session
-	// that moves is at no gateway for some milliseconds.
-	lookAgain = 4
+	// that moves is at no gateway for some milliseconds, and for longer where the store or the machine is busy; a second in all.
+	lookAgain = 7
 	lookPause = 50 * time.Millisecond
 )
 

@@ -236,7 +236,7 @@ func TestAnswerWithoutAskerIsAbandoned(t *testing.T) {
 		_ = response.Body.Close()
 		select {
 		case <-gone:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the handler still writes")
 		}
 	})
@@ -261,7 +261,7 @@ func TestTooManyRequestsAreRefusedNotDropped(t *testing.T) {
 			_ = response.Body.Close()
 		})
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		response, err := get(t.Context(), p.gateway, "/")
 		if err != nil {
 			t.Fatal(err)

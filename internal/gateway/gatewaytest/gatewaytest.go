@@ -219,7 +219,7 @@ func (g *Gateway) Cluster(name string) (info gateway.ClusterInfo, ok bool) {
 	return info, false
 }
 
-// WaitConnected waits until a cluster is connected, or is not, for at most ten seconds.
+// WaitConnected waits until a cluster is connected, or is not, for as long as Wait does.
 func (g *Gateway) WaitConnected(cluster string, connected bool) {
 	g.t.Helper()
 	g.Wait("connected="+map[bool]string{true: "true", false: "false"}[connected], func() bool {
@@ -228,12 +228,12 @@ func (g *Gateway) WaitConnected(cluster string, connected bool) {
 	})
 }
 
-// Wait waits until a condition holds, for at most ten seconds.
+// Wait waits until a condition holds, for at most a minute: longer than a machine that is busy with other tests may need.
 func (g *Gateway) Wait(what string, holds func() bool) {
 	g.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); !holds(); <-tick.C {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("still not: %s", what)
 		}

@@ -351,11 +351,11 @@ func kept(all []contender) (some []contender) {
 	return some
 }
 
-func parseNumbers(text string) (numbers []int, err error) {
+func parseNumbers(flag, text string) (numbers []int, err error) {
 	for field := range strings.SplitSeq(text, ",") {
 		n, err := strconv.Atoi(field)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("-idle wants numbers of agents with commas between, not %q", text)
+			return nil, fmt.Errorf("%s wants numbers of agents with commas between, not %q", flag, text)
 		}
 		numbers = append(numbers, n)
 	}

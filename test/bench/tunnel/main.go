@@ -1,7 +1,7 @@
 // Command tunnel measures our tunnel against its limits and its peers: a load, a gateway, the tunnel, an agent and a backend, each
 // contender in two processes of its own (this program once more), the load and the backend in this one. In each round every contender is
 // measured once, and the bars are held against the medians of what the rounds compared. With -wan it does so over a slow link that it
-// makes itself, with -idle it measures what agents cost that do nothing.
+// makes itself, with -idle it measures what agents cost that do nothing, and with -storm how they come back that lose their gateway at once.
 package main
 
 import (
@@ -32,13 +32,14 @@ type report struct {
 
 func main() {
 	text := flag.String("role", "", "what a process of the benchmark is to do; it starts them itself")
-	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan and -idle 1)")
-	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1, with -wan 15, with -idle 60)")
+	rounds := flag.Int("rounds", 0, "rounds; each measures every contender once (5, with -wan, -idle and -storm 1)")
+	seconds := flag.Float64("seconds", 0, "time of one measurement of bytes or openings (1, with -wan 15, with -idle 60), or with -storm how long all is calm before (65)")
 	only := flag.String("only", "", "contenders to measure, with commas between")
 	take := flag.String("take", "", "measurements on loopback to take, by their names, with commas between")
 	format := flag.String("o", "table", "table or json")
 	out := flag.String("out", "", "file for the report as JSON, besides")
 	idle := flag.String("idle", "", "measure what so many agents cost that do nothing; several numbers with commas between")
+	storm := flag.String("storm", "", "measure how so many agents come back whose gateway is killed; several numbers with commas between")
 	profiles := flag.String("cpuprofile", "", "folder for processor profiles of the processes")
 	wan := flag.Bool("wan", false, "measure on slow links; needs root")
 	paths := flag.String("paths", "", "of the links only that of this name, or those with this in their names")
@@ -49,7 +50,7 @@ func main() {
 	if *text != "" {
 		err = play(ctx, *text)
 	} else {
-		err = bench(ctx, plan{*rounds, *seconds, *only, *format, *out, *idle, *profiles, *paths, *take, *wan})
+		err = bench(ctx, plan{*rounds, *seconds, *only, *format, *out, *idle, *storm, *profiles, *paths, *take, *wan})
 	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted; all processes have ended")
@@ -65,7 +66,8 @@ type plan struct {
 	rounds            int
 	seconds           float64
 	only, format, out string
-	idle, profiles    string
+	idle, storm       string
+	profiles          string
 	paths, take       string
 	wan               bool
 }
@@ -80,11 +82,19 @@ func bench(ctx context.Context, p plan) error {
 	}
 	run, measures := loopback(p.profiles, p.take), loopbackMeasures()
 	if p.idle != "" {
-		numbers, err := parseNumbers(p.idle)
+		numbers, err := parseNumbers("-idle", p.idle)
 		if err != nil {
 			return err
 		}
 		run, measures, measured = idle(numbers, p.profiles), idleMeasures(), kept(measured)
+	}
+	if p.storm != "" {
+		numbers, err := parseNumbers("-storm", p.storm)
+		if err != nil {
+			return err
+		}
+		run, measures = storm(numbers, p.profiles), stormMeasures()
+		measured = slices.DeleteFunc(measured, func(c contender) bool { return c.name != ours })
 	}
 	if p.wan {
 		run, measures = slowLink(p.paths), wanMeasures()
@@ -136,6 +146,8 @@ func defaults(p plan) (rounds int, seconds float64) {
 		rounds, seconds = 1, 15
 	case p.idle != "":
 		rounds, seconds = 1, 60
+	case p.storm != "":
+		rounds, seconds = 1, 65 // a session that has lived for a minute lets the next wait start small
 	}
 	if p.rounds > 0 {
 		rounds = p.rounds

@@ -29,7 +29,8 @@ type role struct {
 	Seconds    float64
 	Bulk       int           // streams of a load on the slow link
 	Grow       time.Duration // how long they run before they are measured
-	Agents     int           // of a process that keeps them idle
+	Agents     int           // of a process that has some
+	First      int           // which of the processes that have agents it is
 	Profile    string        // file for a processor profile of the process; "" means none
 }
 
@@ -88,6 +89,10 @@ func play(ctx context.Context, text string) error {
 		return idleGateway(ctx, r)
 	case r.End == "idle agents":
 		return idleAgents(ctx, r)
+	case r.End == "storm gateway":
+		return stormGateway(ctx, r)
+	case r.End == "storm agents":
+		return stormAgents(ctx, r)
 	case r.End == "load":
 		return loadOnLink(ctx, r)
 	case i < 0:
