@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -62,6 +63,15 @@ func TestKubeCancelledRequestsLeaveNothing(t *testing.T) {
 	if most := int64(16 << 20); kept > most {
 		t.Errorf("%d bytes of the heap are kept, more than %d", kept, most)
 	}
+}
+
+// calls counts requests: those that came in all, and those that are not at their end.
+type calls struct{ came, open atomic.Int64 }
+
+func (c *calls) begin() (end func()) {
+	c.came.Add(1)
+	c.open.Add(1)
+	return func() { c.open.Add(-1) }
 }
 
 // giveUp asks for something and gives it up: before it is answered, as soon as it is, in the middle of it, or when it is done.

@@ -31,14 +31,11 @@ type apiServer struct {
 	next  chan string // what a watch says next
 	heard chan string // what was said last on each connection of /say without close
 	sick  atomic.Bool // it is not ready
-
-	came, open atomic.Int64 // requests in all, and those that are not at their end
+	calls
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.came.Add(1)
-	s.open.Add(1)
-	defer s.open.Add(-1)
+	defer s.begin()()
 	switch {
 	case r.URL.Path == "/echo":
 		w.Header().Set("Content-Type", "application/json")
