@@ -55,6 +55,10 @@ test: ## unit, integration and script tests with the race detector; no root need
 soak-connect: ## 10 GB through user, gateway, tunnel and agent while everything is cut again and again: nothing passes for whole that is not
 	go test ./internal/gateway -run TestConnectLoadWithCuts -connect-bytes 10000000000 -v -timeout 2h
 
+.PHONY: soak-cancelled
+soak-cancelled: ## 100,000 requests through user, gateway, tunnel and agent that are given up on their way: they leave nothing behind
+	go test ./internal/gateway -run TestKubeCancelledRequestsLeaveNothing -cancelled-requests 100000 -v -timeout 1h
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2m) each, two at once; PACKAGES narrows it
 	test/fuzz/run.sh $(or $(FUZZTIME),2m) $(PACKAGES)

@@ -32,9 +32,11 @@ type apiServer struct {
 	heard chan string  // what was said last on each connection of /say without close
 	sick  atomic.Bool  // it is not ready
 	never atomic.Int32 // requests that it leaves without an answer
+	calls
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.begin()()
 	switch {
 	case r.URL.Path == "/echo":
 		w.Header().Set("Content-Type", "application/json")

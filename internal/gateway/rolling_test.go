@@ -157,6 +157,7 @@ func TestFleetRollingRestart(t *testing.T) {
 	old := *u // what speaks HTTP/1.1 only, as exec does
 	h1 := u.client.Transport.(*http.Transport).Clone()
 	h1.ForceAttemptHTTP2, h1.TLSClientConfig.NextProtos, h1.TLSNextProto = false, []string{"http/1.1"}, map[string]func(string, *tls.Conn) http.RoundTripper{}
+	h1.IdleConnTimeout = 2 * time.Second // less than LameDuck: HTTP/1.1 cannot say goodbye on a connection that idles, only close it
 	defer h1.CloseIdleConnections()
 	old.client = &http.Client{Transport: h1}
 	ctx, stop := context.WithCancel(t.Context())

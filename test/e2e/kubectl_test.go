@@ -83,6 +83,9 @@ func differences() []struct{ what, pattern, becomes string } {
 		{"local port", `(127\.0\.0\.1|\[::1\]):\d+`, "$1:PORT"},
 		{"local port", `(Handling connection for |error occurred forwarding )\d+`, "${1}PORT"},
 		{"id of a sandbox or an exec", `\b[0-9a-f]{64}\b`, "ID"},
+		{"hash that the API server gives two values in turn", `(/openapi/v3/apis\?hash=)[0-9A-F]+`, "${1}HASH"},
+		{"header of the gateway", `^Pipeops-Limit: .*\n`, ""},
+		{"what kubectl says when it has held itself back for a second", `^[IW]\d{4} .*client-side throttling.*\n`, ""},
 		{"klog's time and pid", `\b[EIW]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ `, "KLOG "},
 	}
 }
@@ -196,6 +199,7 @@ func (w *world) both(t *testing.T, m *lab.Machine, cluster, path string) pair {
 	output(t, apply)
 	shell(t, m, `k3s kubectl -n fixed wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1 pod/again --timeout=60s &&
 for ns in fixed side-a side-b; do k3s kubectl -n $ns wait --for=condition=Ready pod/box --timeout=60s; done &&
+timeout 60 sh -c 'until k3s kubectl get --raw /api/v1/namespaces/fixed/services/web:http/proxy/; do sleep 0.2; done' &&
 k3s kubectl wait --for=condition=Established crd/widgets.conformance.example.com && k3s kubectl wait --for=condition=Available apiservice/v1beta1.metrics.k8s.io --timeout=90s`)
 	return b
 }
