@@ -9,9 +9,9 @@ import (
 const (
 	// batch is the most that goes out in one write, in bytes: four records of TLS.
 	batch = 64 << 10
-	// Chunk is the largest body of a frame: with its header it fills a record of TLS, so that it comes in one piece, which goes to a reader
-	// who waits without being copied. A frame holds up all others for as long as it takes.
-	Chunk = 16<<10 - headerLen
+	// Chunk is the largest body of a frame: with its header it fills two records of TLS. A frame holds up all others for as long as
+	// it takes.
+	Chunk = 32<<10 - headerLen
 	// A stream may say this much at once, and then this much a second, and still overtakes those that say more: a shell, a small
 	// request, a watch.
 	sparseBurst = 64 << 10

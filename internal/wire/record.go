@@ -27,7 +27,7 @@ const (
 const (
 	RecordHeader = 3
 	MaxRecord    = 1<<16 - 1 // of a body: a datagram has at most 65,507
-	// ChunkRecord is the body that TCP is cut into: with its header it fits two frames of the session.
+	// ChunkRecord is the body that TCP is cut into: with its header it fits a frame of the session.
 	ChunkRecord = 32<<10 - 64
 	endSize     = 8
 	closeSize   = 1 + 8 + 8
