@@ -87,6 +87,7 @@ func differences() []struct{ what, pattern, becomes string } {
 		{"header of the gateway", `^Pipeops-Limit: .*\n`, ""},
 		{"what kubectl says when it has held itself back for a second", `^[IW]\d{4} .*client-side throttling.*\n`, ""},
 		{"klog's time and pid", `\b[EIW]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ `, "KLOG "},
+		{"what kubectl says of output that comes as it ends, by either way", `KLOG websocket\.go:\d+\] Unknown stream id 1, discarding message\n`, ""},
 	}
 }
 
