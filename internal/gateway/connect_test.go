@@ -222,6 +222,7 @@ func TestConnectCuts(t *testing.T) {
 			return server.Close()
 		},
 		"the pod is deleted": func(s *market, _ net.Conn) error {
+			clustertest.WaitWatched(t, s.api, "pods")
 			return s.api.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace("shop").Delete(context.Background(), "web-0", metav1.DeleteOptions{})
 		},
 	} {

@@ -435,6 +435,7 @@ func TestWhatGoesEndsItsConnections(t *testing.T) {
 			program, end := local(t)
 			result := make(chan carry.Result, 1)
 			go func() { result <- carry.Stream(context.Background(), end, tunnel) }()
+			clustertest.WaitWatched(t, w.api, strings.Fields(tt.why)[0]+"s")
 			if err := tt.end(w); err != nil {
 				t.Fatal(err)
 			}
@@ -458,6 +459,7 @@ func TestDialForPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	clustertest.WaitWatched(t, w.api, "pods")
 	if err := w.api.Resource(podsResource).Namespace("shop").Delete(t.Context(), "good", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
