@@ -94,7 +94,8 @@ func TestCrash(t *testing.T) {
 	}
 	_ = second.Wait()
 	third := g.crash(t)
-	running := g.state(t, "dies").MainPID
+	running := uint32(0)
+	eventually(t, "it has taken over what runs", func() bool { running = g.state(t, "dies").MainPID; return running != 0 })
 	if err := third.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
