@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +29,9 @@ import (
 // depot is a mirror with a signed list, and a file with the key that signs it.
 type depot struct {
 	url, trust string
-	files      map[string][]byte // by path
+
+	mu    sync.Mutex
+	files map[string][]byte // by path
 }
 
 func newDepot(t *testing.T) *depot {
@@ -71,7 +74,9 @@ func newDepot(t *testing.T) *depot {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.mu.Lock()
 		content, ok := d.files[r.URL.Path]
+		d.mu.Unlock()
 		if !ok {
 			w.WriteHeader(http.StatusNotFound)
 			return
@@ -81,6 +86,13 @@ func newDepot(t *testing.T) *depot {
 	t.Cleanup(srv.Close)
 	d.url = srv.URL
 	return d
+}
+
+// put changes a file of the mirror, which may still be at the answer before.
+func (d *depot) put(path string, content []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files[path] = content
 }
 
 // run runs a command as main does.
@@ -217,14 +229,14 @@ func TestBundleThatCannotBeMade(t *testing.T) {
 	}
 	images := "/k3s/" + distro.K3sVersion + "/images-amd64"
 	whole := d.files[images]
-	d.files[images] = bytes.ToUpper(whole)
+	d.put(images, bytes.ToUpper(whole))
 	if _, err := d.bundle(t, file, "--arch", "amd64"); !reason.Is(err, reason.DownloadDigest) {
 		t.Errorf("another file than listed: %v", err)
 	}
 	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is a bundle: %v", err)
 	}
-	d.files[images] = whole
+	d.put(images, whole)
 	if _, err := d.bundle(t, file, "--arch", "amd64"); err != nil {
 		t.Errorf("the second run does not go on: %v", err)
 	}

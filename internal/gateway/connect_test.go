@@ -280,8 +280,7 @@ func TestOneFailureEndsNoForward(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	s.gateway.Cut()
-	s.gateway.WaitConnected("shop", true)
+	s.gateway.CutUntilBack("shop")
 	if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

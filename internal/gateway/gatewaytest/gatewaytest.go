@@ -182,6 +182,17 @@ func (g *Gateway) Cut() {
 	}
 }
 
+// CutUntilBack cuts, and waits until the agent of a cluster that is connected has come again.
+func (g *Gateway) CutUntilBack(cluster string) {
+	g.t.Helper()
+	before, _ := g.Cluster(cluster)
+	g.Cut()
+	g.Wait("a new session", func() bool {
+		info, _ := g.Cluster(cluster)
+		return info.Connected && info.Remote != before.Remote
+	})
+}
+
 // Vanish cuts the gateway off from everybody but its store, until it is started anew: its connections are reset, and every new one is.
 func (g *Gateway) Vanish() {
 	g.mu.Lock()
