@@ -1,9 +1,10 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"net"
 	"net/http"
+
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 )
 
 // tellCut makes of an answer that is cut a reset of the connection, for those who ask by HTTP/1.0: their answers have no other end than that
@@ -30,11 +31,9 @@ func reset(w http.ResponseWriter) {
 	if err != nil {
 		return
 	}
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := session.SocketOf(conn).(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
+		conn = tcp
 	}
 	_ = conn.Close()
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/carry"
+	"github.com/pipeopshq/pipeops-agent/internal/cork"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -244,7 +245,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	defer leave()
 	taking.Go(func() { g.fleet.run(part, heard) })
 	serving.Go(func() { failed <- betweenServer.Serve(others) })
-	serving.Go(func() { failed <- server.ServeTLS(listener, "", "") })
+	serving.Go(func() { failed <- server.ServeTLS(cork.Listener{Listener: listener}, "", "") })
 	serving.Go(func() { failed <- adminServer.Serve(admin) })
 	g.Log.Info("gateway serving", "address", listener.Addr().String(), "url", g.url(), "data", g.Data)
 	if ready != nil {

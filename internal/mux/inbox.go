@@ -24,7 +24,7 @@ func putSegment(s *segment) {
 type inbox struct {
 	mu         sync.Mutex
 	head, tail *segment
-	lent       []byte // of a reader who waits: what comes goes there, once, and is not copied
+	lent       []byte // of a reader who waits: one frame, or what there is room for, goes there and is not copied
 	landed     int    // bytes in lent
 	filling    place  // that is being written to, without the lock
 	unread     int    // bytes in the segments and in lent
@@ -153,16 +153,17 @@ func (in *inbox) admit(n uint32) bool {
 	return uint64(n)+uint64(in.unread)+uint64(in.used) <= uint64(in.limit)
 }
 
-// space returns where what comes can be written, at most n bytes; nil if nobody reads here any more.
-func (in *inbox) space(n int) []byte {
+// space returns where the next n bytes of a frame can be written, or some of them; begun is whether it is not the first of that frame. nil
+// means that nobody reads here any more.
+func (in *inbox) space(n int, begun bool) []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.ended != nil {
 		return nil
 	}
-	if in.lent != nil && in.unread == 0 {
+	if free := in.lent[in.landed:]; len(free) > 0 && in.unread == in.landed && (begun || in.landed == 0) {
 		in.filling = inLent
-		return in.lent[:min(n, len(in.lent))]
+		return free[:min(n, len(free))]
 	}
 	if in.tail == nil || in.tail.wrote == len(in.tail.bytes) {
 		seg := segments.Get().(*segment)
@@ -178,8 +179,9 @@ func (in *inbox) space(n int) []byte {
 	return free[:min(n, len(free))]
 }
 
-// came takes over what was written into the space.
-func (in *inbox) came(st *Stream, n int) {
+// came takes over what was written into the space. The reader is woken when the frame is whole, or its place is full: one of TLS's records
+// is half a frame, and to wake somebody costs as much as to read it.
+func (in *inbox) came(st *Stream, n int, whole bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	where := in.filling
@@ -189,14 +191,19 @@ func (in *inbox) came(st *Stream, n int) {
 		st.readable.notify() // for who has lent
 		return
 	}
+	full := false
 	if where == inLent {
-		in.landed = n
+		in.landed += n
+		full = in.landed == len(in.lent)
 	} else {
 		in.tail.wrote += n
+		full = in.tail.wrote == len(in.tail.bytes)
 	}
 	in.unread += n
 	st.session.unread.Add(int64(n))
-	st.readable.notify()
+	if whole || full {
+		st.readable.notify()
+	}
 }
 
 // finish ends the inbox after what lies in it: the peer has said all.

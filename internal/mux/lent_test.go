@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -60,25 +61,53 @@ func TestBufferIsGivenBack(t *testing.T) {
 			t.Errorf("%q, %v", buf[:5], err)
 		}
 
-		// closed while half of a frame is in it: the rest comes, and goes nowhere
-		read := make(chan error, 1)
-		clear(buf)
-		go func() { read <- second(theirs.Read(buf)) }()
-		synctest.Wait()
-		half := append(header{kind: typeData, stream: mine.id, length: 8}.append(nil), "half"...)
-		client.mu.Lock()
-		mine.window -= 8
-		client.mu.Unlock()
-		_, _ = a.Write(half)
-		if err := <-read; err != nil || string(buf[:4]) != "half" {
-			t.Errorf("%q, %v", buf[:4], err)
+		// a reader is woken when a frame is whole, unless his buffer is full before
+		read := make(chan string, 1)
+		reads := func(size int) {
+			go func() {
+				n, err := theirs.Read(buf[:size])
+				read <- fmt.Sprintf("%q, %v", buf[:n], err)
+			}()
+			synctest.Wait()
 		}
-		go func() { read <- second(theirs.Read(buf)) }()
+		frame := func(size int) {
+			client.mu.Lock()
+			mine.window -= uint32(size)
+			client.mu.Unlock()
+			_, _ = a.Write(header{kind: typeData, stream: mine.id, length: uint32(size)}.append(nil))
+		}
+		reads(100)
+		frame(8)
+		_, _ = a.Write([]byte("half"))
+		synctest.Wait()
+		if len(read) > 0 {
+			t.Errorf("half of it is %s", <-read)
+		}
+		go func() { _, _ = a.Write([]byte("rest")) }()
+		if got := <-read; got != `"halfrest", <nil>` {
+			t.Error(got)
+		}
+		reads(4)
+		frame(8)
+		_, _ = a.Write([]byte("half"))
+		if got := <-read; got != `"half", <nil>` {
+			t.Error(got)
+		}
+		_, _ = a.Write([]byte("rest"))
+		reads(100)
+		if got := <-read; got != `"rest", <nil>` {
+			t.Error(got)
+		}
+
+		// closed while half of a frame is in it: the rest comes, and goes nowhere
+		reads(100)
+		frame(8)
+		_, _ = a.Write([]byte("half"))
 		synctest.Wait()
 		_ = theirs.Close() // the session waits for the rest of the frame
 		go func() { _, _ = a.Write([]byte("rest")) }()
-		if err := <-read; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("%v", err)
+		if got := <-read; got != `"", `+net.ErrClosed.Error() {
+			t.Error(got)
 		}
 		client.Close(nil)
 		server.Close(nil)

@@ -119,14 +119,14 @@ func (s *Session) data(st *Stream, length uint32) error {
 	}
 	left := int(length)
 	for st != nil && left > 0 {
-		space := st.in.space(left)
+		space := st.in.space(left, left < int(length))
 		if space == nil {
 			break
 		}
 		n, err := s.conn.Read(space)
 		s.receipt(s.hear(), n) // of a large frame on a slow path, too
-		st.in.came(st, n)
 		left -= n
+		st.in.came(st, n, left == 0 || err != nil)
 		if err != nil {
 			return lost(err)
 		}

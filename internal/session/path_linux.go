@@ -13,7 +13,7 @@ type path struct{ raw syscall.RawConn }
 
 // pathOf finds it under whatever lies on it.
 func pathOf(conn net.Conn) path {
-	tcp, ok := socketOf(conn).(*net.TCPConn)
+	tcp, ok := SocketOf(conn).(*net.TCPConn)
 	if !ok {
 		return path{}
 	}

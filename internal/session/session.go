@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cork"
 	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -51,7 +52,7 @@ func Relayed(conn net.Conn, log *slog.Logger) *Session { return start(conn, log,
 func Server(conn net.Conn, log *slog.Logger) *Session { return start(conn, log, false, false) }
 
 func start(conn net.Conn, log *slog.Logger, agent, relayed bool) *Session {
-	a := watch(conn, mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout}, relayed)
+	a := watch(cork.Over(conn), mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout}, relayed)
 	s := &Session{log: log, mux: a.session, alive: a}
 	s.transport = &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return s.Open() },

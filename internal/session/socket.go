@@ -13,8 +13,9 @@ const (
 	unsent = 128 << 10
 )
 
-// socketOf is the connection below all that says what it is on by NetConn: TLS, a WebSocket, what counts or slows.
-func socketOf(conn net.Conn) net.Conn {
+// SocketOf is the connection below all that says what it is on by NetConn: TLS, a WebSocket, what counts or slows. Where that is TCP, it is
+// a [*net.TCPConn].
+func SocketOf(conn net.Conn) net.Conn {
 	for {
 		above, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {

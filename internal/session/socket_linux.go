@@ -9,7 +9,7 @@ import (
 
 // Tune sets the socket options of a tunnel on the TCP connection under conn; where there is none it does nothing.
 func Tune(conn net.Conn) error {
-	tcp, ok := socketOf(conn).(*net.TCPConn)
+	tcp, ok := SocketOf(conn).(*net.TCPConn)
 	if !ok {
 		return nil
 	}

@@ -50,11 +50,7 @@ func (d *Dialer) date(ctx context.Context, address string, w way, config Config,
 	transport := &http.Transport{
 		DisableKeepAlives: true, MaxResponseHeaderBytes: wire.MaxHeader,
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, _, err := then.secure(ctx, address, w, config, http1)
-			if err != nil {
-				return nil, err
-			}
-			return conn, nil
+			return then.secure(ctx, address, w, config, http1)
 		},
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://"+address+"/healthz", nil)

@@ -20,29 +20,31 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-// connect makes the TCP connection of a way to address: conn is what reaches the gateway, socket what is beneath it.
-func (d *Dialer) connect(ctx context.Context, address string, w way) (conn, socket net.Conn, err error) {
+// connect makes the connection of a way to address.
+func (d *Dialer) connect(ctx context.Context, address string, w way) (net.Conn, error) {
 	if w.proxy == nil {
-		conn, err = d.dial(ctx, address)
-		return conn, conn, err
+		return d.dial(ctx, address)
 	}
-	failed := func(err error) (net.Conn, net.Conn, error) {
-		if socket != nil {
-			_ = socket.Close()
-		}
+	conn, err := d.throughProxy(ctx, address, w)
+	if err != nil {
 		var told *proxyError
 		if !errors.As(err, &told) {
 			told = &proxyError{err: err}
 		}
 		told.proxy = proxy.ShownURL(w.proxy)
-		return nil, nil, told
+		return nil, told
 	}
-	if socket, err = d.dial(ctx, withPort(w.proxy)); err != nil {
-		return failed(err)
+	return conn, nil
+}
+
+func (d *Dialer) throughProxy(ctx context.Context, address string, w way) (net.Conn, error) {
+	socket, err := d.dial(ctx, withPort(w.proxy))
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, stageTimeout, fmt.Errorf("no answer within %s", stageTimeout))
 	defer cancel()
-	conn = socket
+	conn := socket
 	switch w.proxy.Scheme {
 	case "socks5", "socks5h":
 		err = overSOCKS(ctx, conn, address, w.proxy.User)
@@ -60,9 +62,10 @@ func (d *Dialer) connect(ctx context.Context, address string, w way) (conn, sock
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return failed(err)
+		_ = socket.Close()
+		return nil, err
 	}
-	return conn, socket, nil
+	return conn, nil
 }
 
 // dial makes a TCP connection in stageTimeout.

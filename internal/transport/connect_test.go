@@ -55,7 +55,7 @@ func TestAProxyIsWaitedForSoLong(t *testing.T) {
 			}}
 			w := way{proxy: &url.URL{Scheme: scheme, Host: "proxy.example:1"}}
 			began := time.Now()
-			_, _, err := d.connect(t.Context(), "gateway.example:8443", w)
+			_, err := d.connect(t.Context(), "gateway.example:8443", w)
 			var refused *proxyError
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), "proxy.example:1: no answer within 10s") || time.Since(began) != stageTimeout {
 				t.Errorf("%s: after %s: %v", scheme, time.Since(began), err)
@@ -63,7 +63,7 @@ func TestAProxyIsWaitedForSoLong(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
 			began = time.Now()
-			if _, _, err = d.connect(ctx, "gateway.example:8443", w); !errors.Is(err, context.Canceled) || time.Since(began) != time.Second {
+			if _, err = d.connect(ctx, "gateway.example:8443", w); !errors.Is(err, context.Canceled) || time.Since(began) != time.Second {
 				t.Errorf("%s: after %s: %v", scheme, time.Since(began), err)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cork"
 	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -53,7 +54,6 @@ type Config func(now func() time.Time, protocols ...string) *tls.Config
 // Conn is a connection to a gateway that a session may run on.
 type Conn struct {
 	net.Conn
-	socket  net.Conn // below it all
 	way     way
 	address string
 	dialer  *Dialer
@@ -61,8 +61,8 @@ type Conn struct {
 	settled sync.Once
 }
 
-// NetConn returns the TCP connection beneath it all, whose options may be set, and whose state may be asked for.
-func (c *Conn) NetConn() net.Conn { return c.socket }
+// NetConn returns the connection beneath. At the end of the chain is that of TCP, whose options may be set, and whose state may be asked for.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
 
 // Relayed reports whether that one ends at a proxy, so that it tells nothing of the gateway.
 func (c *Conn) Relayed() bool { return c.way.proxy != nil }
@@ -110,8 +110,8 @@ func (d *Dialer) HTTPS(ctx context.Context, address string, config Config) (net.
 		return nil, err
 	}
 	conn, failures := race(ctx, routes(ways), func(ctx context.Context, w way) (*Conn, error) {
-		conn, socket, err := d.secure(ctx, address, w, config, http1)
-		return d.conn(conn, socket, address, w), err
+		conn, err := d.secure(ctx, address, w, config, http1)
+		return d.conn(conn, address, w), err
 	})
 	if conn == nil {
 		return nil, d.verdict(ctx, address, failures, config)
@@ -125,7 +125,7 @@ func (d *Dialer) tunnel(ctx context.Context, address string, w way, config Confi
 	if w.webSocket {
 		protocol = http1
 	}
-	conn, socket, err := d.secure(ctx, address, w, config, protocol)
+	conn, err := d.secure(ctx, address, w, config, protocol)
 	if err != nil {
 		return nil, err
 	}
@@ -134,26 +134,26 @@ func (d *Dialer) tunnel(ctx context.Context, address string, w way, config Confi
 		return nil, reason.Newf(reason.GatewayProtocol, "%s does not speak %s", w.to(address), protocol)
 	}
 	if !w.webSocket {
-		return d.conn(conn, socket, address, w), nil
+		return d.conn(conn, address, w), nil
 	}
 	ws, err := wsconn.Dial(ctx, conn, wire.GatewayName, wire.PathTunnel, wire.Subprotocol, &d.buffers)
 	if err != nil {
 		return nil, err
 	}
-	return d.conn(ws, socket, address, w), nil
+	return d.conn(ws, address, w), nil
 }
 
-func (d *Dialer) conn(conn, socket net.Conn, address string, w way) *Conn {
-	return &Conn{Conn: conn, socket: socket, way: w, address: address, dialer: d}
+func (d *Dialer) conn(conn net.Conn, address string, w way) *Conn {
+	return &Conn{Conn: conn, way: w, address: address, dialer: d}
 }
 
 // secure connects and shakes hands by one way.
-func (d *Dialer) secure(ctx context.Context, address string, w way, config Config, protocol string) (*tls.Conn, net.Conn, error) {
-	conn, socket, err := d.connect(ctx, address, w)
+func (d *Dialer) secure(ctx context.Context, address string, w way, config Config, protocol string) (*tls.Conn, error) {
+	conn, err := d.connect(ctx, address, w)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	secured := tls.Client(conn, config(d.now, protocol))
+	secured := tls.Client(cork.Under(conn), config(d.now, protocol))
 	shake, cancel := context.WithTimeoutCause(ctx, stageTimeout, fmt.Errorf("no TLS handshake within %s", stageTimeout))
 	defer cancel()
 	if err := secured.HandshakeContext(shake); err != nil {
@@ -161,9 +161,9 @@ func (d *Dialer) secure(ctx context.Context, address string, w way, config Confi
 		if shake.Err() != nil {
 			err = context.Cause(shake)
 		}
-		return nil, nil, err
+		return nil, err
 	}
-	return secured, socket, nil
+	return secured, nil
 }
 
 func (d *Dialer) now() time.Time {

@@ -26,6 +26,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/proxy/proxytest"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -278,8 +279,10 @@ func TestWhereDirectAndProxyDiffer(t *testing.T) {
 			if got := strings.TrimSuffix(conn.Way(), p.Address); got != c.want {
 				t.Errorf("by %s, want %s", got, c.want)
 			}
-			if _, ok := conn.NetConn().(*net.TCPConn); !ok || conn.Relayed() != strings.Contains(c.want, "through") {
-				t.Errorf("the socket is a %T, relayed %v", conn.NetConn(), conn.Relayed())
+			if socket := session.SocketOf(conn); conn.Relayed() != strings.Contains(c.want, "through") {
+				t.Errorf("relayed %v", conn.Relayed())
+			} else if _, ok := socket.(*net.TCPConn); !ok {
+				t.Errorf("the socket is a %T", socket)
 			}
 		})
 	}
@@ -300,8 +303,9 @@ func TestTheSocketIsReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, ok := conn.NetConn().(*net.TCPConn); !ok || conn.Way() != "WebSocket through https://"+p.Address {
-		t.Errorf("a %T by %s", conn.NetConn(), conn.Way())
+	socket := session.SocketOf(conn)
+	if _, ok := socket.(*net.TCPConn); !ok || conn.Way() != "WebSocket through https://"+p.Address {
+		t.Errorf("a %T by %s", socket, conn.Way())
 	}
 }
 

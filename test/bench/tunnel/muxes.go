@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/yamux"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cork"
 	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 )
@@ -21,7 +22,7 @@ func gatewayOfOurs(ctx context.Context, r role) error {
 	if err != nil {
 		return err
 	}
-	s := mux.New(conn, mux.Config{})
+	s := mux.New(cork.Over(conn), mux.Config{})
 	return new(relay).enter(ctx, r.Public, func() (net.Conn, error) { return s.Open() })
 }
 
@@ -35,7 +36,7 @@ func agentOfOurs(ctx context.Context, r role) error {
 }
 
 func leaveOurs(ctx context.Context, r role, conn net.Conn) error {
-	s := mux.New(conn, mux.Config{Client: true})
+	s := mux.New(cork.Over(conn), mux.Config{Client: true})
 	go func() {
 		for {
 			if _, err := s.Ping(ctx); err != nil {
@@ -117,7 +118,7 @@ func acceptTunnel(ctx context.Context, r role) (net.Conn, error) {
 	if err := r.tune(raw); err != nil {
 		return nil, err
 	}
-	conn := tls.Server(raw, config)
+	conn := tls.Server(cork.Under(raw), config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("cannot shake hands with the agent: %w", err)
 	}
@@ -133,7 +134,7 @@ func dialTunnel(ctx context.Context, r role) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, config)
+	conn := tls.Client(cork.Under(raw), config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("cannot shake hands with the gateway: %w", err)
 	}
