@@ -33,6 +33,7 @@ const (
 	CodeClosed  Code = 1 // the stream was closed, and what came for it after that is lost
 	CodeRefused Code = 2 // too many streams are open
 	CodeBudget  Code = 3 // too much lies unread, most of it on this stream
+	CodeLane    Code = 4 // the connection that it was on is gone
 )
 
 func (c Code) String() string {
@@ -45,6 +46,8 @@ func (c Code) String() string {
 		return "it has too many streams open"
 	case CodeBudget:
 		return "too much lies unread there"
+	case CodeLane:
+		return ErrLane.Error()
 	}
 	return fmt.Sprintf("reason %d", uint32(c))
 }

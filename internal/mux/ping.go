@@ -26,6 +26,16 @@ const (
 
 // Ping makes a round trip and returns the time that it took, waiting in the queue included.
 func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
+	took, err := s.first.ping(ctx)
+	if err == nil {
+		s.rtt.Store(int64(took))
+	}
+	return took, err
+}
+
+// ping makes a round trip on one connection.
+func (l *lane) ping(ctx context.Context) (time.Duration, error) {
+	s := l.session
 	answered := make(chan struct{})
 	s.mu.Lock()
 	if s.cause != nil {
@@ -35,9 +45,9 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	s.pingID = s.pingID%(probeBit-1) + 1
 	id := s.pingID
 	s.pings[id] = answered
-	s.control(header{kind: typePing, flags: flagSYN, length: id})
+	l.say(header{kind: typePing, flags: flagSYN, length: id})
 	began := time.Now()
-	s.flush(nil)
+	l.flush(nil)
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -46,9 +56,7 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	}()
 	select {
 	case <-answered:
-		took := time.Since(began)
-		s.rtt.Store(int64(took))
-		return took, nil
+		return time.Since(began), nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-s.done:
@@ -71,12 +79,13 @@ func (s *Session) Probe(promise time.Duration) {
 		s.asked = now
 	}
 	number := probeBit | uint32(min(promise/time.Second, promiseMask))<<promiseShift | s.probes
-	s.control(header{kind: typePing, flags: flagSYN, length: number})
-	s.flush(nil)
+	s.first.say(header{kind: typePing, flags: flagSYN, length: number})
+	s.first.flush(nil)
 }
 
 // pinged answers a ping, or takes the answer to one.
-func (s *Session) pinged(h header) {
+func (l *lane) pinged(h header) {
+	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	probe := h.length&probeBit != 0
@@ -85,8 +94,8 @@ func (s *Session) pinged(h header) {
 		if seconds := h.length >> promiseShift & promiseMask; probe && seconds > 0 {
 			s.promised.Store(int64(seconds) * int64(time.Second))
 		}
-		s.control(header{kind: typePing, flags: flagACK, length: h.length})
-		s.answer()
+		l.say(header{kind: typePing, flags: flagACK, length: h.length})
+		l.answer()
 	case probe:
 		if !s.asked.IsZero() && h.length&countMask == s.probes {
 			s.rtt.Store(int64(max(1, time.Since(s.asked))))
@@ -104,7 +113,12 @@ func (s *Session) pinged(h header) {
 func (s *Session) clock(t time.Time) int64 { return int64(t.Sub(s.epoch)) }
 
 // hear notes that something came, after the newest probe even where the clock has not moved since.
-func (s *Session) hear() (now int64) {
+func (l *lane) hear() (now int64) {
+	if !l.first() {
+		l.heard.Store(true)
+		return 0
+	}
+	s := l.session
 	now = s.clock(time.Now())
 	s.heard.Store(max(now, s.probed.Load()+1))
 	return now
@@ -112,7 +126,11 @@ func (s *Session) hear() (now int64) {
 
 // receipt tells the peer that the n bytes which came arrive, where it was told nothing else. Few bytes are not worth it. Only who receives
 // calls it.
-func (s *Session) receipt(now int64, n int) {
+func (l *lane) receipt(now int64, n int) {
+	if !l.first() {
+		return // who waits for pings waits on the first connection
+	}
+	s := l.session
 	if s.owed += n; now-s.said.Load() <= int64(receiptAfter) {
 		s.owed = 0
 	}

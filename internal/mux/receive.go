@@ -7,22 +7,23 @@ import (
 )
 
 // receive reads frames until the connection ends, and returns why. It waits for nothing but the connection.
-func (s *Session) receive() error {
+func (l *lane) receive() error {
+	s := l.session
 	var raw [headerLen]byte
 	for {
-		if _, err := io.ReadFull(s.conn, raw[:]); err != nil {
+		if _, err := io.ReadFull(l.conn, raw[:]); err != nil {
 			return lost(err)
 		}
-		s.hear()
+		l.hear()
 		h, err := parseHeader(&raw)
 		if err != nil {
 			return err
 		}
 		switch h.kind {
 		case typeData, typeWindow:
-			err = s.stream(h)
+			err = l.stream(h)
 		case typePing:
-			s.pinged(h)
+			l.pinged(h)
 		case typeGoAway:
 			s.mu.Lock()
 			s.goingAway = true
@@ -43,8 +44,9 @@ func lost(err error) error {
 }
 
 // stream acts on a frame of a stream.
-func (s *Session) stream(h header) error {
-	st, err := s.lookup(h)
+func (l *lane) stream(h header) error {
+	s := l.session
+	st, err := l.lookup(h)
 	if err != nil {
 		return err
 	}
@@ -58,8 +60,10 @@ func (s *Session) stream(h header) error {
 		return nil
 	}
 	switch {
+	case h.kind == typeWindow && h.flags&flagMove != 0:
+		return s.move(st, h)
 	case h.kind == typeData && h.length > 0:
-		if err := s.data(st, h.length); err != nil {
+		if err := l.data(st, h.length); err != nil {
 			return err
 		}
 	case h.kind == typeWindow && st != nil:
@@ -77,7 +81,8 @@ func (s *Session) stream(h header) error {
 const maxAcks = 64
 
 // lookup finds the stream of a frame; one that opens a stream makes it. nil is a stream that is no more.
-func (s *Session) lookup(h header) (*Stream, error) {
+func (l *lane) lookup(h header) (*Stream, error) {
+	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.streams[h.stream]
@@ -85,9 +90,14 @@ func (s *Session) lookup(h header) (*Stream, error) {
 		if st != nil && st.done {
 			st = nil
 		}
+		if h.kind == typeData && st != nil && st.heardOn() != l { // it would come out of order
+			return nil, fmt.Errorf("%w: it says on connection %d what it said on another before, on stream %d", ErrProtocol, l.number, h.stream)
+		}
 		return st, nil
 	}
 	switch {
+	case !l.first():
+		return nil, fmt.Errorf("%w: it opens stream %d on a second connection", ErrProtocol, h.stream)
 	case !s.theirsIs(h.stream):
 		return nil, fmt.Errorf("%w: it opens stream %d, which is not for it to open", ErrProtocol, h.stream)
 	case st != nil:
@@ -97,23 +107,24 @@ func (s *Session) lookup(h header) (*Stream, error) {
 	}
 	st = newStream(s, h.stream)
 	if s.theirs >= s.config.Streams {
-		s.control(header{kind: typeWindow, flags: flagRST, stream: st.id, length: uint32(CodeRefused)})
-		s.flush(nil)
+		s.first.say(header{kind: typeWindow, flags: flagRST, stream: st.id, length: uint32(CodeRefused)})
+		s.first.flush(nil)
 		return nil, nil
 	}
 	s.streams[st.id] = st
 	s.theirs++
 	s.arrived = append(s.arrived, st)
 	s.arrival.notify()
-	s.control(header{kind: typeWindow, flags: flagACK, stream: st.id}) // goes out with the next word: only stock yamux looks at it,
-	if len(s.out.control) >= maxAcks*headerLen {                       // and only when it has opened 256 without one
-		s.flush(nil)
+	s.first.say(header{kind: typeWindow, flags: flagACK, stream: st.id}) // goes out with the next word: only stock yamux looks at it,
+	if len(s.first.control) >= maxAcks*headerLen {                       // and only when it has opened 256 without one
+		s.first.flush(nil)
 	}
 	return st, nil
 }
 
 // data reads the body of a frame. What comes for a stream that was closed is lost, and the peer is told.
-func (s *Session) data(st *Stream, length uint32) error {
+func (l *lane) data(st *Stream, length uint32) error {
+	s := l.session
 	if st != nil && !st.in.admit(length) {
 		return fmt.Errorf("%w: %d bytes are more than the window of stream %d has room for", ErrProtocol, length, st.id)
 	}
@@ -123,8 +134,8 @@ func (s *Session) data(st *Stream, length uint32) error {
 		if space == nil {
 			break
 		}
-		n, err := s.conn.Read(space)
-		s.receipt(s.hear(), n) // of a large frame on a slow path, too
+		n, err := l.conn.Read(space)
+		l.receipt(l.hear(), n) // of a large frame on a slow path, too
 		left -= n
 		st.in.came(st, n, left == 0 || err != nil)
 		if err != nil {
@@ -132,7 +143,7 @@ func (s *Session) data(st *Stream, length uint32) error {
 		}
 	}
 	if left > 0 {
-		if _, err := io.CopyN(io.Discard, s.conn, int64(left)); err != nil {
+		if _, err := io.CopyN(io.Discard, l.conn, int64(left)); err != nil {
 			return lost(err)
 		}
 		if st != nil {
@@ -152,7 +163,7 @@ func (s *Session) unwanted(st *Stream) {
 	defer s.mu.Unlock()
 	s.reset(st, CodeClosed)
 	st.tidy()
-	s.flush(nil)
+	s.flush()
 }
 
 // lighten gives up the stream on which the most lies unread.
@@ -177,7 +188,7 @@ func (s *Session) lighten() {
 	}
 	s.mu.Lock()
 	s.reset(worst, CodeBudget)
-	s.flush(nil)
+	s.flush()
 	s.mu.Unlock()
 	cause := fmt.Errorf("%d bytes lie unread on the session, the most of them on this stream", s.unread.Load())
 	worst.in.shut(worst, &cut{worst.Received(), cause})
@@ -194,7 +205,7 @@ func (s *Session) granted(st *Stream, by uint32) error {
 	st.window += by
 	if by > 0 {
 		s.enqueue(st)
-		s.flush(nil)
+		st.lane.flush(nil)
 	}
 	return nil
 }

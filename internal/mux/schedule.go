@@ -26,7 +26,7 @@ const (
 
 var batches = sync.Pool{New: func() any { return new([batch]byte) }} //nolint:gochecknoglobals // a pool; all sessions lend from it
 
-// outgoing is what waits to be written. Session.mu guards it.
+// outgoing is what waits to be written to a connection. Session.mu guards it.
 type outgoing struct {
 	control  []byte // whole frames without a body, which go first
 	sparse   fifo   // streams that say little
@@ -61,21 +61,22 @@ func (f *fifo) pop() *Stream {
 	return st
 }
 
-// control queues a frame without a body. It goes out with the next flush. s.mu is held.
-func (s *Session) control(h header) {
+// say queues a frame without a body. It goes out with the next flush. s.mu is held.
+func (l *lane) say(h header) {
+	s := l.session
 	if s.cause != nil {
 		return
 	}
-	if len(s.out.control) >= maxControl {
+	if len(l.control) >= maxControl {
 		s.work.Go(func() { s.Close(fmt.Errorf("%w: it asks and does not read", ErrProtocol)) })
 		return
 	}
-	s.out.control = h.append(s.out.control)
+	l.control = h.append(l.control)
 }
 
 // enqueue lets a stream that has something to say take its place. s.mu is held.
 func (s *Session) enqueue(st *Stream) {
-	if st.queued || len(st.pending) == 0 || st.window == 0 {
+	if st.queued || len(st.pending) == 0 || st.window == 0 || st.asked != 0 {
 		return
 	}
 	st.queued, st.silent = true, false
@@ -83,15 +84,15 @@ func (s *Session) enqueue(st *Stream) {
 	st.allowance = min(sparseBurst, st.allowance+int(now.Sub(st.refilled)*sparseRate/time.Second))
 	st.refilled = now
 	if st.allowance > 0 {
-		s.out.sparse.push(st)
+		st.lane.sparse.push(st)
 	} else {
-		s.out.rest.push(st)
+		st.lane.rest.push(st)
 	}
 }
 
 // pick takes the stream whose turn it is; nil if there is none. s.mu is held.
-func (s *Session) pick() *Stream {
-	o := &s.out
+func (l *lane) pick() *Stream {
+	o := &l.outgoing
 	switch {
 	case o.sparse.head == nil && o.rest.head == nil:
 		return nil
@@ -104,19 +105,20 @@ func (s *Session) pick() *Stream {
 }
 
 // fill appends what goes out next to b, within its capacity. s.mu is held.
-func (s *Session) fill(b []byte) []byte {
-	n := min(len(s.out.control), cap(b)-len(b)) / headerLen * headerLen
-	b = append(b, s.out.control[:n]...)
-	s.out.control = append(s.out.control[:0], s.out.control[n:]...)
-	if cap(s.out.control) > batch {
-		s.out.control = append([]byte(nil), s.out.control...)
+func (l *lane) fill(b []byte) []byte {
+	s := l.session
+	n := min(len(l.control), cap(b)-len(b)) / headerLen * headerLen
+	b = append(b, l.control[:n]...)
+	l.control = append(l.control[:0], l.control[n:]...)
+	if cap(l.control) > batch {
+		l.control = append([]byte(nil), l.control...)
 	}
 	for {
 		room := cap(b) - len(b) - headerLen
 		if room < crumb {
 			return b
 		}
-		st := s.pick()
+		st := l.pick()
 		if st == nil {
 			return b
 		}
@@ -125,11 +127,17 @@ func (s *Session) fill(b []byte) []byte {
 		if n == 0 || st.mute() != nil { // it was closed meanwhile
 			continue
 		}
+		if s.leaves(st) {
+			st.asked = s.second.number
+			b = header{kind: typeWindow, flags: flagMove, stream: st.id, length: st.asked}.append(b)
+			continue
+		}
 		b = header{kind: typeData, stream: st.id, length: uint32(n)}.append(b)
 		b = append(b, st.pending[:n]...)
 		st.pending = st.pending[n:]
 		st.window -= uint32(n)
 		st.allowance -= n
+		st.sent += int64(n)
 		s.enqueue(st)
 		if len(st.pending) == 0 {
 			st.writable.notify()
@@ -137,76 +145,89 @@ func (s *Session) fill(b []byte) []byte {
 	}
 }
 
+// flush sees to it that what is queued is written, on either connection. s.mu is held.
+func (s *Session) flush() {
+	if s.second != nil {
+		s.second.flush(nil)
+	}
+	s.first.flush(nil)
+}
+
 // flush sees to it that what is queued is written. The stream is that of the caller, who does it himself, until it has nothing more to
 // say, unless the connection is slow; nil means somebody who does not want to wait. s.mu is held, and let go meanwhile.
-func (s *Session) flush(own *Stream) {
-	if s.out.flushing || s.out.empty() || s.cause != nil {
+func (l *lane) flush(own *Stream) {
+	if l.flushing || l.empty() || l.session.cause != nil {
 		return
 	}
-	s.out.flushing = true
-	if own == nil || s.out.slow {
-		s.work.Go(s.flushAll)
+	l.flushing = true
+	if own == nil || l.slow {
+		l.session.work.Go(l.flushAll)
 		return
 	}
-	s.write(own, false)
+	l.write(own, false)
 }
 
 // answer is flush for who receives and has a word to say to it. Where the connection has room for that word he says it himself: an idle
 // session says nothing else, and to wake somebody for it costs more than the word. s.mu is held, and let go meanwhile.
-func (s *Session) answer() {
-	o := &s.out
+func (l *lane) answer() {
+	s, o := l.session, &l.outgoing
 	short := len(o.control) <= maxAcks*headerLen && o.sparse.head == nil && o.rest.head == nil
-	if o.flushing || s.cause != nil || !short || s.config.Room == nil || !s.config.Room() {
-		s.flush(nil)
+	if o.flushing || s.cause != nil || !short || !l.first() || s.config.Room == nil || !s.config.Room() {
+		l.flush(nil)
 		return
 	}
 	o.flushing = true
-	s.write(nil, true)
+	l.write(nil, true)
 }
 
-func (s *Session) flushAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.write(nil, false)
+func (l *lane) flushAll() {
+	l.session.mu.Lock()
+	defer l.session.mu.Unlock()
+	l.write(nil, false)
 }
 
 // write writes until there is nothing more, or what is left is not of the caller's stream, or what came after his one word: then somebody
 // else goes on. s.mu is held, and let go meanwhile.
-func (s *Session) write(own *Stream, once bool) {
+func (l *lane) write(own *Stream, once bool) {
+	s := l.session
 	buf := batches.Get().(*[batch]byte)
 	defer batches.Put(buf)
-	for s.cause == nil && !s.out.empty() {
-		b := s.fill(buf[:0])
+	for s.cause == nil && !l.empty() {
+		b := l.fill(buf[:0])
 		s.mu.Unlock()
-		err := s.send(b)
-		s.mu.Lock()
+		err := l.send(b)
 		if err != nil {
-			s.mu.Unlock()
-			s.Close(err)
-			s.mu.Lock()
+			l.fail(err)
 		}
-		if (once || own != nil && !own.queued) && s.cause == nil && !s.out.empty() {
-			s.work.Go(s.flushAll)
+		s.mu.Lock()
+		if err != nil && !l.first() {
+			return // for ever flushing: nothing is said on it any more
+		}
+		if (once || own != nil && (!own.queued || own.lane != l)) && s.cause == nil && !l.empty() {
+			s.work.Go(l.flushAll)
 			return
 		}
 	}
-	s.out.flushing = false
+	l.flushing = false
 }
 
 // send writes to the connection.
-func (s *Session) send(b []byte) error {
+func (l *lane) send(b []byte) error {
+	s := l.session
 	began := time.Now()
-	s.said.Store(s.clock(began))
-	if s.config.Spoke != nil {
-		s.config.Spoke()
+	if l.first() {
+		s.said.Store(s.clock(began))
+		if s.config.Spoke != nil {
+			s.config.Spoke()
+		}
 	}
-	if err := s.conn.SetWriteDeadline(began.Add(s.config.WriteTimeout)); err != nil {
+	if err := l.conn.SetWriteDeadline(began.Add(s.config.WriteTimeout)); err != nil {
 		return fmt.Errorf("cannot write to the connection: %w", err)
 	}
-	_, err := s.conn.Write(b)
+	_, err := l.conn.Write(b)
 	took := time.Since(began)
-	_ = s.conn.SetWriteDeadline(time.Time{}) // else it wakes the process when it passes; whoever cannot set it cannot write either
-	s.out.slow = took > slowWrite            // only who flushes writes it, and reads it later under s.mu
+	_ = l.conn.SetWriteDeadline(time.Time{}) // else it wakes the process when it passes; whoever cannot set it cannot write either
+	l.slow = took > slowWrite                // only who flushes writes it, and reads it later under s.mu
 	switch {
 	case err != nil && took >= s.config.WriteTimeout:
 		return fmt.Errorf("%w for %s: %w", ErrStalled, s.config.WriteTimeout, err)

@@ -124,7 +124,7 @@ func TestManySparseStreamsLeaveTurns(t *testing.T) {
 		add(id, 1)
 	}
 	for n := range 2 * turns {
-		if s.pick() == bulk {
+		if s.first.pick() == bulk {
 			if n != turns {
 				t.Errorf("its turn was after %d", n)
 			}

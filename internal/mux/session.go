@@ -49,6 +49,9 @@ type Config struct {
 
 	// Spoke is called before each write to the connection, after [Session.Said] has moved. nil is nothing to call.
 	Spoke func()
+	// Bulky is called where a stream says much and there is no second connection for it to go on on; see [Session.Attach]. It is called
+	// again when the stream has said twice as much. nil is nothing to call.
+	Bulky func()
 	// Room reports whether the connection takes some hundred bytes at once, so that who receives may write them. It must neither wait nor
 	// call the session. nil means that it may not.
 	Room func() bool
@@ -65,7 +68,6 @@ const (
 
 // Session is one connection with its streams. All methods may be called concurrently.
 type Session struct {
-	conn     net.Conn
 	owed     int // bytes that came since this end said something, for receipt
 	config   Config
 	arrival  signal
@@ -90,7 +92,9 @@ type Session struct {
 	probes    uint32    // the number of the newest
 	asked     time.Time // when it was first sent; zero once it was answered
 	cause     error
-	out       outgoing
+	first     lane
+	second    *lane  // nil if there is none
+	highest   uint32 // number of the newest second one
 	work      sync.WaitGroup
 }
 
@@ -109,7 +113,7 @@ func New(conn net.Conn, c Config) *Session {
 		c.WriteTimeout = defaultWriteTimeout
 	}
 	s := &Session{
-		conn: conn, config: c, next: 2,
+		config: c, next: 2,
 		arrival: make(signal, 1),
 		done:    make(chan struct{}),
 		streams: map[uint32]*Stream{},
@@ -122,7 +126,8 @@ func New(conn net.Conn, c Config) *Session {
 	s.epoch = now.Add(-time.Hour) // so that no probe was sent for long
 	s.heard.Store(s.clock(now))
 	s.said.Store(s.clock(now))
-	s.work.Go(func() { s.Close(s.receive()) })
+	s.first.session, s.first.conn = s, conn
+	s.work.Go(func() { s.first.fail(s.first.receive()) })
 	return s
 }
 
@@ -142,7 +147,7 @@ func (s *Session) Open() (*Stream, error) {
 	s.next += 2
 	st.silent = true
 	s.streams[st.id] = st
-	s.control(header{kind: typeWindow, flags: flagSYN, stream: st.id}) // goes out with the first word
+	s.first.say(header{kind: typeWindow, flags: flagSYN, stream: st.id}) // goes out with the first word
 	return st, nil
 }
 
@@ -199,12 +204,17 @@ func (s *Session) Close(cause error) {
 	s.cause = cause
 	streams := s.streams
 	s.streams = nil
+	second := s.second
+	s.second = nil
 	s.mu.Unlock()
 	close(s.done)
 	for _, st := range streams {
 		st.end(fmt.Errorf("the connection is gone: %w", cause))
 	}
-	_ = s.conn.Close() // TLS may want to say goodbye, and wait; its error tells nothing that the cause does not
+	if second != nil {
+		_ = second.conn.Close()
+	}
+	_ = s.first.conn.Close() // TLS may want to say goodbye, and wait; its error tells nothing that the cause does not
 }
 
 // Wait returns when the session has ended and nothing of it runs any more.
@@ -214,10 +224,10 @@ func (s *Session) Wait() {
 }
 
 // Addr is this end's address.
-func (s *Session) Addr() net.Addr { return s.conn.LocalAddr() }
+func (s *Session) Addr() net.Addr { return s.first.conn.LocalAddr() }
 
 // RemoteAddr is the other end's address.
-func (s *Session) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+func (s *Session) RemoteAddr() net.Addr { return s.first.conn.RemoteAddr() }
 
 // over notes that nothing more comes or goes for a stream. It counts as open until this end has closed it, too. s.mu is held.
 func (s *Session) over(st *Stream) {

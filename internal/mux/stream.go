@@ -30,6 +30,12 @@ type Stream struct {
 	writing  sync.Mutex
 
 	// session.mu guards the rest
+	lane      *lane  // by which it says what it has to say
+	hears     *lane  // the second one, if the peer says there what it has to
+	asked     uint32 // number of the second one, while the peer has not answered whether this end may go on there
+	stays     uint32 // number of the second one that the peer did not want
+	sent      int64
+	calls     int64  // at so much sent the next call for a second one is due
 	pending   []byte // of the write under way
 	window    uint32 // what the peer has room for
 	queued    bool
@@ -51,6 +57,7 @@ func newStream(s *Session, id uint32) *Stream {
 		session: s, id: id, window: initialWindow,
 		readable: make(signal, 1), writable: make(signal, 1),
 		refilled: time.Now(), allowance: sparseBurst,
+		lane: &s.first, calls: moveAfter,
 	}
 	st.in.limit = initialWindow
 	st.in.credited = time.Now()
@@ -85,7 +92,7 @@ func (st *Stream) flushFirst() {
 	defer s.mu.Unlock()
 	if st.silent {
 		st.silent = false
-		s.flush(nil)
+		s.first.flush(nil)
 	}
 }
 
@@ -97,8 +104,8 @@ func (st *Stream) grant(h header) {
 	if st.closed || st.finCame || st.done {
 		return
 	}
-	s.control(h)
-	s.flush(nil)
+	s.first.say(h)
+	s.first.flush(nil)
 }
 
 // Write is that of net.Conn. It returns when the session has taken all of p.
@@ -129,9 +136,9 @@ func (st *Stream) hand() error {
 			return nil
 		}
 		s.enqueue(st)
-		if st.queued && !s.out.flushing {
-			s.flush(st)
-			if len(st.pending) == 0 || !st.queued && st.window > 0 {
+		if st.queued && !st.lane.flushing {
+			st.lane.flush(st)
+			if len(st.pending) == 0 || !st.queued && st.window > 0 && st.asked == 0 {
 				continue
 			}
 		}
@@ -164,7 +171,7 @@ func (st *Stream) CloseWrite() error {
 	if st.finCame {
 		s.over(st)
 	}
-	s.flush(nil)
+	st.lane.flush(nil)
 	return nil
 }
 
@@ -172,7 +179,7 @@ func (st *Stream) CloseWrite() error {
 func (st *Stream) fin() {
 	if !st.finSent {
 		st.finSent = true
-		st.session.control(header{kind: typeWindow, flags: flagFIN, stream: st.id})
+		st.lane.say(header{kind: typeWindow, flags: flagFIN, stream: st.id})
 	}
 }
 
@@ -198,7 +205,7 @@ func (st *Stream) Close() error {
 	case s.cause == nil:
 		st.forgotten = time.AfterFunc(linger, func() { s.unwanted(st) })
 	}
-	s.flush(nil)
+	st.lane.flush(nil)
 	return nil
 }
 
@@ -214,13 +221,13 @@ func (st *Stream) Reset(code Code) {
 	st.closed = true
 	st.tidy()
 	s.reset(st, code)
-	s.flush(nil)
+	st.lane.flush(nil)
 }
 
 // reset queues the frame that resets a stream. s.mu is held.
 func (s *Session) reset(st *Stream, code Code) {
 	if !st.done {
-		s.control(header{kind: typeWindow, flags: flagRST, stream: st.id, length: uint32(code)})
+		st.lane.say(header{kind: typeWindow, flags: flagRST, stream: st.id, length: uint32(code)})
 	}
 	s.over(st)
 }

@@ -1,0 +1,231 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+)
+
+// A session may have a second connection, for streams that say much: what says little then waits neither behind them in the kernel nor for a
+// packet of theirs that was lost. Every stream begins on the first connection; an end that has said moveAfter bytes on one asks the other
+// whether it may go on on the second, and is silent on the stream until the answer, which is one round trip. So nothing on a stream comes out
+// of order, and nothing need be kept aside. Each direction moves by itself, once.
+//
+// The question and the answer are frames that grant nothing, with [flagMove]; stock yamux has neither and is never asked, as there is no
+// second connection to it.
+const (
+	// moveAfter is how much a stream says on the first connection before it is one that says much, in bytes.
+	moveAfter = 1 << 20
+	// flagMove is in a frame of type window: the sender wants to say the rest of the stream on the connection of the number in length. With
+	// flagACK it is the answer: that number, or 0 for no.
+	flagMove = 16
+)
+
+var (
+	// ErrLane is the cause of streams that were on a second connection which is gone.
+	ErrLane = errors.New("the connection for large streams is gone")
+	// ErrIdle is why a second connection ends on which there was no stream.
+	ErrIdle = errors.New("there is no large stream")
+)
+
+// lane is a connection of a session, with what waits to be written to it.
+type lane struct {
+	session *Session
+	conn    net.Conn
+	number  uint32 // 0: the first; both ends count the others
+	outgoing
+
+	heard atomic.Bool // something came: the other end has it, too
+}
+
+func (l *lane) first() bool { return l == &l.session.first }
+
+// fail ends the lane by whose connection nothing comes or goes any more, and with the first one the session.
+func (l *lane) fail(cause error) {
+	if l.first() {
+		l.session.Close(cause)
+	} else {
+		l.session.lose(l, cause)
+	}
+}
+
+// Attach gives the session a second connection, which it owns from now on, and closes when it fails. Both ends must give it the same number,
+// larger than that of any before it; one that is there already is lost. answered is whether the other end is known to have attached it; if
+// it is not, nothing but answers goes out on it before something has come, which [Session.PingSecond] of the other end sees to.
+func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (err error) {
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	l := &lane{session: s, conn: conn, number: number}
+	l.heard.Store(answered)
+	s.mu.Lock()
+	old, highest := s.second, s.highest
+	s.mu.Unlock()
+	if number <= highest {
+		return fmt.Errorf("%w: it attaches connection %d after %d", ErrProtocol, number, highest)
+	}
+	if old != nil {
+		s.lose(old, errors.New("there is a newer one"))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.cause != nil:
+		return s.cause
+	case s.second != nil || number <= s.highest: // by somebody else, meanwhile
+		return fmt.Errorf("%w: two connections are attached at a time", ErrProtocol)
+	}
+	s.second, s.highest = l, number
+	s.work.Go(func() { l.fail(l.receive()) })
+	return nil
+}
+
+// Second is how many streams are on the second connection; ok is false where there is none.
+func (s *Session) Second() (streams int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.second == nil {
+		return 0, false
+	}
+	return len(s.on(s.second)), true
+}
+
+// on is the streams that are on a lane, either way. s.mu is held.
+func (s *Session) on(l *lane) []*Stream {
+	var all []*Stream
+	for _, st := range s.streams {
+		if st.lane == l || st.hears == l {
+			all = append(all, st)
+		}
+	}
+	return all
+}
+
+// heardOn is the lane on which the peer says what it has to say. s.mu is held.
+func (st *Stream) heardOn() *lane {
+	if st.hears != nil {
+		return st.hears
+	}
+	return &st.session.first
+}
+
+// DetachIdle ends the second connection if there is no stream on it, and reports whether there is none any more.
+func (s *Session) DetachIdle() bool {
+	s.mu.Lock()
+	l := s.second
+	busy := l != nil && len(s.on(l)) > 0
+	if l != nil && !busy {
+		s.second = nil
+	}
+	s.mu.Unlock()
+	if l != nil && !busy {
+		_ = l.conn.Close() // nobody waits for anything on it
+	}
+	return !busy
+}
+
+// Detach ends the second connection, and the streams on it.
+func (s *Session) Detach(cause error) {
+	s.mu.Lock()
+	l := s.second
+	s.mu.Unlock()
+	if l != nil {
+		s.lose(l, cause)
+	}
+}
+
+// lose ends a second connection, and the streams on it.
+func (s *Session) lose(l *lane, cause error) {
+	s.mu.Lock()
+	if s.second != l {
+		s.mu.Unlock()
+		return
+	}
+	s.second = nil
+	broken := s.on(l)
+	for _, st := range broken {
+		s.strand(st)
+	}
+	s.first.flush(nil)
+	s.mu.Unlock()
+	_ = l.conn.Close()
+	for _, st := range broken {
+		st.end(fmt.Errorf("%w: %w", ErrLane, cause))
+	}
+}
+
+// strand gives up a stream whose second connection is gone, and says so on the first. s.mu is held.
+func (s *Session) strand(st *Stream) {
+	st.lane, st.hears, st.asked = &s.first, nil, 0
+	s.reset(st, CodeLane)
+}
+
+// leaves reports whether a stream whose turn it is wants to go on on the second connection, in place of being sent here, and calls for one
+// where there is none. s.mu is held.
+func (s *Session) leaves(st *Stream) bool {
+	if st.sent < moveAfter || st.lane != &s.first {
+		return false
+	}
+	if s.second == nil {
+		if st.sent >= st.calls && s.config.Bulky != nil {
+			st.calls = 2 * st.sent
+			s.work.Go(s.config.Bulky)
+		}
+		return false
+	}
+	return s.second.heard.Load() && st.stays != s.second.number
+}
+
+// move acts on a question or an answer.
+func (s *Session) move(st *Stream, h header) error {
+	if st == nil {
+		return nil // it was told that the stream is no more
+	}
+	var stranded error
+	s.mu.Lock()
+	l := s.second
+	there := l != nil && l.number == h.length
+	switch {
+	case h.flags&flagACK == 0:
+		answer := header{kind: typeWindow, flags: flagMove | flagACK, stream: st.id}
+		if there && st.hears == nil {
+			st.hears = l
+			answer.length = l.number
+		}
+		s.first.say(answer)
+	case st.asked == 0:
+		s.mu.Unlock()
+		return fmt.Errorf("%w: it answers what it was not asked, on stream %d", ErrProtocol, st.id)
+	case h.length != st.asked:
+		st.stays, st.asked = st.asked, 0
+		s.enqueue(st)
+	case !there: // the other end will see that, too, and has given the stream up then
+		s.strand(st)
+		stranded = ErrLane
+	default:
+		st.lane, st.asked = l, 0
+		s.enqueue(st)
+	}
+	s.flush()
+	s.mu.Unlock()
+	if stranded != nil {
+		st.end(stranded)
+	}
+	return nil
+}
+
+// PingSecond makes a round trip on the second connection. Without one the error is ErrLane.
+func (s *Session) PingSecond(ctx context.Context) error {
+	s.mu.Lock()
+	l := s.second
+	s.mu.Unlock()
+	if l == nil {
+		return ErrLane
+	}
+	_, err := l.ping(ctx)
+	return err
+}
