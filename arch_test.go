@@ -23,7 +23,7 @@ const module = "github.com/pipeopshq/pipeops-agent/"
 // Of its own row a package may import what is named in the test.
 func rooms() map[string]int {
 	layers := []string{
-		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest mux policy proxy wsconn transport carry audit metric",
+		0: "engine wire reason version atomicfile mounttable backoff command refusal health console cli artifact/manifest mux cork policy proxy wsconn transport carry audit metric",
 		1: "host trial unit openrc supervise remains artifact identity session bootstrap/plan cluster nodes gateway/store auditcli",
 		2: "distro baseline tunnel apiproxy reach forward deploy localapi gateway",
 		3: "bootstrap agent doctor",

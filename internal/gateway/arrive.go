@@ -41,7 +41,7 @@ func (g *Gateway) hello(w http.ResponseWriter, r *http.Request, p *peer) {
 		g.fail(w, r, err)
 		return
 	}
-	welcome := wire.Welcome{Gateway: g.fleet.id, Gateways: g.fleet.announce()}
+	welcome := wire.Welcome{Gateway: g.fleet.id, Second: p.second, Gateways: g.fleet.announce()}
 	if held := g.sessions.machine(p.id, p.machine); held != nil && held != p && held.instance == h.Instance && !h.Replaces {
 		welcome.Held, welcome.Epoch = true, held.epoch
 		answer(w, welcome)

@@ -37,7 +37,7 @@ func TestBegun(t *testing.T) {
 	if got, err := io.ReadAll(began); err != nil || string(got) != said {
 		t.Errorf("%q, %v", got, err)
 	}
-	if over, ok := began.(interface{ NetConn() net.Conn }); !ok || over.NetConn() != conn {
+	if began.NetConn() != conn {
 		t.Errorf("a %T hides its socket", began)
 	}
 	silent, there := net.Pipe()

@@ -1,15 +1,10 @@
 package gateway_test
 
 import (
-	"context"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +15,6 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
-	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -172,34 +166,9 @@ func TestFleetHelloThatComesLate(t *testing.T) {
 	fleet := gatewaytest.Fleet(t, 2)
 	id := mustEnroll(t, fleet[0], "shop")
 	began := time.Now()
-	hello := func(g *gatewaytest.Gateway, late time.Duration) (w wire.Welcome) {
+	hello := func(g *gatewaytest.Gateway, late time.Duration) wire.Welcome {
 		t.Helper()
-		conn, err := tls.Dial("tcp", g.Address, id.TLS(wire.ALPN))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := session.Client(conn, g.Log)
-		var running sync.WaitGroup
-		running.Go(func() { _ = s.Serve(context.Background(), http.NotFoundHandler()) })
-		t.Cleanup(func() { s.Close(nil); running.Wait() })
-		body, say := io.Pipe()
-		running.Go(func() {
-			time.Sleep(late) // the gateway has seen that the agent is there
-			_ = say.CloseWithError(json.NewEncoder(say).Encode(wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"}))
-		})
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://gateway"+wire.PathHello, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := s.Transport().RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = response.Body.Close() }()
-		if err := json.NewDecoder(response.Body).Decode(&w); err != nil {
-			t.Fatal(err)
-		}
-		return w
+		return greet(t, g, id, late)
 	}
 	first := hello(fleet[0], 2*time.Second)
 	if time.Since(began) > 10*time.Second {

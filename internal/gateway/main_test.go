@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -143,6 +145,38 @@ func (a *agent) count() int {
 func (a *agent) reason(g *gatewaytest.Gateway, code string) {
 	a.t.Helper()
 	g.Wait("tunnel is "+code, func() bool { return a.health.Get(health.Tunnel).Reason == code })
+}
+
+// greet makes a session as an agent does that says so late who it is, and returns what the gateway answers. The session lasts as long as the
+// test.
+func greet(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late time.Duration) (w wire.Welcome) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", g.Address, id.TLS(wire.ALPN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := session.Client(conn, g.Log)
+	var running sync.WaitGroup
+	running.Go(func() { _ = s.Serve(context.Background(), http.NotFoundHandler()) })
+	t.Cleanup(func() { s.Close(nil); running.Wait() })
+	body, say := io.Pipe()
+	running.Go(func() {
+		time.Sleep(late) // the gateway has seen that the agent is there
+		_ = say.CloseWithError(json.NewEncoder(say).Encode(wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"}))
+	})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://gateway"+wire.PathHello, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := s.Transport().RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(&w); err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 // user is somebody with a user token for a cluster.

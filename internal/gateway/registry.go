@@ -24,6 +24,7 @@ type peer struct {
 	way      *way   // in place of a session
 	serial   int64  // of the session in the life of this gateway
 	key      []byte // SHA-256 of the public key of the machine
+	second   string // token of a second connection
 
 	entering  sync.Once // see enter
 	replacing sync.Once // see replace

@@ -52,6 +52,10 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	if began == nil {
 		return // it has chosen another way, or is gone
 	}
+	if wire.BeginsSecond(began.first) {
+		g.second(ctx, conn, began)
+		return
+	}
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
 	if wait := g.admission.place(leaf.URIs[0].String(), g.AdmitRate, time.Now()); wait > 0 {
 		why := reason.Newf(reason.GatewayBusy, "come again in %s", wait.Round(time.Millisecond))
@@ -75,8 +79,8 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	}
 	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	p := &peer{
-		key: key[:],
-		id:  clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
+		key: key[:], second: newSecond(),
+		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
 		remote: conn.RemoteAddr().String(), since: g.Now(), by: conn.way, session: session.Server(began, log),
 	}
 	if refused != nil {
@@ -92,6 +96,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		}
 	})
 	defer late.Stop()
+	p.session.OnLarge(func() { p.tell(ctx, wire.PathAgentSecond, struct{}{}, goodbyeTimeout) })
 	err = p.session.Serve(ctx, g.agentAPI(p))
 	p.entering.Do(func() { p.refused = errors.New("the session has ended") })
 	p.retire()

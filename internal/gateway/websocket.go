@@ -39,7 +39,7 @@ func (g *Gateway) websocket(sessions context.Context, w http.ResponseWriter, r *
 // spoke waits until the agent has said its first word, and returns the connection with that before the rest; nil if it says
 // nothing. An agent that tries several ways at once shakes hands on more of them than it uses: those that it gives up must not
 // take the place of the one that it has.
-func (c carrier) spoke(ctx context.Context) net.Conn {
+func (c carrier) spoke(ctx context.Context) *begun {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	if c.SetReadDeadline(time.Now().Add(firstWord)) != nil {

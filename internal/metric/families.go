@@ -25,6 +25,7 @@ const (
 	SessionsEnded = "_sessions_ended_total"
 	SessionsBegan = "_sessions_began_total"
 	Sessions      = "_sessions"
+	SecondBegan   = "_second_connections_began_total"
 	AgentsRefused = "_agents_refused_total"
 	Alarms        = "_alarms_total"
 	RoundTrip     = "_tunnel_round_trip_seconds"
@@ -114,6 +115,7 @@ func Agent() []Family {
 func Gateway() []Family {
 	return append(both(GatewayPrefix),
 		Family{GatewayPrefix + Sessions, Gauge, "Machines whose tunnel is up, by transport.", []Label{{"transport", []string{WayTLS, WayWebSocket}}}},
+		Family{GatewayPrefix + SecondBegan, Counter, "Second connections of sessions that came up, for streams that say much.", nil},
 		Family{GatewayPrefix + AgentsRefused, Counter, "Machines that were not let in, by reason.", []Label{codes()}},
 		Family{GatewayPrefix + Alarms, Counter, "Alarms that were raised, by reason; pipeops-gateway alarms lists them.", []Label{codes()}},
 		Family{GatewayPrefix + Delayed, Counter, "Bytes of requests that waited for a limit on bytes per second: that of their user, or that of the machine.", []Label{{"limit", []string{"user", "agent"}}}},

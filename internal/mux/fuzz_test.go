@@ -69,7 +69,7 @@ func FuzzSecond(f *testing.F) {
 		a, b := net.Pipe()
 		c, d := net.Pipe()
 		s := New(a, Config{Streams: 4, Budget: 1 << 20, WriteTimeout: time.Second})
-		if err := s.Attach(c, 1, true); err != nil {
+		if _, err := s.Attach(c, 1, true); err != nil {
 			t.Fatal(err)
 		}
 		var all sync.WaitGroup

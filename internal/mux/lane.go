@@ -23,12 +23,8 @@ const (
 	flagMove = 16
 )
 
-var (
-	// ErrLane is the cause of streams that were on a second connection which is gone.
-	ErrLane = errors.New("the connection for large streams is gone")
-	// ErrIdle is why a second connection ends on which there was no stream.
-	ErrIdle = errors.New("there is no large stream")
-)
+// ErrLane is the cause of streams that were on a second connection which is gone.
+var ErrLane = errors.New("the connection for large streams is gone")
 
 // lane is a connection of a session, with what waits to be written to it.
 type lane struct {
@@ -37,7 +33,8 @@ type lane struct {
 	number  uint32 // 0: the first; both ends count the others
 	outgoing
 
-	heard atomic.Bool // something came: the other end has it, too
+	heard atomic.Bool   // something came: the other end has it, too
+	gone  chan struct{} // closed when the session has it no more; of a second one
 }
 
 func (l *lane) first() bool { return l == &l.session.first }
@@ -53,20 +50,21 @@ func (l *lane) fail(cause error) {
 
 // Attach gives the session a second connection, which it owns from now on, and closes when it fails. Both ends must give it the same number,
 // larger than that of any before it; one that is there already is lost. answered is whether the other end is known to have attached it; if
-// it is not, nothing but answers goes out on it before something has come, which [Session.PingSecond] of the other end sees to.
-func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (err error) {
+// it is not, no stream goes on on it before something has come, which [Session.PingSecond] of the other end sees to. gone is closed when the
+// session has the connection no more.
+func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (gone <-chan struct{}, err error) {
 	defer func() {
 		if err != nil {
 			_ = conn.Close()
 		}
 	}()
-	l := &lane{session: s, conn: conn, number: number}
+	l := &lane{session: s, conn: conn, number: number, gone: make(chan struct{})}
 	l.heard.Store(answered)
 	s.mu.Lock()
 	old, highest := s.second, s.highest
 	s.mu.Unlock()
 	if number <= highest {
-		return fmt.Errorf("%w: it attaches connection %d after %d", ErrProtocol, number, highest)
+		return nil, fmt.Errorf("%w: it attaches connection %d after %d", ErrProtocol, number, highest)
 	}
 	if old != nil {
 		s.lose(old, errors.New("there is a newer one"))
@@ -75,13 +73,23 @@ func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (err error
 	defer s.mu.Unlock()
 	switch {
 	case s.cause != nil:
-		return s.cause
+		return nil, s.cause
 	case s.second != nil || number <= s.highest: // by somebody else, meanwhile
-		return fmt.Errorf("%w: two connections are attached at a time", ErrProtocol)
+		return nil, fmt.Errorf("%w: two connections are attached at a time", ErrProtocol)
 	}
 	s.second, s.highest = l, number
 	s.work.Go(func() { l.fail(l.receive()) })
-	return nil
+	return l.gone, nil
+}
+
+// dropSecond takes the second connection, if there is one, from the session. s.mu is held.
+func (s *Session) dropSecond() *lane {
+	l := s.second
+	if l != nil {
+		s.second = nil
+		close(l.gone)
+	}
+	return l
 }
 
 // Second is how many streams are on the second connection; ok is false where there is none.
@@ -116,16 +124,16 @@ func (st *Stream) heardOn() *lane {
 // DetachIdle ends the second connection if there is no stream on it, and reports whether there is none any more.
 func (s *Session) DetachIdle() bool {
 	s.mu.Lock()
-	l := s.second
-	busy := l != nil && len(s.on(l)) > 0
-	if l != nil && !busy {
-		s.second = nil
+	if s.second != nil && len(s.on(s.second)) > 0 {
+		s.mu.Unlock()
+		return false
 	}
+	l := s.dropSecond()
 	s.mu.Unlock()
-	if l != nil && !busy {
+	if l != nil {
 		_ = l.conn.Close() // nobody waits for anything on it
 	}
-	return !busy
+	return true
 }
 
 // Detach ends the second connection, and the streams on it.
@@ -145,7 +153,7 @@ func (s *Session) lose(l *lane, cause error) {
 		s.mu.Unlock()
 		return
 	}
-	s.second = nil
+	s.dropSecond()
 	broken := s.on(l)
 	for _, st := range broken {
 		s.strand(st)

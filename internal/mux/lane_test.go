@@ -51,10 +51,10 @@ func (w *two) attach(t testing.TB, number uint32) {
 	t.Helper()
 	a, b := sockets(t)
 	w.second = &metered{Conn: a}
-	if err := w.server.Attach(b, number, false); err != nil {
+	if _, err := w.server.Attach(b, number, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.client.Attach(w.second, number, true); err != nil {
+	if _, err := w.client.Attach(w.second, number, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.client.PingSecond(t.Context()); err != nil {
@@ -251,7 +251,7 @@ func TestAttachNumbers(t *testing.T) {
 	w := openTwo(t, Config{})
 	a, b := sockets(t)
 	defer b.Close()
-	if err := w.client.Attach(a, 1, true); !errors.Is(err, ErrProtocol) {
+	if _, err := w.client.Attach(a, 1, true); !errors.Is(err, ErrProtocol) {
 		t.Errorf("the same again: %v", err)
 	}
 	old := w.second
@@ -262,7 +262,7 @@ func TestAttachNumbers(t *testing.T) {
 	w.client.Close(nil)
 	c, d := sockets(t)
 	defer d.Close()
-	if err := w.client.Attach(c, 3, true); err == nil {
+	if _, err := w.client.Attach(c, 3, true); err == nil {
 		t.Error("to a session that has ended")
 	}
 	for _, end := range []net.Conn{a, c, w.second} {

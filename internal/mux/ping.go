@@ -59,6 +59,8 @@ func (l *lane) ping(ctx context.Context) (time.Duration, error) {
 		return time.Since(began), nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	case <-l.gone:
+		return 0, ErrLane
 	case <-s.done:
 		return 0, s.Err()
 	}

@@ -204,8 +204,7 @@ func (s *Session) Close(cause error) {
 	s.cause = cause
 	streams := s.streams
 	s.streams = nil
-	second := s.second
-	s.second = nil
+	second := s.dropSecond()
 	s.mu.Unlock()
 	close(s.done)
 	for _, st := range streams {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cork"
@@ -38,6 +39,7 @@ type Session struct {
 	log       *slog.Logger
 	requests  requests
 	alive     *alive
+	onLarge   atomic.Pointer[func()]
 }
 
 // Client starts the agent's end of a session on conn, which it owns from now on. [Tune] the socket first: whether the peer is there is for
@@ -52,8 +54,9 @@ func Relayed(conn net.Conn, log *slog.Logger) *Session { return start(conn, log,
 func Server(conn net.Conn, log *slog.Logger) *Session { return start(conn, log, false, false) }
 
 func start(conn net.Conn, log *slog.Logger, agent, relayed bool) *Session {
-	a := watch(cork.Over(conn), mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout}, relayed)
-	s := &Session{log: log, mux: a.session, alive: a}
+	s := &Session{log: log}
+	s.alive = watch(cork.Over(conn), mux.Config{Client: agent, Streams: maxStreams, WriteTimeout: writeTimeout, Bulky: s.saysMuch}, relayed)
+	s.mux = s.alive.session
 	s.transport = &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return s.Open() },
 		DisableCompression:     true, // bodies pass through as they are

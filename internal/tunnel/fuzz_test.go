@@ -40,7 +40,7 @@ func FuzzGatewaySays(f *testing.F) {
 			}
 			tun.welcomed(t.Context(), l, welcome)
 		case 1:
-			tun.handler(bye, news).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, wire.PathAgentGoodbye, bytes.NewReader(body)))
+			tun.handler(bye, news, make(chan struct{}, 1)).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, wire.PathAgentGoodbye, bytes.NewReader(body)))
 			select {
 			case e := <-bye:
 				tun.said(l, e)
@@ -51,7 +51,7 @@ func FuzzGatewaySays(f *testing.F) {
 			default:
 			}
 		case 2:
-			tun.handler(bye, news).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, wire.PathAgentNews, bytes.NewReader(body)))
+			tun.handler(bye, news, make(chan struct{}, 1)).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, wire.PathAgentNews, bytes.NewReader(body)))
 			select {
 			case n := <-news:
 				tun.learn(n.Gateways)

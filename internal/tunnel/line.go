@@ -98,9 +98,9 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 	s := start(conn, t.Log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	bye, news := make(chan wire.Goodbye, 1), make(chan wire.News, 1)
+	bye, news, calls := make(chan wire.Goodbye, 1), make(chan wire.News, 1), make(chan struct{}, 1)
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, t.handler(bye, news)) }()
+	go func() { served <- s.Serve(ctx, t.handler(bye, news, calls)) }()
 	client := &Client{http: &http.Client{Transport: s.Transport()}}
 
 	// With TLS 1.3 the gateway's verdict on the certificate comes after the handshake: only an answer means yes.
@@ -128,6 +128,8 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 		t.OnUp(s)
 	}
 	up = s
+	s.OnLarge(func() { call(calls) })
+	t.running.Go(func() { t.seconds(ctx, l, s, welcome.Second, calls) })
 	t.events <- event{line: l, welcome: &welcome, client: client, by: conn.Way()}
 
 	var said *wire.Goodbye

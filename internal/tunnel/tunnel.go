@@ -134,14 +134,18 @@ func (t *tunnel) dial(ctx context.Context, address string) (*transport.Conn, err
 }
 
 // handler adds what the tunnel itself answers.
-func (t *tunnel) handler(bye chan wire.Goodbye, news chan wire.News) http.Handler {
+func (t *tunnel) handler(bye chan wire.Goodbye, news chan wire.News, calls chan struct{}) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.PathAgentPing, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("POST "+wire.PathAgentGoodbye, func(w http.ResponseWriter, r *http.Request) { newest(w, r, bye) })
 	mux.HandleFunc("POST "+wire.PathAgentNews, func(w http.ResponseWriter, r *http.Request) { newest(w, r, news) })
+	mux.HandleFunc("POST "+wire.PathAgentSecond, func(w http.ResponseWriter, _ *http.Request) {
+		call(calls)
+		w.WriteHeader(http.StatusNoContent)
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case wire.PathAgentPing, wire.PathAgentGoodbye, wire.PathAgentNews:
+		case wire.PathAgentPing, wire.PathAgentGoodbye, wire.PathAgentNews, wire.PathAgentSecond:
 			mux.ServeHTTP(w, r)
 		default: // a ServeMux would redirect paths that it thinks unclean
 			t.Handler.ServeHTTP(w, r)

@@ -54,7 +54,10 @@ type Welcome struct {
 	Epoch   int64  `json:"epoch"`
 	// Held says that the process has a session at this gateway already, and that this one is of no use unless it says that it
 	// replaces that.
-	Held     bool             `json:"held,omitempty"`
+	Held bool `json:"held,omitempty"`
+	// Second is the token by which a further connection belongs to this session, see Second; it is worth nothing without the certificate
+	// of the machine.
+	Second   string           `json:"second,omitempty"`
 	Gateways []GatewayAddress `json:"gateways,omitempty"` // that take agents, this one among them unless it is about to stop
 }
 

@@ -47,6 +47,7 @@ const (
 	PathAgentPing    = "/v1/ping"       // GET -> 204: a round trip through the data path
 	PathAgentGoodbye = "/v1/goodbye"    // POST Goodbye -> 204: why the gateway is about to end the session
 	PathAgentNews    = "/v1/news"       // POST News -> 204: gateways have come or gone
+	PathAgentSecond  = "/v1/second"     // POST -> 204: the gateway has much to say on a stream, and would do so on a Second
 	PathAgentKube    = "/v1/kube"       // /v1/kube/...: the Kubernetes API, as the user that the headers name
 	PathAgentJoin    = "/v1/agent/join" // POST AgentJoinRequest -> AgentJoinResponse
 	PathAgentProject = "/v1/project"    // /v1/project/NAME/...: the Service of a project

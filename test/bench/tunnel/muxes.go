@@ -15,14 +15,18 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 )
 
-// Ours and stock: one TLS connection that the agent makes, and the same relays round either.
+// Ours and stock: one TLS connection that the agent makes, and a second one of ours, which is there from the start: an agent makes it when a
+// stream says much. The relays round either are the same.
 
 func gatewayOfOurs(ctx context.Context, r role) error {
-	conn, err := acceptTunnel(ctx, r)
+	conns, err := acceptTunnels(ctx, r, 2)
 	if err != nil {
 		return err
 	}
-	s := mux.New(cork.Over(conn), mux.Config{})
+	s := mux.New(cork.Over(conns[0]), mux.Config{})
+	if _, err := s.Attach(cork.Over(conns[1]), 1, false); err != nil {
+		return err
+	}
 	return new(relay).enter(ctx, r.Public, func() (net.Conn, error) { return s.Open() })
 }
 
@@ -32,11 +36,24 @@ func agentOfOurs(ctx context.Context, r role) error {
 	if err != nil {
 		return err
 	}
-	return leaveOurs(ctx, r, conn)
+	second, err := dialTunnel(ctx, r)
+	if err != nil {
+		return err
+	}
+	return leaveOurs(ctx, r, conn, second)
 }
 
-func leaveOurs(ctx context.Context, r role, conn net.Conn) error {
+// leaveOurs is the agent's end on a connection, and a second one if there is one.
+func leaveOurs(ctx context.Context, r role, conn, second net.Conn) error {
 	s := mux.New(cork.Over(conn), mux.Config{Client: true})
+	if second != nil {
+		if _, err := s.Attach(cork.Over(second), 1, true); err != nil {
+			return err
+		}
+		if err := s.PingSecond(ctx); err != nil {
+			return err
+		}
+	}
 	go func() {
 		for {
 			if _, err := s.Ping(ctx); err != nil {
@@ -102,6 +119,15 @@ func (s stockStream) Close() error {
 
 // acceptTunnel waits for the agent.
 func acceptTunnel(ctx context.Context, r role) (net.Conn, error) {
+	conns, err := acceptTunnels(ctx, r, 1)
+	if err != nil {
+		return nil, err
+	}
+	return conns[0], nil
+}
+
+// acceptTunnels waits for so many connections of the agent.
+func acceptTunnels(ctx context.Context, r role, n int) ([]net.Conn, error) {
 	config, err := serverTLS(r)
 	if err != nil {
 		return nil, err
@@ -111,18 +137,22 @@ func acceptTunnel(ctx context.Context, r role) (net.Conn, error) {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
 	defer l.Close()
-	raw, err := l.Accept()
-	if err != nil {
-		return nil, fmt.Errorf("cannot accept the agent: %w", err)
+	var conns []net.Conn
+	for len(conns) < n {
+		raw, err := l.Accept()
+		if err != nil {
+			return nil, fmt.Errorf("cannot accept the agent: %w", err)
+		}
+		if err := r.tune(raw); err != nil {
+			return nil, err
+		}
+		conn := tls.Server(cork.Under(raw), config)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("cannot shake hands with the agent: %w", err)
+		}
+		conns = append(conns, conn)
 	}
-	if err := r.tune(raw); err != nil {
-		return nil, err
-	}
-	conn := tls.Server(cork.Under(raw), config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("cannot shake hands with the agent: %w", err)
-	}
-	return conn, nil
+	return conns, nil
 }
 
 func dialTunnel(ctx context.Context, r role) (net.Conn, error) {

@@ -128,7 +128,7 @@ func (r role) tune(conn net.Conn) error {
 	if err := session.Tune(conn); err != nil {
 		return err
 	}
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := session.SocketOf(conn).(*net.TCPConn)
 	if !ok || r.Congestion == "" {
 		return nil
 	}

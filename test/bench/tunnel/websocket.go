@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/cork"
 	"github.com/pipeopshq/pipeops-agent/internal/mux"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 	"github.com/pipeopshq/pipeops-agent/internal/wsconn"
@@ -21,7 +21,7 @@ func gatewayOfOursWSS(ctx context.Context, r role) error {
 	if err != nil {
 		return err
 	}
-	s := mux.New(conn, mux.Config{})
+	s := mux.New(cork.Over(conn), mux.Config{})
 	return new(relay).enter(ctx, r.Public, func() (net.Conn, error) { return s.Open() })
 }
 
@@ -34,7 +34,7 @@ func agentOfOursWSS(ctx context.Context, r role) error {
 	if err != nil {
 		return fmt.Errorf("cannot upgrade: %w", err)
 	}
-	return leaveOurs(ctx, r, ws)
+	return leaveOurs(ctx, r, ws, nil)
 }
 
 // acceptWebSocket waits for the agent, and serves no one else.
@@ -56,17 +56,14 @@ func acceptWebSocket(ctx context.Context, r role) (net.Conn, error) {
 			failed <- err
 			return
 		}
-		if secured, ok := ws.NetConn().(*tls.Conn); ok {
-			err = r.tune(secured.NetConn())
-		}
-		if err != nil {
+		if err := r.tune(ws); err != nil {
 			failed <- err
 			return
 		}
 		accepted <- ws
 	})}
 	go func() {
-		if err := server.ServeTLS(l, "", ""); !errors.Is(err, net.ErrClosed) {
+		if err := server.ServeTLS(cork.Listener{Listener: l}, "", ""); !errors.Is(err, net.ErrClosed) {
 			failed <- err
 		}
 	}()

@@ -1,0 +1,125 @@
+package gateway_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
+)
+
+// noise is so many bytes that are the same for the same seed.
+func noise(seed byte, n int64) io.Reader {
+	return io.LimitReader(rand.NewChaCha8([32]byte{seed}), n)
+}
+
+func sum(t testing.TB, r io.Reader) string {
+	t.Helper()
+	h := crc32.NewIEEE()
+	n, err := io.Copy(h, r)
+	if err != nil {
+		t.Error(err)
+	}
+	return fmt.Sprintf("%d bytes, %x", n, h.Sum32())
+}
+
+// TestLargeBodiesGoByASecondConnection: whichever end sends them, and they come as they were sent.
+func TestLargeBodiesGoByASecondConnection(t *testing.T) {
+	const large = 40 << 20
+	g := gatewaytest.Start(t)
+	got := make(chan string, 1)
+	began := func() bool {
+		var out strings.Builder
+		if err := g.Admin.Metrics(context.Background(), &out); err != nil {
+			t.Error(err)
+		}
+		return strings.Contains(out.String(), "pipeops_gateway_second_connections_began_total 1\n")
+	}
+	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			got <- sum(t, r.Body)
+			return
+		}
+		body := noise(1, large)
+		if _, err := io.CopyN(w, body, 2<<20); err != nil {
+			t.Error(err)
+		}
+		g.Wait("the second connection", began) // and what comes after it goes there
+		_, _ = io.Copy(w, body)
+	})
+	runAgent(t, mustEnroll(t, g, "shop"), agent)
+	g.WaitConnected("shop", true)
+	u := login(t, g, "shop")
+	ask := func(method string, body io.Reader) *http.Response {
+		t.Helper()
+		answer, err := u.client.Do(u.request(method, "/large", body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	down := ask(http.MethodGet, nil)
+	if is, want := sum(t, down.Body), sum(t, noise(1, large)); is != want {
+		t.Errorf("down %s, want %s", is, want)
+	}
+	_ = down.Body.Close()
+	up := ask(http.MethodPut, noise(2, large))
+	if is, want := <-got, sum(t, noise(2, large)); is != want {
+		t.Errorf("up %s, want %s", is, want)
+	}
+	_ = up.Body.Close()
+	if !began() {
+		t.Error("there was more than one second connection")
+	}
+}
+
+// TestSecondConnectionsOfStrangers: a further connection belongs to a session of the same machine, by its token, or is closed.
+func TestSecondConnectionsOfStrangers(t *testing.T) {
+	g := gatewaytest.Start(t)
+	id, other := mustEnroll(t, g, "shop"), mustEnroll(t, g, "other")
+	token := greet(t, g, id, 0).Second
+	for name, tt := range map[string]struct {
+		config *tls.Config
+		token  string
+		taken  bool
+	}{
+		"its own":         {id.TLS(wire.ALPN), token, true},
+		"another's":       {other.TLS(wire.ALPN), token, false},
+		"none that it is": {id.TLS(wire.ALPN), strings.Repeat("0", 32), false},
+	} {
+		conn, err := tls.Dial("tcp", g.Address, tt.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		said, ok := wire.Second{Token: tt.token, Number: 1}.Append(nil)
+		if _, err := conn.Write(said); err != nil || !ok {
+			t.Fatal(err, ok)
+		}
+		answer := make([]byte, 1)
+		if n, err := conn.Read(answer); n == 1 != tt.taken || n == 1 && answer[0] != wire.SecondTaken {
+			t.Errorf("%s: %d, %v", name, answer, err)
+		}
+	}
+	conn, err := tls.Dial("tcp", g.Address, id.TLS(wire.ALPN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := conn.Write([]byte("pipeops-bulk and then something that is no token")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("a lie is answered: %d, %v", n, err)
+	}
+}
