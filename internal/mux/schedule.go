@@ -195,7 +195,7 @@ func (l *lane) write(own *Stream, once bool) {
 	for s.cause == nil && !l.empty() {
 		b := l.fill(buf[:0])
 		s.mu.Unlock()
-		err := l.send(b)
+		err := l.send(b, once)
 		if err != nil {
 			l.fail(err)
 		}
@@ -211,15 +211,22 @@ func (l *lane) write(own *Stream, once bool) {
 	l.flushing = false
 }
 
-// send writes to the connection.
-func (l *lane) send(b []byte) error {
+// send writes to the connection. room is whether it is known to have room for b, so that nothing is waited for, and nobody need be told:
+// the kernel gives a connection up by itself on which so little is not acknowledged.
+func (l *lane) send(b []byte, room bool) error {
 	s := l.session
 	began := time.Now()
 	if l.first() {
 		s.said.Store(s.clock(began))
-		if s.config.Spoke != nil {
-			s.config.Spoke()
+	}
+	if room {
+		if _, err := l.conn.Write(b); err != nil {
+			return fmt.Errorf("cannot write to the connection: %w", err)
 		}
+		return nil
+	}
+	if l.first() && s.config.Spoke != nil {
+		s.config.Spoke()
 	}
 	if err := l.conn.SetWriteDeadline(began.Add(s.config.WriteTimeout)); err != nil {
 		return fmt.Errorf("cannot write to the connection: %w", err)

@@ -47,7 +47,8 @@ type Config struct {
 	// WriteTimeout is how long one write to the connection may take, of at most 64 KiB, before the session ends. The default is 10 s.
 	WriteTimeout time.Duration
 
-	// Spoke is called before each write to the connection, after [Session.Said] has moved. nil is nothing to call.
+	// Spoke is called before each write to the connection, after [Session.Said] has moved, but for answers for which there is Room. nil is
+	// nothing to call.
 	Spoke func()
 	// Bulky is called where a stream says much and there is no second connection for it to go on on; see [Session.Attach]. It is called
 	// again when the stream has said twice as much. nil is nothing to call.

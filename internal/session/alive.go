@@ -116,7 +116,11 @@ func (a *alive) look() {
 		return
 	}
 	now, said := time.Now(), a.session.Said()
-	silence, waits := a.path.silence()
+	var silence time.Duration
+	var waits bool
+	if !a.rests.Load() { // else it is for the kernel to know
+		silence, waits = a.path.silence()
+	}
 	if err := a.judge(now, silence); err != nil {
 		a.ended = true
 		a.session.Close(err)

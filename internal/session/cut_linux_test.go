@@ -104,6 +104,7 @@ func cutAll(t *testing.T) {
 		gateway func(context.Context, *Session)
 	}{
 		{"idle", http.NotFoundHandler(), nil, nil},
+		{"idle, pinged", http.NotFoundHandler(), nil, nil},
 		{"up", take, put, nil},
 		{"down", take, nil, put},
 		{"both ways", take, put, put},
@@ -120,6 +121,7 @@ func cutAll(t *testing.T) {
 	ends := make(chan end, 2*len(cases))
 	var all sync.WaitGroup
 	var sessions []*Session
+	var pings *Session
 	for _, c := range cases {
 		agentConn, gatewayConn := tlsPair(t)
 		log := slog.New(slog.DiscardHandler)
@@ -131,6 +133,9 @@ func cutAll(t *testing.T) {
 				ends <- end{c.name + ": " + which, err}
 			})
 		}
+		if c.name == "idle, pinged" {
+			pings = agent
+		}
 		if c.agent != nil {
 			all.Go(func() { c.agent(ctx, agent) })
 		}
@@ -139,6 +144,9 @@ func cutAll(t *testing.T) {
 		}
 	}
 	time.Sleep(2500 * time.Millisecond) // they are well under way, and the kernels have begun to count
+	if _, err := pings.mux.Ping(ctx); err != nil { // the gateway says this, too, just before the cut
+		t.Error(err)
+	}
 	loopback(t, false)
 	began := time.Now()
 	for _, s := range sessions {

@@ -39,7 +39,8 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestIdleIsForTheKernel: a gateway does not look at what idles until it says something, which is when the kernel alone would be late.
+// TestIdleIsForTheKernel: a gateway does not look at what idles until it says something of its own, which is when the kernel alone would be
+// late. An answer to a ping is none: something came just before.
 func TestIdleIsForTheKernel(t *testing.T) {
 	t.Parallel()
 	agent, gateway := restful(t)
@@ -54,8 +55,18 @@ func TestIdleIsForTheKernel(t *testing.T) {
 		if long <= pathSilence {
 			t.Errorf("at rest it looks again after %s", long)
 		}
-		agent.mux.Probe(KeepAlive) // of which the answer is a word of the gateway's
-		until(t, "the gateway looks again", func() bool { return !gateway.alive.rests.Load() })
+		if _, err := agent.mux.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !gateway.alive.rests.Load() {
+			t.Error("it looks after an answer")
+		}
+		if _, err := gateway.mux.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if gateway.alive.rests.Load() {
+			t.Error("it rests when it has said something")
+		}
 		time.Sleep(restAfter)
 	}
 	agent.alive.look()
