@@ -6,21 +6,29 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // A session may have a second connection, for streams that say much: what says little then waits neither behind them in the kernel nor for a
-// packet of theirs that was lost. Every stream begins on the first connection; an end that has said moveAfter bytes on one asks the other
-// whether it may go on on the second, and is silent on the stream until the answer, which is one round trip. So nothing on a stream comes out
-// of order, and nothing need be kept aside. Each direction moves by itself, once.
+// packet of theirs that was lost. Every stream begins on the first connection. An end that says much on one asks the other whether it may go on
+// on the second, and is silent on the stream until the answer, which is one round trip. So nothing on a stream comes out of order, and nothing
+// need be kept aside. Each direction moves by itself. One that was quiet goes back in the same way: a stream of HTTP carries small requests after
+// a large one.
 //
-// The question and the answer are frames that grant nothing, with [flagMove]; stock yamux has neither and is never asked, as there is no
-// second connection to it.
+// The question goes out behind all that was said on the stream, the answer on the first connection. Both are frames that grant nothing, with
+// [flagMove]; stock yamux has neither and is never asked, as there is no second connection to it.
 const (
-	// moveAfter is how much a stream says on the first connection before it is one that says much, in bytes.
+	// moveAfter is how much a stream says on the first connection before it is one that says much, in bytes, beyond moveRate a second.
 	moveAfter = 1 << 20
+	moveRate  = 64 << 10
+	// quiet is how long a stream says nothing before it is one that says little.
+	quiet = time.Second
+	// callEvery is how often a second connection is called for at most.
+	callEvery = 5 * time.Second
 	// flagMove is in a frame of type window: the sender wants to say the rest of the stream on the connection of the number in length. With
-	// flagACK it is the answer: that number, or 0 for no.
+	// flagACK it is the answer: that number, or moveNo.
 	flagMove = 16
+	moveNo   = 1<<32 - 1
 )
 
 // ErrLane is the cause of streams that were on a second connection which is gone.
@@ -168,61 +176,75 @@ func (s *Session) lose(l *lane, cause error) {
 
 // strand gives up a stream whose second connection is gone, and says so on the first. s.mu is held.
 func (s *Session) strand(st *Stream) {
-	st.lane, st.hears, st.asked = &s.first, nil, 0
+	st.lane, st.hears, st.asking = &s.first, nil, false
 	s.reset(st, CodeLane)
 }
 
-// leaves reports whether a stream whose turn it is wants to go on on the second connection, in place of being sent here, and calls for one
-// where there is none. s.mu is held.
-func (s *Session) leaves(st *Stream) bool {
-	if st.sent < moveAfter || st.lane != &s.first {
-		return false
+// leaves reports whether a stream whose turn it is wants to go on on another connection, in place of being sent where it is, and on which.
+// Where there is no second one it calls for it. s.mu is held.
+func (s *Session) leaves(st *Stream) (to uint32, ok bool) {
+	switch l := s.second; {
+	case st.lane != &s.first:
+		return 0, st.returns
+	case st.much < moveAfter:
+	case l != nil:
+		return l.number, l.heard.Load() && st.stays != l.number
+	case s.config.Bulky != nil && time.Since(s.called) >= callEvery:
+		s.called = time.Now()
+		s.work.Go(s.config.Bulky)
 	}
-	if s.second == nil {
-		if st.sent >= st.calls && s.config.Bulky != nil {
-			st.calls = 2 * st.sent
-			s.work.Go(s.config.Bulky)
-		}
-		return false
-	}
-	return s.second.heard.Load() && st.stays != s.second.number
+	return 0, false
 }
 
 // move acts on a question or an answer.
-func (s *Session) move(st *Stream, h header) error {
+func (l *lane) move(st *Stream, h header) error {
 	if st == nil {
 		return nil // it was told that the stream is no more
 	}
-	var stranded error
+	s := l.session
 	s.mu.Lock()
-	l := s.second
-	there := l != nil && l.number == h.length
-	switch {
-	case h.flags&flagACK == 0:
-		answer := header{kind: typeWindow, flags: flagMove | flagACK, stream: st.id}
-		if there && st.hears == nil {
-			st.hears = l
-			answer.length = l.number
-		}
-		s.first.say(answer)
-	case st.asked == 0:
-		s.mu.Unlock()
+	defer s.mu.Unlock()
+	if h.flags&flagACK != 0 {
+		return s.answered(st, h.length)
+	}
+	if st.heardOn() != l {
+		return fmt.Errorf("%w: it asks on connection %d for stream %d, which is on another", ErrProtocol, l.number, st.id)
+	}
+	answer := header{kind: typeWindow, flags: flagMove | flagACK, stream: st.id, length: moveNo}
+	switch second := s.second; {
+	case !l.first() && h.length == 0:
+		st.hears = nil
+		answer.length = 0
+	case l.first() && second != nil && second.number == h.length:
+		st.hears = second
+		answer.length = second.number
+	}
+	s.first.say(answer)
+	s.first.flush(nil)
+	return nil
+}
+
+// answered acts on the answer to the question where a stream may go on. s.mu is held.
+func (s *Session) answered(st *Stream, to uint32) error {
+	if !st.asking {
 		return fmt.Errorf("%w: it answers what it was not asked, on stream %d", ErrProtocol, st.id)
-	case h.length != st.asked:
-		st.stays, st.asked = st.asked, 0
-		s.enqueue(st)
-	case !there: // the other end will see that, too, and has given the stream up then
+	}
+	st.asking = false
+	switch {
+	case to != st.asked:
+		st.stays, st.returns = st.asked, false
+	case to == 0:
+		st.lane, st.returns, st.much = &s.first, false, 0
+	case s.second == nil || s.second.number != to: // the other end will see that, too, and has given the stream up then
 		s.strand(st)
-		stranded = ErrLane
+		s.work.Go(func() { st.end(ErrLane) }) // which takes the lock
+		s.flush()
+		return nil
 	default:
-		st.lane, st.asked = l, 0
-		s.enqueue(st)
+		st.lane = s.second
 	}
+	s.enqueue(st)
 	s.flush()
-	s.mu.Unlock()
-	if stranded != nil {
-		st.end(stranded)
-	}
 	return nil
 }
 

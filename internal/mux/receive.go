@@ -61,7 +61,7 @@ func (l *lane) stream(h header) error {
 	}
 	switch {
 	case h.kind == typeWindow && h.flags&flagMove != 0:
-		return s.move(st, h)
+		return l.move(st, h)
 	case h.kind == typeData && h.length > 0:
 		if err := l.data(st, h.length); err != nil {
 			return err

@@ -76,12 +76,15 @@ func (l *lane) say(h header) {
 
 // enqueue lets a stream that has something to say take its place. s.mu is held.
 func (s *Session) enqueue(st *Stream) {
-	if st.queued || len(st.pending) == 0 || st.window == 0 || st.asked != 0 {
+	if st.queued || len(st.pending) == 0 || st.window == 0 || st.asking {
 		return
 	}
 	st.queued, st.silent = true, false
 	now := time.Now()
-	st.allowance = min(sparseBurst, st.allowance+int(now.Sub(st.refilled)*sparseRate/time.Second))
+	passed := min(now.Sub(st.refilled), time.Minute)
+	st.allowance = min(sparseBurst, st.allowance+int(passed*sparseRate/time.Second))
+	st.much = max(0, st.much-int(passed*moveRate/time.Second))
+	st.returns = st.lane != &s.first && (st.returns || passed >= quiet)
 	st.refilled = now
 	if st.allowance > 0 {
 		st.lane.sparse.push(st)
@@ -127,9 +130,9 @@ func (l *lane) fill(b []byte) []byte {
 		if n == 0 || st.mute() != nil { // it was closed meanwhile
 			continue
 		}
-		if s.leaves(st) {
-			st.asked = s.second.number
-			b = header{kind: typeWindow, flags: flagMove, stream: st.id, length: st.asked}.append(b)
+		if to, ok := s.leaves(st); ok {
+			st.asking, st.asked = true, to
+			b = header{kind: typeWindow, flags: flagMove, stream: st.id, length: to}.append(b)
 			continue
 		}
 		b = header{kind: typeData, stream: st.id, length: uint32(n)}.append(b)
@@ -137,7 +140,7 @@ func (l *lane) fill(b []byte) []byte {
 		st.pending = st.pending[n:]
 		st.window -= uint32(n)
 		st.allowance -= n
-		st.sent += int64(n)
+		st.much += n
 		s.enqueue(st)
 		if len(st.pending) == 0 {
 			st.writable.notify()

@@ -51,7 +51,7 @@ type Config struct {
 	// nothing to call.
 	Spoke func()
 	// Bulky is called where a stream says much and there is no second connection for it to go on on; see [Session.Attach]. It is called
-	// again when the stream has said twice as much. nil is nothing to call.
+	// again every 5 s as long as that is so. nil is nothing to call.
 	Bulky func()
 	// Room reports whether the connection takes some hundred bytes at once, so that who receives may write them. It must neither wait nor
 	// call the session. nil means that it may not.
@@ -94,8 +94,9 @@ type Session struct {
 	asked     time.Time // when it was first sent; zero once it was answered
 	cause     error
 	first     lane
-	second    *lane  // nil if there is none
-	highest   uint32 // number of the newest second one
+	second    *lane     // nil if there is none
+	highest   uint32    // number of the newest second one
+	called    time.Time // when a second one was last called for
 	work      sync.WaitGroup
 }
 

@@ -32,10 +32,11 @@ type Stream struct {
 	// session.mu guards the rest
 	lane      *lane  // by which it says what it has to say
 	hears     *lane  // the second one, if the peer says there what it has to
-	asked     uint32 // number of the second one, while the peer has not answered whether this end may go on there
+	asking    bool   // the peer has not answered yet whether this end may go on on the lane asked
+	asked     uint32 // its number
 	stays     uint32 // number of the second one that the peer did not want
-	sent      int64
-	calls     int64  // at so much sent the next call for a second one is due
+	much      int    // bytes that it has said beyond moveRate
+	returns   bool   // it was quiet, and wants to go on on the first lane
 	pending   []byte // of the write under way
 	window    uint32 // what the peer has room for
 	queued    bool
@@ -57,7 +58,7 @@ func newStream(s *Session, id uint32) *Stream {
 		session: s, id: id, window: initialWindow,
 		readable: make(signal, 1), writable: make(signal, 1),
 		refilled: time.Now(), allowance: sparseBurst,
-		lane: &s.first, calls: moveAfter,
+		lane: &s.first,
 	}
 	st.in.limit = initialWindow
 	st.in.credited = time.Now()
@@ -138,7 +139,7 @@ func (st *Stream) hand() error {
 		s.enqueue(st)
 		if st.queued && !st.lane.flushing {
 			st.lane.flush(st)
-			if len(st.pending) == 0 || !st.queued && st.window > 0 && st.asked == 0 {
+			if len(st.pending) == 0 || !st.queued && st.window > 0 && !st.asking {
 				continue
 			}
 		}

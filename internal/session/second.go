@@ -21,8 +21,8 @@ const (
 	secondIdle = time.Minute
 )
 
-// OnLarge has f called, in a goroutine of its own, when a stream says much and there is no second connection for it to go on on; again when
-// it has said twice as much.
+// OnLarge has f called, in a goroutine of its own, when a stream says much and there is no second connection for it to go on on; again every
+// 5 s as long as that is so.
 func (s *Session) OnLarge(f func()) { s.onLarge.Store(&f) }
 
 func (s *Session) saysMuch() {

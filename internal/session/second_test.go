@@ -22,10 +22,11 @@ type second struct {
 	conn           net.Conn // the agent's end
 }
 
+// second ends with ctx by the agent.
 func (p *pair) second(ctx context.Context, number uint32) *second {
 	a, b := net.Pipe()
 	s := &second{agent: make(chan error, 1), gateway: make(chan error, 1), conn: a}
-	go func() { s.gateway <- p.gateway.Second(ctx, b, number) }()
+	go func() { s.gateway <- p.gateway.Second(context.Background(), b, number) }()
 	synctest.Wait() // the gateway is first, and waits for nobody to be there
 	go func() { s.agent <- p.agent.Second(ctx, a, number) }()
 	return s
