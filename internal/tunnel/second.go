@@ -58,8 +58,8 @@ func (t *tunnel) attach(ctx context.Context, l *line, s *session.Session, said w
 		err = fmt.Errorf("the gateway answers with byte %d", answer[0])
 	}
 	if err != nil {
-		_ = conn.Close()
-		return err // it may have come to another gateway by the same name
+		_ = conn.Conn.Close() // it may have come to another gateway by the same name: that says nothing of the way
+		return err
 	}
 	_ = conn.SetDeadline(time.Time{})
 	conn.Good()
