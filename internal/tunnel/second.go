@@ -48,6 +48,8 @@ func (t *tunnel) attach(ctx context.Context, l *line, s *session.Session, said w
 	if err != nil {
 		return err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Conn.Close() })
+	defer stop()
 	answer := make([]byte, 1)
 	_ = conn.SetDeadline(time.Now().Add(secondTimeout)) // whoever cannot set it cannot write either
 	_, err = conn.Write(raw)
