@@ -129,7 +129,7 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 	}
 	up = s
 	s.OnLarge(func() { call(calls) })
-	t.running.Go(func() { t.seconds(ctx, l, s, welcome.Second, calls) })
+	t.running.Go(func() { t.seconds(ctx, l, s, welcome, calls) })
 	t.events <- event{line: l, welcome: &welcome, client: client, by: conn.Way()}
 
 	var said *wire.Goodbye

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/session"
+	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -19,8 +21,8 @@ const (
 )
 
 // seconds gives a session a second connection whenever there is a call for one, until ctx ends: a stream says much, at this end or at the
-// gateway's.
-func (t *tunnel) seconds(ctx context.Context, l *line, s *session.Session, token string, calls <-chan struct{}) {
+// gateway's. It is dialled where the session was, and where the gateway says that it is, which differ behind a balancer.
+func (t *tunnel) seconds(ctx context.Context, l *line, s *session.Session, w wire.Welcome, calls <-chan struct{}) {
 	for number := uint32(1); ; number++ {
 		select {
 		case <-calls:
@@ -28,7 +30,11 @@ func (t *tunnel) seconds(ctx context.Context, l *line, s *session.Session, token
 			return
 		}
 		pause := time.NewTimer(secondPause)
-		err := t.attach(ctx, l, s, wire.Second{Token: token, Number: number})
+		conn, err := t.attach(ctx, secondAddresses(l.address, w), wire.Second{Token: w.Second, Number: number})
+		if err == nil {
+			t.Log.Debug("second connection", "gateway", l.address, "number", number, "by", conn.Way())
+			err = s.Second(ctx, conn, number)
+		}
 		t.Log.Debug("second connection gone", "gateway", l.address, "number", number, "evidence", err)
 		select {
 		case <-pause.C:
@@ -38,21 +44,44 @@ func (t *tunnel) seconds(ctx context.Context, l *line, s *session.Session, token
 	}
 }
 
-// attach makes a second connection, and returns why it is gone.
-func (t *tunnel) attach(ctx context.Context, l *line, s *session.Session, said wire.Second) error {
+// secondAddresses are those of the gateway that has answered at the address which was dialled.
+func secondAddresses(dialled string, w wire.Welcome) []string {
+	list := []string{dialled}
+	for _, g := range wire.Known(w.Gateways) {
+		if g.ID == w.Gateway {
+			list = append(list, slices.DeleteFunc(g.Addresses, func(a string) bool { return a == dialled })...)
+		}
+	}
+	return list
+}
+
+// attach makes a second connection to the gateway, by the first of its addresses at which it takes it.
+func (t *tunnel) attach(ctx context.Context, addresses []string, said wire.Second) (*transport.Conn, error) {
 	raw, ok := said.Append(nil)
 	if !ok {
-		return errors.New("the gateway knows of none")
+		return nil, errors.New("the gateway knows of none")
 	}
-	conn, err := t.dial(ctx, l.address)
+	var failures []error
+	for _, address := range addresses {
+		conn, err := t.attachAt(ctx, address, raw)
+		if err == nil {
+			return conn, nil
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", address, err))
+	}
+	return nil, errors.Join(failures...)
+}
+
+func (t *tunnel) attachAt(ctx context.Context, address string, said []byte) (*transport.Conn, error) {
+	conn, err := t.dial(ctx, address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Conn.Close() })
 	defer stop()
 	answer := make([]byte, 1)
 	_ = conn.SetDeadline(time.Now().Add(secondTimeout)) // whoever cannot set it cannot write either
-	_, err = conn.Write(raw)
+	_, err = conn.Write(said)
 	if err == nil {
 		_, err = io.ReadFull(conn, answer)
 	}
@@ -61,12 +90,11 @@ func (t *tunnel) attach(ctx context.Context, l *line, s *session.Session, said w
 	}
 	if err != nil {
 		_ = conn.Conn.Close() // it may have come to another gateway by the same name: that says nothing of the way
-		return err
+		return nil, err
 	}
 	_ = conn.SetDeadline(time.Time{})
 	conn.Good()
-	t.Log.Debug("second connection", "gateway", l.address, "number", said.Number, "by", conn.Way())
-	return s.Second(ctx, conn, said.Number)
+	return conn, nil
 }
 
 // call notes that a stream says much.
