@@ -143,7 +143,7 @@ func cutAll(t *testing.T) {
 			all.Go(func() { c.gateway(ctx, gateway) })
 		}
 	}
-	time.Sleep(2500 * time.Millisecond) // they are well under way, and the kernels have begun to count
+	time.Sleep(2500 * time.Millisecond)            // they are well under way, and the kernels have begun to count
 	if _, err := pings.mux.Ping(ctx); err != nil { // the gateway says this, too, just before the cut
 		t.Error(err)
 	}
