@@ -253,7 +253,7 @@ func (a *agent) status() localapi.Status {
 	return a.asNode(localapi.Status{
 		Agent: a.Version, Started: a.started, Gateway: a.Identity.Gateway(), Cluster: a.Identity.Cluster(),
 		ClusterID: a.Identity.ClusterID(), Distro: a.Distro, Kubernetes: beat.Kubernetes, Provider: beat.Provider,
-		Conditions: conditions, Documents: documents, RSS: residentMemory(),
+		Sessions: a.sessions.told(), Conditions: conditions, Documents: documents, RSS: residentMemory(),
 	})
 }
 

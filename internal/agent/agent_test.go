@@ -113,6 +113,14 @@ func TestConnectsAndReports(t *testing.T) {
 	stop := b.run()
 	b.gateway.WaitConnected("one", true)
 	b.awaitLocal(health.Tunnel, health.True)
+	b.gateway.Wait("the session is at the local socket", func() bool {
+		status, err := localapi.Fetch(t.Context(), b.options.Socket)
+		if err != nil || len(status.Sessions) != 1 {
+			return false
+		}
+		s := status.Sessions[0]
+		return s.Gateway == b.gateway.Address && s.Transport == "tls" && s.Proxy == "" && !s.Since.IsZero() && s.RoundTripMS > 0 && !s.Second
+	})
 	b.awaitLocal(health.ClusterReachable, health.False) // there is no kubeconfig yet: a state, not an end
 	b.cluster()
 	b.awaitLocal(health.ClusterReachable, health.True)

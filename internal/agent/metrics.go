@@ -12,6 +12,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/health"
+	"github.com/pipeopshq/pipeops-agent/internal/localapi"
 	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
@@ -62,27 +63,47 @@ func (a *agent) newMetrics() {
 // sessions are those that are up, the newest last.
 type sessions struct {
 	mu   sync.Mutex
-	list []*session.Session
+	list []oneSession
 }
 
-func (s *sessions) all() []*session.Session {
+// oneSession is a session that is up.
+type oneSession struct {
+	*session.Session
+	way   tunnel.Way
+	since time.Time
+}
+
+func (s *sessions) all() []oneSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.list)
 }
 
+// told is what the agent says of them when it is asked.
+func (s *sessions) told() []localapi.Session {
+	var out []localapi.Session
+	for _, one := range s.all() {
+		stats := one.Stats()
+		out = append(out, localapi.Session{
+			Gateway: one.way.Gateway, Transport: one.way.Transport, Proxy: one.way.Proxy, Since: one.since,
+			RoundTripMS: float64(stats.RTT.Microseconds()) / 1e3, Streams: stats.Streams, Second: stats.Second,
+		})
+	}
+	return out
+}
+
 // up and down follow the sessions; of one that could not be made down gets nil.
-func (a *agent) up(s *session.Session) {
+func (a *agent) up(s *session.Session, way tunnel.Way) {
 	a.sessions.mu.Lock()
 	defer a.sessions.mu.Unlock()
-	a.sessions.list = append(a.sessions.list, s)
+	a.sessions.list = append(a.sessions.list, oneSession{s, way, time.Now()})
 	a.metrics.Add(metric.AgentPrefix+metric.SessionsBegan, 1)
 }
 
 func (a *agent) down(s *session.Session, code string) {
 	a.sessions.mu.Lock()
 	defer a.sessions.mu.Unlock()
-	a.sessions.list = slices.DeleteFunc(a.sessions.list, func(one *session.Session) bool { return one == s })
+	a.sessions.list = slices.DeleteFunc(a.sessions.list, func(one oneSession) bool { return one.Session == s })
 	a.metrics.Add(metric.AgentPrefix+metric.SessionsEnded, 1, code)
 }
 

@@ -41,6 +41,17 @@ type Answers struct {
 	Metrics http.Handler
 }
 
+// Session is a session to a gateway.
+type Session struct {
+	Gateway     string    `json:"gateway"`   // host:port that was dialled
+	Transport   string    `json:"transport"` // "tls" or "websocket"
+	Proxy       string    `json:"proxy,omitempty"`
+	Since       time.Time `json:"since"`
+	RoundTripMS float64   `json:"round_trip_ms"` // of the newest ping
+	Streams     int       `json:"streams"`       // that are open
+	Second      bool      `json:"second"`        // it has a second connection, for what is large
+}
+
 // Status is what a running agent says of itself.
 type Status struct {
 	Agent      string           `json:"agent"` // version
@@ -54,6 +65,7 @@ type Status struct {
 	Role       string           `json:"role,omitempty"`     // of this machine: "server" or "worker"
 	Node       string           `json:"node,omitempty"`     // name of its Node, if it has joined
 	Servers    []string         `json:"servers,omitempty"`  // that a worker knows of, host:port
+	Sessions   []Session        `json:"sessions"`           // that are up, the newest last
 	Conditions []wire.Condition `json:"conditions"`
 	Documents  []wire.Status    `json:"documents"`
 	RSS        int64            `json:"rss_bytes"` // resident memory of the agent

@@ -10,9 +10,11 @@ type Stats struct {
 	Streams int           // open, of both ends
 	Unread  int64         // bytes that wait for who reads them
 	RTT     time.Duration // of the newest ping; 0 before the first
+	Second  bool          // it has a second connection, for streams that say much
 }
 
 // Stats returns what the session is doing.
 func (s *Session) Stats() Stats {
-	return Stats{Streams: s.mux.Streams(), Unread: s.mux.Unread(), RTT: s.mux.RTT()}
+	_, second := s.mux.Second()
+	return Stats{Streams: s.mux.Streams(), Unread: s.mux.Unread(), RTT: s.mux.RTT(), Second: second}
 }

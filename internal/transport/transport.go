@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cork"
+	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/proxy"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -69,6 +70,22 @@ func (c *Conn) Relayed() bool { return c.way.proxy != nil }
 
 // Way tells the way for people, such as "WebSocket through http://proxy.example:3128".
 func (c *Conn) Way() string { return c.way.String() }
+
+// Kind is the transport, for programs: "tls" or "websocket".
+func (c *Conn) Kind() string {
+	if c.way.webSocket {
+		return metric.WayWebSocket
+	}
+	return metric.WayTLS
+}
+
+// Proxy is the URL of the proxy on the way, without user and password; "" if there is none.
+func (c *Conn) Proxy() string {
+	if c.way.proxy == nil {
+		return ""
+	}
+	return proxy.ShownURL(c.way.proxy)
+}
 
 // Good says that the peer has answered on the connection: its way is where the next dial starts.
 func (c *Conn) Good() {

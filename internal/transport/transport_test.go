@@ -307,6 +307,9 @@ func TestTheSocketIsReached(t *testing.T) {
 	if _, ok := socket.(*net.TCPConn); !ok || conn.Way() != "WebSocket through https://"+p.Address {
 		t.Errorf("a %T by %s", socket, conn.Way())
 	}
+	if conn.Kind() != "websocket" || conn.Proxy() != "https://"+p.Address {
+		t.Errorf("a %s through %s", conn.Kind(), conn.Proxy())
+	}
 }
 
 // TestStates: what is wrong on the way has a name, the evidence, and no secret in it.

@@ -125,7 +125,7 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 	}
 	conn.Good()
 	if t.OnUp != nil {
-		t.OnUp(s)
+		t.OnUp(s, Way{l.address, conn.Kind(), conn.Proxy()})
 	}
 	up = s
 	s.OnLarge(func() { call(calls) })

@@ -49,12 +49,19 @@ type Options struct {
 	// OnStandby is the same for a session that is kept up beside that one.
 	OnStandby func(context.Context, *Client)
 
-	OnUp   func(*session.Session)                // a session is up; nil means that nobody wants to know
+	OnUp   func(*session.Session, Way)           // a session is up; nil means that nobody wants to know
 	OnDown func(s *session.Session, code string) // one has ended, or could not be made (nil), with a code of package reason
 
 	Transport *transport.Dialer // how the gateway is reached; nil: directly
 	Backoff   backoff.Backoff   // zero value: 0.5 s to 60 s
 	Age       time.Duration     // of a session that is replaced by another one; 0 means 12 to 24 h
+}
+
+// Way is where a session leads, and how.
+type Way struct {
+	Gateway   string // host:port that was dialled
+	Transport string // "tls" or "websocket"
+	Proxy     string // its URL; "": directly
 }
 
 // Run keeps a session to a gateway up, and, where there are several, a second one to another, until ctx ends, and returns its error.

@@ -189,7 +189,7 @@ func stormAgent(ctx context.Context, id *identity.Identity, all *counted, came f
 			_ = c.Heartbeat(ctx, wire.Heartbeat{Version: wire.Version, Agent: "bench"}) // as is what ends the session
 			_ = c.Desired(ctx, 0, func(wire.Document) error { return nil })
 		},
-		OnUp: func(*session.Session) {
+		OnUp: func(*session.Session, tunnel.Way) {
 			all.change(func(s *stormStatus) { s.Up, s.Came = s.Up+1, s.Came+1 })
 			came()
 		},
