@@ -2,7 +2,12 @@ package distro
 
 import (
 	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -120,7 +125,7 @@ func k3sSteps(in Install) ([]plan.Step, error) {
 			return binary.SHA256 + "\x00" + strings.Join(k.started, "\x00"), nil
 		},
 		timeout: k3sStartUp, diagnose: k.diagnose,
-		makes: k.makes,
+		makes: k.makes, clear: k.clearToken,
 	}
 	if in.OpenRC {
 		unit = unit.underOpenRC(k.script())
@@ -179,4 +184,20 @@ func (k *k3sInstall) unitFile() string {
 		text = strings.Replace(text, "\n[Service]\n", "RequiresMountsFor="+k.dataDir+"\n\n[Service]\n", 1)
 	}
 	return text
+}
+
+// clearToken removes the file of the token where it is empty. k3s writes it anew at each start, and reads it meanwhile: if it ends of that, it has
+// emptied it, and would end of the empty file at each start from then on. Without the file it makes the same one again.
+func (k *k3sInstall) clearToken() error {
+	path := k.path(filepath.Join(k.dataDir, "server", "token"))
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot look at the token of k3s: %w", err)
+	case info.Mode().IsRegular() && info.Size() == 0:
+		return os.Remove(path)
+	}
+	return nil
 }

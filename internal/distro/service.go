@@ -39,6 +39,8 @@ type service struct {
 
 	ready func(ctx context.Context) error                   // asks whether it is of use already, where being active does not say so
 	makes func(ctx context.Context, r *plan.Recorder) error // records what the running service will make; nil means nothing
+	// clear takes away what is left of a start that ended and keeps the next one from coming about; nil means nothing.
+	clear func() error
 	// diagnose lets judge, [Diagnose] or [Suspect], find the cause in what was said; nil where the causes are not known.
 	diagnose func(ctx context.Context, words Words, judge judge) (Diagnosis, bool)
 }
@@ -147,6 +149,11 @@ func (s service) do(ctx context.Context, r *plan.Recorder, running bool) error {
 
 // startAnew starts the service, whatever became of its starts before.
 func (s service) startAnew(ctx context.Context) error {
+	if s.clear != nil {
+		if err := s.clear(); err != nil {
+			return err
+		}
+	}
 	if err := s.Units.ResetFailed(ctx, s.name); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,7 +79,7 @@ func (u *passingUnits) WaitActive(context.Context, string) error {
 	return errors.New("k3s.service does not start")
 }
 
-// TestWhatPassesIsTriedAgain: a start that ended of what the next may not meet again gets two more, and no other does.
+// TestWhatPassesIsTriedAgain: a start that ended of what the next may not meet again gets some more, and no other does.
 func TestWhatPassesIsTriedAgain(t *testing.T) {
 	const passes = startLine + nameLine + "panic: failed to normalize server token; must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>\n"
 	again := []string{"reset k3s.service", "restart k3s.service"}
@@ -91,7 +92,7 @@ func TestWhatPassesIsTriedAgain(t *testing.T) {
 		{"at once", "", 0, "", nil},
 		{"once", passes, 1, "", again},
 		{"twice", passes, 2, "", slices.Repeat(again, 2)},
-		{"each time", passes, 9, reason.K3sToken, slices.Repeat(again, 2)},
+		{"each time", passes, startsThatPass + 1, reason.K3sToken, slices.Repeat(again, startsThatPass)},
 		{"of what stays", startLine + nameLine + fatalLine, 1, reason.HostDiskLow, nil},
 	} {
 		units := &passingUnits{fakeUnits{states: map[string]unit.State{}}, tt.ends}
@@ -105,6 +106,38 @@ func TestWhatPassesIsTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyTokenIsTakenAway: k3s that ended while it wrote its token would end of the empty file at each start.
+func TestEmptyTokenIsTakenAway(t *testing.T) {
+	for name, tt := range map[string]struct {
+		content *string
+		stays   bool
+	}{
+		"none":  {nil, false},
+		"empty": {new(string), false},
+		"whole": {ptr("K10abc::server:def"), true},
+	} {
+		root := t.TempDir()
+		k := &k3sInstall{dataDir: k3sDataDir, Install: Install{Root: root, Units: &fakeUnits{states: map[string]unit.State{}}}}
+		file := filepath.Join(root, k3sDataDir, "server", "token")
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if tt.content != nil {
+			if err := os.WriteFile(file, []byte(*tt.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := (service{Install: k.Install, name: "k3s.service", clear: k.clearToken}).startAnew(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(file); (err == nil) != tt.stays {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func ptr(s string) *string { return &s }
 
 func TestTelling(t *testing.T) {
 	for log, want := range map[string]string{

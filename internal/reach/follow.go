@@ -78,6 +78,7 @@ func (f *follower) follow(o object) (gone <-chan struct{}, leave func()) {
 // run closes gone when the object is no more, and returns then or when ctx ends.
 func (f *follower) run(ctx context.Context, o object, gone chan<- struct{}) {
 	wait := backoff.Backoff{Base: 200 * time.Millisecond, Cap: 30 * time.Second}
+	refused := false
 	for ctx.Err() == nil {
 		began := time.Now()
 		there, err := f.watch(ctx, o)
@@ -85,10 +86,10 @@ func (f *follower) run(ctx context.Context, o object, gone chan<- struct{}) {
 		case err == nil && !there:
 			close(gone)
 			return
-		case apierrors.IsForbidden(err):
+		case apierrors.IsForbidden(err) && !refused: // an API server that has just started refuses what it allows a moment later
+			refused = true
 			f.log.Warn("connections do not end with what they lead to: the account of the agent may not watch it", "object", o.String(),
-				"fix", "run pipeops-agent access renew", "err", err)
-			return
+				"fix", "if it stays so, run pipeops-agent access renew", "err", err)
 		case err != nil && ctx.Err() == nil:
 			f.log.Debug("cannot watch", "object", o.String(), "err", err)
 		}

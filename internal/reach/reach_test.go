@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -447,6 +449,28 @@ func TestWhatGoesEndsItsConnections(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatWasRefusedIsWatchedLater: an API server that has just started knows nobody's rights yet.
+func TestWhatWasRefusedIsWatchedLater(t *testing.T) {
+	w := build(t, pod("good", false, "Running", "10.42.0.5"))
+	refusals := 2
+	w.api.PrependWatchReactor("pods", func(clienttesting.Action) (bool, watch.Interface, error) {
+		refusals--
+		return refusals >= 0, nil, apierrors.NewForbidden(podsResource.GroupResource(), "good", errors.New("not yet"))
+	})
+	conn, err := w.Dial(t.Context(), wire.Target{Network: "tcp", Kind: wire.KindPod, Namespace: "shop", Name: "good", Port: "80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clustertest.WaitWatched(t, w.api, "pods")
+	if err := w.api.Resource(podsResource).Namespace("shop").Delete(t.Context(), "good", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("it sees %v", err)
+	}
+	_ = conn.Close()
 }
 
 // TestDialForPages: what the agent dials for itself is checked in the same way, and ends with its pod.
