@@ -2,6 +2,7 @@ package mux
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -196,6 +197,14 @@ func (l *lane) write(own *Stream, once bool) {
 	buf := batches.Get().(*[batch]byte)
 	defer batches.Put(buf)
 	for s.cause == nil && !l.empty() {
+		if l.gathers() {
+			s.mu.Unlock()
+			runtime.Gosched()
+			s.mu.Lock()
+			if s.cause != nil || l.empty() {
+				break
+			}
+		}
 		b := l.fill(buf[:0])
 		s.mu.Unlock()
 		err := l.send(b, once)
@@ -212,6 +221,12 @@ func (l *lane) write(own *Stream, once bool) {
 		}
 	}
 	l.flushing = false
+}
+
+// gathers reports whether all that waits is of one stream that says much: then whoever else is about to say something may come first, so that
+// one call to the kernel takes both. s.mu is held.
+func (l *lane) gathers() bool {
+	return len(l.control) == 0 && l.sparse.head == nil && l.rest.head != nil && l.rest.head == l.rest.tail
 }
 
 // send writes to the connection. room is whether it is known to have room for b, so that nothing is waited for, and nobody need be told:
