@@ -25,6 +25,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/carry"
+	"github.com/pipeopshq/pipeops-agent/internal/cork"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
@@ -197,7 +198,6 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	sessions, endSessions := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSessions()
 	others := newHanded(listener.Addr())
-	shaking := newHandshakes(listener)
 	server := &http.Server{
 		Handler:           g.parting(g.https(sessions).ServeHTTP),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -206,13 +206,12 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
 		TLSConfig: &tls.Config{
-			MinVersion:         tls.VersionTLS13,
-			GetConfigForClient: shaking.begin,
-			GetCertificate:     g.certificate,
-			ClientAuth:         tls.RequestClientCert,
-			ClientCAs:          g.clientCAs(),
-			VerifyConnection:   g.authority.verify,
-			NextProtos:         []string{wire.ALPN, wire.ALPNGateway, "h2", "http/1.1"},
+			MinVersion:       tls.VersionTLS13,
+			GetCertificate:   g.certificate,
+			ClientAuth:       tls.RequestClientCert,
+			ClientCAs:        g.clientCAs(),
+			VerifyConnection: g.authority.verify,
+			NextProtos:       []string{wire.ALPN, wire.ALPNGateway, "h2", "http/1.1"},
 		},
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
 			wire.ALPN:        func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, carrierOf(conn)) },
@@ -246,7 +245,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	defer leave()
 	taking.Go(func() { g.fleet.run(part, heard) })
 	serving.Go(func() { failed <- betweenServer.Serve(others) })
-	serving.Go(func() { failed <- server.ServeTLS(shaking, "", "") })
+	serving.Go(func() { failed <- server.ServeTLS(cork.Listener{Listener: listener}, "", "") })
 	serving.Go(func() { failed <- adminServer.Serve(admin) })
 	g.Log.Info("gateway serving", "address", listener.Addr().String(), "url", g.url(), "data", g.Data)
 	if ready != nil {
