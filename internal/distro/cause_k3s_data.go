@@ -14,7 +14,8 @@ func dataCauses() []Cause {
 			Fix: "another k3s of this machine answers on port 6443: see which (ss -ltnp, systemctl list-units 'k3s*'), and stop it"},
 		// k3s saves its certificates to etcd while it writes its token file anew, and reads that file meanwhile, empty: seen on a busy
 		// disk (pkg/cluster/cluster.go and pkg/server/server.go of v1.33). A token that is none says the same, each time.
-		{Name: "token-read-early", Says: []string{"panic: failed to normalize server token", "fatal: ... failed to start cluster: failed to normalize server token"}, Code: reason.K3sToken, Passes: true},
+		{Name: "token-read-early", Says: []string{"panic: failed to normalize server token", "fatal: ... failed to start cluster: failed to normalize server token"}, Code: reason.K3sToken, Passes: true,
+			Fix: "if /var/lib/rancher/k3s/server/token is empty, remove it: k3s makes the same one again at its next start; install does this by itself"},
 		{Name: "token-changed", Says: []string{"encrypted with different token", "token CA hash does not match", "failed to normalize server token", "cipher: message authentication failed"},
 			Code: reason.K3sToken},
 		{Name: "token-malformed", Says: []string{"fatal: ... invalid token", "fatal: ... --token is required"}, Code: reason.K3sToken, Fix: "write the whole token, K10<hash>::server:<secret> or the secret alone, into the configuration of k3s"},
