@@ -10,10 +10,11 @@ import (
 
 // Config says how each direction of a link is.
 type Config struct {
-	Delay time.Duration // of each packet, one way
-	Rate  float64       // bits per second
-	Queue time.Duration // how long a packet may wait to be sent; one that would wait longer is dropped
-	Loss  float64       // part of the packets that are lost on the way, 0 to 1, each by itself
+	Delay      time.Duration // of each packet, one way
+	Rate       float64       // bits per second
+	Queue      time.Duration // how long a packet may wait to be sent; one that would wait longer is dropped
+	Loss       float64       // part of the packets that are lost on the way, 0 to 1, each by itself
+	SendBuffer int           // the most that TCP may hold to be sent on a connection of either end, in bytes; 0: what the kernel has
 }
 
 // line is one direction. It decides when a packet arrives; it carries none.

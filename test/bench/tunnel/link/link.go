@@ -58,6 +58,12 @@ func Up(ctx context.Context, name string, config Config) (l *Link, err error) {
 				return l, err
 			}
 		}
+		if config.SendBuffer > 0 {
+			setting := fmt.Sprintf("net.ipv4.tcp_wmem=4096 16384 %d", config.SendBuffer)
+			if err := ip(ctx, "netns", "exec", e.namespace, "sysctl", "-qw", setting); err != nil {
+				return l, err
+			}
+		}
 	}
 	l.pumps.Go(func() { _ = pump(l.devices[0], l.devices[1], config) }) // ends when the devices are closed
 	l.pumps.Go(func() { _ = pump(l.devices[1], l.devices[0], config) })
