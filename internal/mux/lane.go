@@ -18,10 +18,11 @@ import (
 // The question goes out behind all that was said on the stream, the answer on the first connection. Both are frames that grant nothing, with
 // [flagMove]; stock yamux has neither and is never asked, as there is no second connection to it.
 const (
-	// moveAfter is how much a stream says on the first connection before it is one that says much, in bytes, beyond moveRate a second.
+	// moveAfter is how much a stream says on the first connection before it is one that says much, in bytes. moveRate bytes are forgotten for
+	// each second in which it had nothing to say: a watch or a log, however long, is none.
 	moveAfter = 1 << 20
 	moveRate  = 64 << 10
-	// quiet is how long a stream says nothing before it is one that says little.
+	// quiet is how long a stream has nothing to say before it is one that says little; or so long, all in all, that all is forgotten.
 	quiet = time.Second
 	// callEvery is how often a second connection is called for at most.
 	callEvery = 5 * time.Second
@@ -178,6 +179,17 @@ func (s *Session) lose(l *lane, cause error) {
 func (s *Session) strand(st *Stream) {
 	st.lane, st.hears, st.asking = &s.first, nil, false
 	s.reset(st, CodeLane)
+}
+
+// rested takes into account that a stream had nothing to say until now. s.mu is held.
+func (st *Stream) rested(now time.Time) {
+	if st.emptied.IsZero() {
+		return // it has more to say than it was let
+	}
+	rest := min(now.Sub(st.emptied), time.Minute)
+	st.emptied = time.Time{}
+	st.much = max(0, st.much-int(rest*moveRate/time.Second))
+	st.returns = st.lane != &st.session.first && (st.returns || rest >= quiet || st.much == 0)
 }
 
 // leaves reports whether a stream whose turn it is wants to go on on another connection, in place of being sent where it is, and on which.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -192,6 +193,63 @@ func TestQuietStreamsReturn(t *testing.T) {
 	}
 	until(t, "nothing is on the second", w.client.DetachIdle)
 	says(5 << 20)
+}
+
+// TestTrickleReturns: what says little for long, after much, goes by the first connection again, though it is never quiet; what is always about
+// to say something stays, however slow its path is.
+func TestTrickleReturns(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size   int
+		every  time.Duration
+		second bool // it is there in the end
+	}{
+		"a watch":       {1000, 100 * time.Millisecond, false},
+		"a slow reader": {1 << 20, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				c, d := net.Pipe()
+				client, server := New(a, Config{Client: true}), New(b, Config{})
+				if _, err := server.Attach(d, 1, true); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := client.Attach(c, 1, true); err != nil {
+					t.Fatal(err)
+				}
+				mine, theirs := stream(t, client, server)
+				var all sync.WaitGroup
+				all.Go(func() {
+					buf := make([]byte, 4<<10)
+					for {
+						if _, err := theirs.Read(buf); err != nil {
+							return
+						}
+						if tt.every == 0 && theirs.Received() > 2<<20 {
+							time.Sleep(time.Second) // 4 KiB/s
+						}
+					}
+				})
+				all.Go(func() {
+					_, err := mine.Write(make([]byte, 2<<20))
+					for err == nil {
+						_, err = mine.Write(make([]byte, tt.size))
+						time.Sleep(tt.every)
+					}
+				})
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n, _ := client.Second(); n > 0 != tt.second {
+					t.Errorf("%d streams are on the second", n)
+				}
+				client.Close(nil)
+				server.Close(nil)
+				client.Wait()
+				server.Wait()
+				all.Wait()
+			})
+		})
+	}
 }
 
 // TestSecondIsLost: streams on it end at both ends, with how far they came; all others go on, and so do new ones.

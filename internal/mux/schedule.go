@@ -84,9 +84,8 @@ func (s *Session) enqueue(st *Stream) {
 	now := time.Now()
 	passed := min(now.Sub(st.refilled), time.Minute)
 	st.allowance = min(sparseBurst, st.allowance+int(passed*sparseRate/time.Second))
-	st.much = max(0, st.much-int(passed*moveRate/time.Second))
-	st.returns = st.lane != &s.first && (st.returns || passed >= quiet)
 	st.refilled = now
+	st.rested(now)
 	if st.allowance > 0 {
 		st.lane.sparse.push(st)
 	} else {
@@ -141,9 +140,10 @@ func (l *lane) fill(b []byte) []byte {
 		st.pending = st.pending[n:]
 		st.window -= uint32(n)
 		st.allowance -= n
-		st.much += n
+		st.much = min(moveAfter, st.much+n)
 		s.enqueue(st)
 		if len(st.pending) == 0 {
+			st.emptied = time.Now()
 			st.writable.notify()
 		}
 	}

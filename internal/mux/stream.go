@@ -30,15 +30,16 @@ type Stream struct {
 	writing  sync.Mutex
 
 	// session.mu guards the rest
-	lane      *lane  // by which it says what it has to say
-	hears     *lane  // the second one, if the peer says there what it has to
-	asking    bool   // the peer has not answered yet whether this end may go on on the lane asked
-	asked     uint32 // its number
-	stays     uint32 // number of the second one that the peer did not want
-	much      int    // bytes that it has said beyond moveRate
-	returns   bool   // it was quiet, and wants to go on on the first lane
-	pending   []byte // of the write under way
-	window    uint32 // what the peer has room for
+	lane      *lane     // by which it says what it has to say
+	hears     *lane     // the second one, if the peer says there what it has to
+	asking    bool      // the peer has not answered yet whether this end may go on on the lane asked
+	asked     uint32    // its number
+	stays     uint32    // number of the second one that the peer did not want
+	much      int       // bytes that it has said, up to moveAfter; see there
+	emptied   time.Time // since when it has had nothing to say; zero while it has
+	returns   bool      // it was quiet, and wants to go on on the first lane
+	pending   []byte    // of the write under way
+	window    uint32    // what the peer has room for
 	queued    bool
 	silent    bool    // this end has opened it, and the frame that says so may still wait
 	after     *Stream // in the queue
