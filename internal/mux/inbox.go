@@ -153,8 +153,8 @@ func (in *inbox) admit(n uint32) bool {
 	return uint64(n)+uint64(in.unread)+uint64(in.used) <= uint64(in.limit)
 }
 
-// space returns where the next n bytes of a frame can be written, or some of them; begun is whether it is not the first of that frame. nil
-// means that nobody reads here any more.
+// space returns where the next n bytes of a frame can be written, or some of them; begun is whether it is not the first of that frame, and
+// its reader waits for the whole. nil means that nobody reads here any more.
 func (in *inbox) space(n int, begun bool) []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -201,7 +201,7 @@ func (in *inbox) came(st *Stream, n int, whole bool) {
 	}
 	in.unread += n
 	st.session.unread.Add(int64(n))
-	if whole || full {
+	if whole || full || in.ended != nil || st.readBy.passed.Load() { // who was woken by one of the last two has waited on for this
 		st.readable.notify()
 	}
 }

@@ -99,6 +99,33 @@ func TestBufferIsGivenBack(t *testing.T) {
 			t.Error(got)
 		}
 
+		// a deadline passes while a part comes: that part is had at once
+		reads(100)
+		frame(8)
+		_ = theirs.SetReadDeadline(time.Now().Add(time.Second))
+		time.Sleep(2 * time.Second)
+		_, _ = a.Write([]byte("half"))
+		if got := <-read; got != `"half", <nil>` {
+			t.Error(got)
+		}
+		_ = theirs.SetReadDeadline(time.Time{})
+		_, _ = a.Write([]byte("rest"))
+		reads(100)
+		if got := <-read; got != `"rest", <nil>` {
+			t.Error(got)
+		}
+
+		// the stream fails while a part comes: that part is had, and then the failure
+		reads(100)
+		frame(8)
+		theirs.end(errors.New("cut"))
+		_, _ = a.Write([]byte("half"))
+		if got := <-read; got != `"half", <nil>` {
+			t.Error(got)
+		}
+		_, _ = a.Write([]byte("rest"))
+		mine, theirs = stream(t, client, server)
+
 		// closed while half of a frame is in it: the rest comes, and goes nowhere
 		reads(100)
 		frame(8)

@@ -130,7 +130,7 @@ func (l *lane) data(st *Stream, length uint32) error {
 	}
 	left := int(length)
 	for st != nil && left > 0 {
-		space := st.in.space(left, left < int(length))
+		space := st.in.space(left, left < int(length) && !st.readBy.passed.Load())
 		if space == nil {
 			break
 		}

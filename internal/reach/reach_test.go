@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -369,6 +370,15 @@ func TestConnect(t *testing.T) {
 // is dialled.
 func TestTheAddressIsCheckedAtEachDial(t *testing.T) {
 	w := build(t, pod("good", false, "Running", "10.42.0.5"), service("web", m{}), slice("web", "good 10.42.0.5"))
+	var moves atomic.Bool
+	w.api.PrependReactor("list", "endpointslices", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if !moves.Load() {
+			return false, nil, nil
+		}
+		list := &unstructured.UnstructuredList{Items: []unstructured.Unstructured{*slice("web", "good 10.42.0.5")}}
+		_ = w.api.Tracker().Update(podsResource, pod("good", false, "Running", "127.0.0.1"), "shop")
+		return true, list, nil
+	})
 	connect := w.session(t)
 	tunnel, err := connect("tcp", "svc/shop/web:80")
 	if err != nil {
@@ -382,12 +392,7 @@ func TestTheAddressIsCheckedAtEachDial(t *testing.T) {
 	if _, err := connect("tcp", "svc/shop/web:80"); !reason.Is(err, reason.ConnectAddress) {
 		t.Errorf("after the edit: %v", err)
 	}
-	// between the answer of the API and the dial
-	w.api.PrependReactor("list", "endpointslices", func(clienttesting.Action) (bool, runtime.Object, error) {
-		list := &unstructured.UnstructuredList{Items: []unstructured.Unstructured{*slice("web", "good 10.42.0.5")}}
-		_ = w.api.Tracker().Update(podsResource, pod("good", false, "Running", "127.0.0.1"), "shop")
-		return true, list, nil
-	})
+	moves.Store(true) // between the answer of the API and the dial
 	if _, err := connect("tcp", "svc/shop/web:80"); !reason.Is(err, reason.ConnectAddress) {
 		t.Errorf("with a pod that has moved: %v", err)
 	}
