@@ -50,14 +50,6 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// CloseWrite is that of a TCP connection.
-func (c *Conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return net.ErrClosed
-}
-
 // flush writes what is held back. c.mu is held.
 func (c *Conn) flush() error {
 	n := c.held

@@ -13,7 +13,8 @@ func dataCauses() []Cause {
 		{Name: "another-server", Says: []string{"Failed to validate connection to cluster at https://127.0.0.1:6443: token CA hash does not match"}, Code: reason.NetPortTaken,
 			Fix: "another k3s of this machine answers on port 6443: see which (ss -ltnp, systemctl list-units 'k3s*'), and stop it"},
 		// k3s saves its certificates to etcd while it writes its token file anew, and reads that file meanwhile, empty: seen on a busy
-		// disk (pkg/cluster/cluster.go and pkg/server/server.go of v1.33). A token that is none says the same, each time.
+		// disk (pkg/cluster/cluster.go and pkg/server/server.go of v1.33). If it ends of that, the
+		// file stays empty, and each start says the same until clearToken has taken it away; so does a token that is none.
 		{Name: "token-read-early", Says: []string{"panic: failed to normalize server token", "fatal: ... failed to start cluster: failed to normalize server token"}, Code: reason.K3sToken, Passes: true,
 			Fix: "if /var/lib/rancher/k3s/server/token is empty, remove it: k3s makes the same one again at its next start; install does this by itself"},
 		{Name: "token-changed", Says: []string{"encrypted with different token", "token CA hash does not match", "failed to normalize server token", "cipher: message authentication failed"},
