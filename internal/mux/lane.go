@@ -22,6 +22,8 @@ const (
 	// each second in which it had nothing to say: a watch or a log, however long, is none.
 	moveAfter = 1 << 20
 	moveRate  = 64 << 10
+	// muchMost is the most that is remembered: more than moveAfter, as each pause between two writes forgets some of it.
+	muchMost = moveAfter + moveRate
 	// quiet is how long a stream has nothing to say before it is one that says little; or so long, all in all, that all is forgotten.
 	quiet = time.Second
 	// callEvery is how often a second connection is called for at most.

@@ -159,6 +159,34 @@ func TestItIsCalledFor(t *testing.T) {
 	}
 }
 
+// TestSmallWritesAddUp: what says much in small parts, with pauses between them that forget a few bytes each, says much, too.
+func TestSmallWritesAddUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := make(chan struct{}, 1)
+		a, b := net.Pipe()
+		client, server := New(a, Config{Client: true, Bulky: func() { calls <- struct{}{} }}), New(b, Config{})
+		mine, theirs := stream(t, client, server)
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = io.Copy(io.Discard, theirs) })
+		for wrote := 0; len(calls) == 0; wrote += 4 << 10 {
+			if wrote > 2*moveAfter {
+				t.Errorf("%d bytes call for nothing", wrote)
+				break
+			}
+			if _, err := mine.Write(make([]byte, 4<<10)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Microsecond)
+			synctest.Wait()
+		}
+		client.Close(nil)
+		server.Close(nil)
+		client.Wait()
+		server.Wait()
+		all.Wait()
+	})
+}
+
 // TestQuietStreamsReturn: what says little after it has said much, and was quiet, goes by the first connection again, so that the second one
 // can be given up; and leaves it again.
 func TestQuietStreamsReturn(t *testing.T) {

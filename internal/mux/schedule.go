@@ -140,7 +140,7 @@ func (l *lane) fill(b []byte) []byte {
 		st.pending = st.pending[n:]
 		st.window -= uint32(n)
 		st.allowance -= n
-		st.much = min(moveAfter, st.much+n)
+		st.much = min(muchMost, st.much+n)
 		s.enqueue(st)
 		if len(st.pending) == 0 {
 			st.emptied = time.Now()

@@ -35,7 +35,7 @@ type Stream struct {
 	asking    bool      // the peer has not answered yet whether this end may go on on the lane asked
 	asked     uint32    // its number
 	stays     uint32    // number of the second one that the peer did not want
-	much      int       // bytes that it has said, up to moveAfter; see there
+	much      int       // bytes that it has said, up to muchMost; see there
 	emptied   time.Time // since when it has had nothing to say; zero while it has
 	returns   bool      // it was quiet, and wants to go on on the first lane
 	pending   []byte    // of the write under way

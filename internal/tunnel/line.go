@@ -99,6 +99,7 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	bye, news, calls := make(chan wire.Goodbye, 1), make(chan wire.News, 1), make(chan struct{}, 1)
+	s.OnLarge(func() { call(calls) })
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, t.handler(bye, news, calls)) }()
 	client := &Client{http: &http.Client{Transport: s.Transport()}}
@@ -128,7 +129,6 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 		t.OnUp(s, Way{l.address, conn.Kind(), conn.Proxy()})
 	}
 	up = s
-	s.OnLarge(func() { call(calls) })
 	t.running.Go(func() { t.seconds(ctx, l, s, welcome, calls) })
 	t.events <- event{line: l, welcome: &welcome, client: client, by: conn.Way()}
 

@@ -90,9 +90,12 @@ func Run(t *testing.T, skip string) {
 		t.Fatal(err)
 	}
 	limit := 8 * time.Minute
-	argv := []string{"env", Variable + "=" + address, self, "-test.v", "-test.timeout=" + limit.String(), "-test.skip=" + skip}
+	argv := []string{"env", Variable + "=" + address, self, "-test.timeout=" + limit.String(), "-test.skip=" + skip}
 	if testing.Short() {
 		argv = append(argv, "-test.short")
+	}
+	if testing.Verbose() {
+		argv = append(argv, "-test.v")
 	}
 	out, err := command.Run(t.Context(), limit, argv...)
 	for line := range strings.Lines(string(out)) {
