@@ -139,6 +139,7 @@ func newBench(t *testing.T) *bench {
 	b.in.Manifests = &artifact.Manifests{Trust: trust, Mirrors: []string{srv.URL}, Dir: filepath.Join(b.in.Dir, "manifest")}
 	b.write("/proc/sys/fs/inotify/max_user_watches", "8192\n")
 	b.write("/proc/sys/fs/inotify/max_user_instances", "8192\n")
+	b.write("/proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n")
 	return b
 }
 
@@ -264,7 +265,8 @@ func TestK3sInstall(t *testing.T) {
 		"/var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst": "the images of v1.33.2+k3s1",
 		"/proc/sys/fs/inotify/max_user_watches":                             "524288\n",
 		"/proc/sys/fs/inotify/max_user_instances":                           "8192\n",
-		"/etc/sysctl.d/90-pipeops-agent.conf":                               "# Written by pipeops-agent.\nfs.inotify.max_user_watches = 524288\n",
+		"/etc/sysctl.d/90-pipeops-agent.conf":                               "# Written by pipeops-agent.\nfs.inotify.max_user_watches = 524288\nnet.ipv4.tcp_wmem = 4096 16384 16777216\n",
+		"/proc/sys/net/ipv4/tcp_wmem":                                       "4096\t16384\t16777216\n",
 		"/etc/systemd/system/k3s.service":                                   k3sUnitFile,
 	} {
 		if got := b.read(target); got != want {

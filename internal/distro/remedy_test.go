@@ -106,7 +106,7 @@ func remedyCases() []remedyCase {
 		remedy: Remedy{ID: RemedySysctl, Values: []string{"net.ipv4.ip_forward=1", "vm.overcommit_memory=1"}}, step: "sysctl",
 		files: map[string]string{"/proc/sys/net/ipv4/ip_forward": "0\n", "/proc/sys/vm/overcommit_memory": "2\n", sysctlFile: "# Written by pipeops-agent.\nkernel.pid_max = 99\n"},
 		want: map[string]string{"/proc/sys/net/ipv4/ip_forward": "1\n", "/proc/sys/vm/overcommit_memory": "2\n",
-			sysctlFile: "# Written by pipeops-agent.\nfs.inotify.max_user_watches = 524288\nkernel.pid_max = 99\nnet.ipv4.ip_forward = 1\n"},
+			sysctlFile: "# Written by pipeops-agent.\nfs.inotify.max_user_watches = 524288\nkernel.pid_max = 99\nnet.ipv4.ip_forward = 1\nnet.ipv4.tcp_wmem = 4096 16384 16777216\n"},
 	}}
 }
 

@@ -70,6 +70,7 @@ func TestFromPackageToPage(t *testing.T) {
 	w.deploy(t, m, "shop")
 	t.Run("kubectl", func(t *testing.T) { stockKubectl(t, kubectl) })
 	t.Run("connect", func(t *testing.T) { w.connections(t, "shop") })
+	t.Run("large", func(t *testing.T) { w.largeGoesAside(t, kubectl) })
 	t.Run("second install", func(t *testing.T) { secondInstall(t, m, install) })
 	t.Run("no trace of the token", func(t *testing.T) { tokenIsNowhere(t, m, secret) })
 	t.Run("reboot", func(t *testing.T) { survivesReboot(t, w, m) })
