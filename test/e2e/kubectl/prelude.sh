@@ -30,6 +30,21 @@ forwarded() {
 	cat pf.out pf.err
 }
 
+# ended NUMBER NAME says how a command in the background has ended, or that it has not: an old kubectl does not see that a pod is gone.
+ended() {
+	for _ in $(seq 100); do
+		if ! kill -0 "$1" 2>/dev/null; then
+			wait "$1"
+			echo "$2: $?"
+			return
+		fi
+		sleep 0.1
+	done
+	echo "$2: still runs"
+	kill "$1"
+	wait "$1"
+}
+
 # spdy runs a command of kubectl without WebSockets.
 spdy() {
 	export KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false KUBECTL_PORT_FORWARD_WEBSOCKETS=false
