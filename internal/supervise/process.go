@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -154,24 +155,37 @@ func (a adopted) Wait() command.Exit {
 	return command.Exit{Code: -1}
 }
 
-// carries reports whether a process has the mark of the service. One of the same name in a container of this machine is another.
+// execLooks is how often the environment of a process is looked at that has none, once a millisecond.
+const execLooks = 20
+
+// carries reports whether a process has the mark of the service. One of the same name in a container of this machine is another. In the midst
+// of execve(2) a process shows no environment, which nothing tells the end of: it is looked at again.
 func carries(root string, pid int, name string) bool {
 	if !unit.AtHome(filepath.Join("/", root), pid) {
 		return false
 	}
-	f, err := os.Open(filepath.Join("/", root, "proc", strconv.Itoa(pid), "environ"))
-	if err != nil {
-		return false // it has just ended, or is the kernel's
-	}
-	defer f.Close()
-	environ, err := io.ReadAll(io.LimitReader(f, maxEnviron))
-	if err != nil {
-		return false
-	}
-	for entry := range bytes.SplitSeq(environ, []byte{0}) {
-		if string(entry) == ownMark+name {
-			return true
+	proc := filepath.Join("/", root, "proc", strconv.Itoa(pid))
+	for range execLooks {
+		environ, err := environOf(proc)
+		if err != nil {
+			return false // it has just ended
 		}
+		if len(environ) > 0 {
+			return slices.Contains(strings.Split(string(environ), "\x00"), ownMark+name)
+		}
+		if _, err := os.Readlink(filepath.Join(proc, "exe")); err != nil {
+			return false // it is the kernel's, or has just ended
+		}
+		time.Sleep(time.Millisecond)
 	}
 	return false
+}
+
+func environOf(proc string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(proc, "environ"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxEnviron))
 }
