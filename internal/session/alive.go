@@ -22,7 +22,7 @@ import (
 const (
 	// KeepAlive is the time in which nothing was heard, or nothing said, after which the agent pings, give or take jitter: ten thousand
 	// agents do not answer in step. A cut is found without it, and the probes of the kernel keep the tables of firewalls: it is for a process
-	// that hangs. Each ping costs a gateway some 57 us (bench-tunnel -idle 10000).
+	// that hangs. 10,000 agents take 2.5 % of a gateway's core by it, 3.5 at 25 s (bench-tunnel -idle 10000 -seconds 90).
 	KeepAlive = 32 * time.Second
 	// relayedKeepAlive is KeepAlive where somebody on the way ends the TCP connection, so that a cut beyond shows in pings only.
 	// With relayedPatience, or with late at the gateway, it makes less than 10 s.
