@@ -30,7 +30,7 @@ forwarded() {
 	cat pf.out pf.err
 }
 
-# ended NUMBER NAME says how a command in the background has ended, or that it has not: an old kubectl does not see that a pod is gone.
+# ended NUMBER NAME says how a command in the background has ended, or that it has not, and then fails: an old kubectl does not see that a pod is gone.
 ended() {
 	for _ in $(seq 100); do
 		if ! kill -0 "$1" 2>/dev/null; then
@@ -43,6 +43,7 @@ ended() {
 	echo "$2: still runs"
 	kill "$1"
 	wait "$1"
+	return 1
 }
 
 # spdy runs a command of kubectl without WebSockets.
