@@ -106,6 +106,9 @@ func (r Rule) check() error {
 
 // Judge returns nil for what the owner allows, and else which of his words forbids it.
 func (p *Policy) Judge(r Request) error {
+	if r.Resource == "" && r.Path == "" { // wire.CleanPath refuses it before; a path that names nothing would else be in no rule
+		return errors.New("the path, which has an empty segment where a resource is named")
+	}
 	if r.discovers() {
 		return nil
 	}

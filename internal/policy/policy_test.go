@@ -166,6 +166,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add("POST", "/apis/apps/v1/namespaces/kube-system/deployments", "")
 	f.Add("GET", "/api/v1/watch/namespaces/kube-system/secrets", "")
 	f.Add("GET", "/api/v1/namespaces/kube-system/status", "")
+	f.Add("GET", "/api/v1/namespaces/kube-system//0", "")
 	readOnly, fenced := read(f, "read_only: true"), read(f, "deny: [{namespaces: [kube-system]}]")
 	f.Fuzz(func(t *testing.T, method, path, rawQuery string) {
 		query, _ := url.ParseQuery(rawQuery)
