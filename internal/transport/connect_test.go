@@ -75,6 +75,25 @@ type named struct{ net.Conn }
 
 func (named) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1080} }
 
+// wholeSocks reports whether sent begins with all that a SOCKS proxy says when it connects (RFC 1928 sections 3 and 6, RFC 1929).
+func wholeSocks(sent string) bool {
+	if !strings.HasPrefix(sent, "\x05\x00") && !strings.HasPrefix(sent, "\x05\x02") {
+		return false
+	}
+	answer := sent[2:]
+	if sent[1] == 2 {
+		if len(answer) < 2 || answer[1] != 0 {
+			return false
+		}
+		answer = answer[2:]
+	}
+	if len(answer) < 5 || answer[0] != 5 || answer[1] != 0 {
+		return false
+	}
+	address, known := map[byte]int{1: 4, 3: 1 + int(answer[4]), 4: 16}[answer[3]]
+	return known && len(answer) >= 4+address+2
+}
+
 // FuzzProxy: whatever a proxy answers, the error tells no password and nothing that a terminal obeys, no more is read than the answer
 // or a header's worth, and a connection comes only of an answer that is whole.
 func FuzzProxy(f *testing.F) {
@@ -83,13 +102,14 @@ func FuzzProxy(f *testing.F) {
 	f.Add("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 	f.Add("\x05\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
 	f.Add("\x05\x02\x01\x00\x05\x02\x00\x03\x01x\x00\x00")
+	f.Add("\x05\x00\x05\x00\x00\x03\x01000")
 	f.Fuzz(func(t *testing.T, sent string) {
 		const password = "s3cret-of-the-proxy"
 		web, overWeb, overSocks := through(sent, password)
 		if overWeb == nil && (!strings.HasPrefix(sent, "HTTP/") || web.left() > 0 && len(sent) < 4096) {
 			t.Errorf("%q made a connection", sent)
 		}
-		if overSocks == nil && (len(sent) < 12 || sent[0] != 5) {
+		if overSocks == nil && !wholeSocks(sent) {
 			t.Errorf("%q made a connection by SOCKS", sent)
 		}
 		for _, err := range []error{overWeb, overSocks} {
