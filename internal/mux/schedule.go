@@ -1,18 +1,21 @@
 package mux
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"time"
 )
 
 const (
-	// batch is the most that goes out in one write, in bytes: four records of TLS.
-	batch = 64 << 10
-	// Chunk is the largest body of a frame: with its header it fills two records of TLS. A frame holds up all others for as long as
-	// it takes.
-	Chunk = 32<<10 - headerLen
+	// batch is the most that goes out in one write, in bytes: two frames, in four records of TLS.
+	batch = 2 * (Chunk + headerLen)
+	// Chunk is the largest body of a frame: with its header it fills two records of TLS but for 128 bytes, so that a batch, with 22 bytes
+	// that TLS adds to each record, is no longer than one packet to the kernel is (64 KiB with the headers of IPv6 and TCP). What was
+	// longer went as a full packet and a crumb. A frame holds up all others for as long as it takes.
+	Chunk = 32<<10 - 128 - headerLen
 	// A stream may say this much at once, and then this much a second, and still overtakes those that say more: a shell, a small
 	// request, a watch.
 	sparseBurst = 64 << 10
@@ -34,7 +37,9 @@ type outgoing struct {
 	rest     fifo
 	turns    int // frames of sparse streams since the last of the rest
 	flushing bool
+	soon     bool // somebody is about to flush
 	slow     bool
+	due      time.Time // when a write has to be over, as the connection was told; zero is never
 }
 
 func (o *outgoing) empty() bool {
@@ -184,6 +189,26 @@ func (l *lane) answer() {
 	l.write(nil, true)
 }
 
+// flushSoon is flush for what can wait until all have had their turn who are ready to run: one call to the kernel then takes what they say,
+// too. Nobody waits for that: half of a window is left when it is granted more. s.mu is held.
+func (l *lane) flushSoon() {
+	s := l.session
+	if l.soon || l.flushing || s.cause != nil {
+		return
+	}
+	l.soon = true
+	s.work.Go(func() {
+		runtime.Gosched()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		l.soon = false
+		if !l.flushing && !l.empty() {
+			l.flushing = true
+			l.write(nil, false)
+		}
+	})
+}
+
 func (l *lane) flushAll() {
 	l.session.mu.Lock()
 	defer l.session.mu.Unlock()
@@ -220,6 +245,10 @@ func (l *lane) write(own *Stream, once bool) {
 			return
 		}
 	}
+	if !l.due.IsZero() { // else it wakes the process when it passes
+		l.due = time.Time{}
+		_ = l.conn.SetWriteDeadline(l.due) // whoever cannot set it cannot write either
+	}
 	l.flushing = false
 }
 
@@ -246,15 +275,16 @@ func (l *lane) send(b []byte, room bool) error {
 	if l.first() && s.config.Spoke != nil {
 		s.config.Spoke()
 	}
-	if err := l.conn.SetWriteDeadline(began.Add(s.config.WriteTimeout)); err != nil {
-		return fmt.Errorf("cannot write to the connection: %w", err)
+	if l.due.Sub(began) < s.config.WriteTimeout*9/10 { // to move it costs a hundredth of what a write does
+		l.due = began.Add(s.config.WriteTimeout)
+		if err := l.conn.SetWriteDeadline(l.due); err != nil {
+			return fmt.Errorf("cannot write to the connection: %w", err)
+		}
 	}
 	_, err := l.conn.Write(b)
-	took := time.Since(began)
-	_ = l.conn.SetWriteDeadline(time.Time{}) // else it wakes the process when it passes; whoever cannot set it cannot write either
-	l.slow = took > slowWrite                // only who flushes writes it, and reads it later under s.mu
+	l.slow = time.Since(began) > slowWrite // only who flushes writes it, and reads it later under s.mu
 	switch {
-	case err != nil && took >= s.config.WriteTimeout:
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w for %s: %w", ErrStalled, s.config.WriteTimeout, err)
 	case err != nil:
 		return fmt.Errorf("cannot write to the connection: %w", err)

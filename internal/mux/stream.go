@@ -107,7 +107,7 @@ func (st *Stream) grant(h header) {
 		return
 	}
 	s.first.say(h)
-	s.first.flush(nil)
+	s.first.flushSoon()
 }
 
 // Write is that of net.Conn. It returns when the session has taken all of p.
