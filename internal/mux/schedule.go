@@ -282,10 +282,11 @@ func (l *lane) send(b []byte, room bool) error {
 		}
 	}
 	_, err := l.conn.Write(b)
-	l.slow = time.Since(began) > slowWrite // only who flushes writes it, and reads it later under s.mu
+	took := time.Since(began)
+	l.slow = took > slowWrite // only who flushes writes it, and reads it later under s.mu
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w for %s: %w", ErrStalled, s.config.WriteTimeout, err)
+		return fmt.Errorf("%w for %s: %w", ErrStalled, took.Round(time.Second/10), err)
 	case err != nil:
 		return fmt.Errorf("cannot write to the connection: %w", err)
 	}

@@ -158,6 +158,72 @@ func TestStalledConnection(t *testing.T) {
 	})
 }
 
+// deadlines counts what a connection is told.
+type deadlines struct {
+	net.Conn
+	writes, moved atomic.Int64
+	last          atomic.Pointer[time.Time]
+}
+
+func (d *deadlines) Write(p []byte) (int, error) {
+	d.writes.Add(1)
+	return d.Conn.Write(p)
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.moved.Add(1)
+	d.last.Store(&t)
+	return d.Conn.SetWriteDeadline(t)
+}
+
+// TestDeadlineOfWrites: a connection is told a deadline once for what goes out together, and none when all is said. One that is slow, and
+// takes each write in time, does not end the session.
+func TestDeadlineOfWrites(t *testing.T) {
+	for name, pause := range map[string]time.Duration{"fast": 0, "slow": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				told := &deadlines{Conn: a}
+				s := New(told, Config{Client: true, WriteTimeout: 3 * time.Second})
+				go func() {
+					for buf := make([]byte, batch); ; time.Sleep(pause) {
+						if _, err := io.ReadFull(b, buf); err != nil {
+							return
+						}
+					}
+				}()
+				st, err := s.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n, err := st.Write(make([]byte, 3*batch)); n != 3*batch || err != nil {
+					t.Error(n, err)
+				}
+				_ = b.Close()
+				s.Wait()
+				if writes, moved := told.writes.Load(), told.moved.Load(); writes < 4 || pause == 0 && moved != 2 {
+					t.Errorf("%d writes, the deadline was set %d times", writes, moved)
+				}
+				if last := told.last.Load(); last == nil || !last.IsZero() {
+					t.Errorf("the deadline is left at %v", last)
+				}
+				if errors.Is(s.Err(), ErrStalled) {
+					t.Error(s.Err())
+				}
+			})
+		})
+	}
+}
+
+// TestBatchIsOnePacket: under TLS, whose records have 16 KiB and 22 bytes more (RFC 8446 section 5.2, AES-GCM), a batch fits the 64 KiB that a packet
+// has with the headers of IPv6, 40, and of TCP with time stamps, 32.
+func TestBatchIsOnePacket(t *testing.T) {
+	const record, more, packet, headers = 16 << 10, 22, 64 << 10, 40 + 32
+	if size := batch + (batch+record-1)/record*more; size > packet-headers {
+		t.Errorf("a batch is %d bytes, of %d", size, packet-headers)
+	}
+}
+
 // TestBothEndsFull: two ends that both write as much as they may, and read, do not wait for each other.
 func TestBothEndsFull(t *testing.T) {
 	client, server := pair(t, Config{})

@@ -44,7 +44,8 @@ type Config struct {
 	Budget int
 	// Streams is how many streams the peer may have open; above it they are reset with [CodeRefused]. The default is 1000.
 	Streams int
-	// WriteTimeout is how long one write to the connection may take, of at most 64 KiB, before the session ends. The default is 10 s.
+	// WriteTimeout is how long one write to the connection may take at most, of at most 64 KiB, before the session ends; nine tenths of it
+	// are left to each. The default is 10 s.
 	WriteTimeout time.Duration
 
 	// Spoke is called before each write to the connection, after [Session.Said] has moved, but for answers for which there is Room. nil is

@@ -53,7 +53,7 @@ func (r Request) full() string {
 
 // Parse reads a request to the Kubernetes API as its server does (k8s.io/apiserver, pkg/endpoints/request/requestinfo.go of v1.33). The
 // path is the one that goes to the server: decoded, without empty and dot segments. What it cannot make out becomes a request that no
-// rule but "everything" allows.
+// rule but "everything" allows, and where a segment is empty that names the resource, one that no policy does.
 func Parse(method, path string, query url.Values) Request {
 	r := Request{Verb: verbs()[method], Path: path}
 	if r.Verb == "" {
