@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/metric"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -41,7 +42,9 @@ func (g *Gateway) hello(w http.ResponseWriter, r *http.Request, p *peer) {
 		g.fail(w, r, err)
 		return
 	}
-	welcome := wire.Welcome{Gateway: g.fleet.id, Second: p.second, Gateways: g.fleet.announce()}
+	every := session.KeepAliveOf(g.sessions.count())
+	p.session.SetKeepAlive(every)
+	welcome := wire.Welcome{Gateway: g.fleet.id, Second: p.second, KeepAlive: int(every / time.Second), Gateways: g.fleet.announce()}
 	if held := g.sessions.machine(p.id, p.machine); held != nil && held != p && held.instance == h.Instance && !h.Replaces {
 		welcome.Held, welcome.Epoch = true, held.epoch
 		answer(w, welcome)

@@ -153,8 +153,9 @@ func (p *peer) transport() http.RoundTripper {
 
 // registry knows who is connected. No I/O happens under its lock. The zero value is empty.
 type registry struct {
-	mu    sync.Mutex
-	peers map[string][]*peer // by cluster id; the machines in the order in which they connected
+	mu       sync.Mutex
+	peers    map[string][]*peer // by cluster id; the machines in the order in which they connected
+	machines int                // in all lists
 }
 
 // put adds p and returns the one before it of the same machine, if any: the newest session wins. The older one is being handed over, or a
@@ -174,6 +175,7 @@ func (r *registry) put(p *peer) (old *peer) {
 		}
 	}
 	r.peers[p.id] = append(slices.Clone(list), p)
+	r.machines++
 	return nil
 }
 
@@ -185,6 +187,7 @@ func (r *registry) remove(p *peer) {
 	if len(list) == len(r.peers[p.id]) {
 		return // it never came to be there
 	}
+	r.machines--
 	if r.peers[p.id] = list; len(list) == 0 {
 		delete(r.peers, p.id)
 	}
@@ -195,6 +198,13 @@ func (r *registry) of(id string) []*peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.peers[id]
+}
+
+// count returns how many machines are connected.
+func (r *registry) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.machines
 }
 
 // machine returns the peer of one machine, nil if it is not connected.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/mux"
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // Who is gone without a word shows in one of three ways, each for what the one before cannot see:
@@ -21,8 +22,12 @@ import (
 //  3. The gateway hears less often than the agent has promised.
 const (
 	// KeepAlive is the time in which nothing was heard, or nothing said, after which the agent pings, give or take jitter: ten thousand
-	// agents do not answer in step. A cut is found without it.
-	KeepAlive = 25 * time.Second
+	// agents do not answer in step. A cut is found without it. A gateway with thousands of agents has them wait for longer, see
+	// KeepAliveOf.
+	KeepAlive = wire.MinKeepAlive * time.Second
+	// pingRate is how many pings a second a gateway has its agents send it in all: each costs it some 86 us, mostly in the kernel, so that
+	// they take less than 1.5 % of a core.
+	pingRate = 150
 	// relayedKeepAlive is KeepAlive where somebody on the way ends the TCP connection, so that a cut beyond shows in pings only.
 	// With relayedPatience, or with late at the gateway, it makes less than 10 s.
 	relayedKeepAlive = 5 * time.Second
@@ -64,15 +69,15 @@ type alive struct {
 	path    path
 	agent   bool
 	relayed bool
-	every   time.Duration // between pings of an agent, before jitter
-	spread  time.Duration // the jitter, either way
-	rests   atomic.Bool   // the kernel looks after it until something is said
+	rests   atomic.Bool // the kernel looks after it until something is said
 
-	mu    sync.Mutex
-	timer *time.Timer
-	idle  time.Duration // every with its jitter
-	asked time.Time     // when the ping was sent that waits for an answer; zero if none does
-	ended bool
+	mu     sync.Mutex
+	timer  *time.Timer
+	every  time.Duration // between pings of an agent, before jitter; at the gateway the longest that the agent was told
+	spread time.Duration // the jitter, either way
+	idle   time.Duration // every with its jitter
+	asked  time.Time     // when the ping was sent that waits for an answer; zero if none does
+	ended  bool
 }
 
 // watch begins a session on conn, and to look after it. An agent whose connection is relayed pings more often.
@@ -99,6 +104,27 @@ func (a *alive) stop() {
 	defer a.mu.Unlock()
 	a.ended = true
 	a.timer.Stop()
+}
+
+// KeepAliveOf is how long each of so many agents should be silent before it pings.
+func KeepAliveOf(agents int) time.Duration {
+	return wire.Welcome{KeepAlive: agents / pingRate}.KeepAliveTime()
+}
+
+// SetKeepAlive has the agent's end ping after so long, from its next ping on, unless it is relayed, and the gateway's end believe an agent
+// that promises as much. The gateway's end must be told before the agent is; it goes on to believe what it was told once.
+func (s *Session) SetKeepAlive(every time.Duration) { s.alive.set(every) }
+
+func (a *alive) set(every time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.relayed:
+		return
+	case !a.agent:
+		every = max(every, a.every)
+	}
+	a.every, a.spread = every, every/jitter
 }
 
 // ping asks for an answer. a.mu is held.
@@ -216,13 +242,14 @@ func (a *alive) patience() time.Duration {
 	return min(max(minPatience, 4*rtt), maxPatience)
 }
 
-// limit is the longest silence of an agent. No promise makes it longer than none: that would be for the agent to decide.
+// limit is the longest silence of an agent. No promise makes it longer than what the agent was told: else that would be for the agent to
+// decide.
 func (a *alive) limit() time.Duration {
 	promised := a.session.Promised()
 	if promised == 0 {
 		promised = assumed
 	}
-	return min(promised, assumed) + late
+	return min(promised, a.every+a.spread) + late
 }
 
 // errSilent is in every cause that is a peer's silence.

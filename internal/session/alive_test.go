@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 // cable connects two ends until it is cut, at a rate and with a delay. Each direction holds as much as a socket of a slow path does.
@@ -207,18 +209,27 @@ func (c counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestIdleIsCheap: an idle session lives, and says no more than it must.
+// TestIdleIsCheap: an idle session lives, and says no more than it must, and less where the gateway has so many that it says so.
 func TestIdleIsCheap(t *testing.T) {
+	const most = wire.MaxKeepAlive * time.Second
 	for _, kind := range []struct {
 		start func(net.Conn, *slog.Logger) *Session
+		told  time.Duration
 		every time.Duration // at least
-	}{{Client, KeepAlive - KeepAlive/jitter}, {Relayed, relayedKeepAlive - relayedKeepAlive/(2*jitter)}} {
+	}{
+		{Client, 0, KeepAlive - KeepAlive/jitter}, {Client, most, most - most/jitter},
+		{Relayed, 0, relayedKeepAlive - relayedKeepAlive/(2*jitter)}, {Relayed, most, relayedKeepAlive - relayedKeepAlive/(2*jitter)},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			var writes atomic.Int64
 			c := &cable{delay: time.Millisecond}
 			start := func(conn net.Conn, log *slog.Logger) *Session { return kind.start(counted{conn, &writes}, log) }
-			_, _, agentEnd, gatewayEnd, done := talk(t.Context(), c, start, http.NotFoundHandler())
+			agent, gateway, agentEnd, gatewayEnd, done := talk(t.Context(), c, start, http.NotFoundHandler())
 			defer done()
+			if kind.told > 0 {
+				gateway.SetKeepAlive(kind.told)
+				agent.SetKeepAlive(kind.told)
+			}
 			select {
 			case err := <-agentEnd:
 				t.Error(err)
@@ -230,5 +241,53 @@ func TestIdleIsCheap(t *testing.T) {
 				t.Errorf("%d pings in an hour, want at most %d", n, most)
 			}
 		})
+	}
+}
+
+// TestPromiseBeyondWhatWasTold: the gateway believes an agent no longer silence than it has told it, the longest once it has told another,
+// and an agent that was told of it keeps to it.
+func TestPromiseBeyondWhatWasTold(t *testing.T) {
+	const long = 80 * time.Second
+	for name, tt := range map[string]struct {
+		gateway, agent []time.Duration
+		limit          time.Duration // from the agent's last ping
+	}{
+		"only the agent":  {nil, []time.Duration{long}, assumed + late},
+		"both":            {[]time.Duration{long}, []time.Duration{long}, long + long/jitter + late},
+		"only a gateway":  {[]time.Duration{long}, nil, assumed + late},
+		"first more":      {[]time.Duration{long, KeepAlive}, []time.Duration{long}, long + long/jitter + late},
+		"the agent again": {[]time.Duration{long}, []time.Duration{long, KeepAlive}, assumed + late},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &cable{delay: time.Millisecond}
+				agent, gateway, _, gatewayEnd, done := talk(t.Context(), c, Client, http.NotFoundHandler())
+				defer done()
+				for _, d := range tt.gateway {
+					gateway.SetKeepAlive(d)
+				}
+				for _, d := range tt.agent {
+					agent.SetKeepAlive(d)
+				}
+				time.Sleep(KeepAlive + KeepAlive/jitter + time.Second) // it has pinged with its new promise
+				last := gateway.mux.Heard()
+				c.cut.Store(true)
+				err := <-gatewayEnd
+				if took := time.Since(last); took < tt.limit || took > tt.limit+together+time.Second || !errors.Is(err, errSilent) {
+					t.Errorf("found after %s, want %s: %v", took, tt.limit, err)
+				}
+			})
+		})
+	}
+}
+
+func TestKeepAliveOf(t *testing.T) {
+	for agents, want := range map[int]time.Duration{0: KeepAlive, 3_750: KeepAlive, 3_900: 26 * time.Second, 10_000: 66 * time.Second, 1_000_000: wire.MaxKeepAlive * time.Second} {
+		if got := KeepAliveOf(agents); got != want {
+			t.Errorf("%d agents: %s, want %s", agents, got, want)
+		}
+	}
+	if promise := wire.MaxKeepAlive * time.Second * (jitter + 1) / jitter; promise > 127*time.Second {
+		t.Errorf("no ping can promise %s", promise)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ALPNGateway is the TLS application protocol between gateways of a fleet: HTTP/1.1 by mTLS.
@@ -33,6 +34,12 @@ const (
 	HeaderGrant   = "Pipeops-Grant"   // id of a user's token, or of a permit
 )
 
+// Limits on Welcome.KeepAlive, in seconds. A fifth of jitter on top of the most is 120 s, and what a ping promises goes to 127.
+const (
+	MinKeepAlive = 25
+	MaxKeepAlive = 100
+)
+
 // Limits on what a gateway says of its fleet.
 const (
 	MaxGateways  = 16 // an agent keeps no more
@@ -57,8 +64,15 @@ type Welcome struct {
 	Held bool `json:"held,omitempty"`
 	// Second is the token by which a further connection belongs to this session, see Second; it is worth nothing without the certificate
 	// of the machine.
-	Second   string           `json:"second,omitempty"`
-	Gateways []GatewayAddress `json:"gateways,omitempty"` // that take agents, this one among them unless it is about to stop
+	Second string `json:"second,omitempty"`
+	// KeepAlive is how many seconds the agent should be silent before it pings, see KeepAliveTime. A gateway with many agents says more.
+	KeepAlive int              `json:"keep_alive_s,omitempty"`
+	Gateways  []GatewayAddress `json:"gateways,omitempty"` // that take agents, this one among them unless it is about to stop
+}
+
+// KeepAliveTime is KeepAlive within its limits; the least if the gateway says nothing of it.
+func (w Welcome) KeepAliveTime() time.Duration {
+	return time.Duration(min(max(w.KeepAlive, MinKeepAlive), MaxKeepAlive)) * time.Second
 }
 
 // GatewayAddress is where a gateway takes agents.

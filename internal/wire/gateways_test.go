@@ -2,9 +2,11 @@ package wire
 
 import (
 	"encoding/json"
+	"math"
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestGatewayURIsAreNoMachines(t *testing.T) {
@@ -30,6 +32,14 @@ func TestAddresses(t *testing.T) {
 	} {
 		if got := ValidAddress(address); got != want {
 			t.Errorf("%q: %v", address, got)
+		}
+	}
+}
+
+func TestKeepAliveTime(t *testing.T) {
+	for said, want := range map[int]time.Duration{0: 25 * time.Second, -1: 25 * time.Second, 1: 25 * time.Second, 66: 66 * time.Second, math.MaxInt: 100 * time.Second} {
+		if got := (Welcome{KeepAlive: said}).KeepAliveTime(); got != want {
+			t.Errorf("%d: %s, want %s", said, got, want)
 		}
 	}
 }

@@ -56,28 +56,38 @@ func idleBars(agents int) []figures.Bar {
 	return bars
 }
 
-// resident is a kind of session that is kept without being used: both ends of it, after the handshake. They return when it ends.
+// resident is a kind of session that is kept without being used: both ends of it, after the handshake, where the gateway has so many. They
+// return when it ends.
 type resident struct {
 	name           string
-	gateway, agent func(context.Context, *tls.Conn) error
+	gateway, agent func(ctx context.Context, conn *tls.Conn, agents int) error
 }
 
 func residents() []resident {
 	quiet := slog.New(slog.DiscardHandler)
 	return []resident{
 		{limit, idleRead, idleRead},
-		{ours, func(ctx context.Context, conn *tls.Conn) error {
-			return session.Server(conn, quiet).Serve(ctx, http.NotFoundHandler())
-		}, func(ctx context.Context, conn *tls.Conn) error {
-			return session.Client(conn, quiet).Serve(ctx, http.NotFoundHandler())
+		{ours, func(ctx context.Context, conn *tls.Conn, agents int) error {
+			return idleOurs(ctx, session.Server(conn, quiet), agents)
+		}, func(ctx context.Context, conn *tls.Conn, agents int) error {
+			return idleOurs(ctx, session.Client(conn, quiet), agents)
 		}},
-		{"stock", func(_ context.Context, conn *tls.Conn) error { return idleYamux(yamux.Server(conn, stockConfig())) },
-			func(_ context.Context, conn *tls.Conn) error { return idleYamux(yamux.Client(conn, stockConfig())) }},
+		{"stock", func(_ context.Context, conn *tls.Conn, _ int) error {
+			return idleYamux(yamux.Server(conn, stockConfig()))
+		}, func(_ context.Context, conn *tls.Conn, _ int) error {
+			return idleYamux(yamux.Client(conn, stockConfig()))
+		}},
 	}
 }
 
+// idleOurs is an end that was told, or has told, how often to ping, as with the answer to an agent's hello.
+func idleOurs(ctx context.Context, s *session.Session, agents int) error {
+	s.SetKeepAlive(session.KeepAliveOf(agents))
+	return s.Serve(ctx, http.NotFoundHandler())
+}
+
 // idleRead is the least that somebody does with a connection: wait for it, with the buffer that net/http and bufio take.
-func idleRead(_ context.Context, conn *tls.Conn) error {
+func idleRead(_ context.Context, conn *tls.Conn, _ int) error {
 	_, err := conn.Read(make([]byte, 4<<10))
 	return err
 }
@@ -130,7 +140,7 @@ func idleGateway(ctx context.Context, r role) error {
 		}
 		conn := tls.Server(raw, config)
 		if conn.HandshakeContext(ctx) == nil {
-			_ = kind.gateway(ctx, conn)
+			_ = kind.gateway(ctx, conn, r.All)
 		}
 	})
 }
@@ -161,7 +171,7 @@ func idleAgents(ctx context.Context, r role) error {
 			<-turns
 			up.Done()
 			if err == nil {
-				err = kind.agent(ctx, conn)
+				err = kind.agent(ctx, conn, r.All)
 			}
 			ended <- err
 		}()
@@ -198,7 +208,7 @@ func idle(numbers []int, profiles string) func(context.Context, []contender, int
 			var samples []figures.Sample
 			for round := 1; round <= rounds; round++ {
 				for _, i := range rand.Perm(len(measured)) {
-					r := role{Contender: measured[i].name, Folder: folder, Agents: agents}
+					r := role{Contender: measured[i].name, Folder: folder, All: agents}
 					if profiles != "" {
 						r.Profile = filepath.Join(profiles, fmt.Sprintf("%s-%d.pprof", r.Contender, agents))
 					}
@@ -240,7 +250,7 @@ func measureIdle(ctx context.Context, r role, measured time.Duration) (map[strin
 			p.stop()
 		}
 	}()
-	gateway, fromGateway, err := begin("idle gateway", r.Agents)
+	gateway, fromGateway, err := begin("idle gateway", 0)
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +270,7 @@ func measureIdle(ctx context.Context, r role, measured time.Duration) (map[strin
 	if err != nil {
 		return nil, err
 	}
-	total, began := r.Agents, time.Now()
+	total, began := r.All, time.Now()
 	var said []*lines
 	for i := range agentProcesses {
 		_, l, err := begin("idle agents", total/agentProcesses+min(1, total%agentProcesses*(1-i)))

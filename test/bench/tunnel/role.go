@@ -30,6 +30,7 @@ type role struct {
 	Bulk       int           // streams of a load on the slow link
 	Grow       time.Duration // how long they run before they are measured
 	Agents     int           // of a process that has some
+	All        int           // agents of all processes
 	First      int           // which of the processes that have agents it is
 	Profile    string        // file for a processor profile of the process; "" means none
 }
