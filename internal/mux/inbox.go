@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -79,7 +80,7 @@ func (in *inbox) read(st *Stream, p []byte, lent *bool) (n int, grant header, er
 		putSegment(seg)
 	}
 	if n == 0 {
-		if len(p) > 0 && in.unread == 0 && in.ended != nil {
+		if len(p) > 0 && in.unread == 0 && in.ended != nil && in.filling == nowhere { // else what is just being put there counts
 			st.readable.notify() // for who else reads
 			return 0, header{}, in.ended
 		}
@@ -190,6 +191,9 @@ func (in *inbox) came(st *Stream, n int, whole bool) {
 		in.drop(st)
 		st.readable.notify() // for who has lent
 		return
+	}
+	if ended := (*cut)(nil); errors.As(in.ended, &ended) { // meanwhile, and nobody was told yet
+		in.ended = &cut{ended.at + int64(n), ended.cause}
 	}
 	full := false
 	if where == inLent {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,4 +142,65 @@ func TestBufferIsGivenBack(t *testing.T) {
 		client.Wait()
 		server.Wait()
 	})
+}
+
+// TestCutWhileReceiving: where a stream fails while what came for it is just being put into place, by the other direction say, its reader gets
+// that, and then an error that counts it.
+func TestCutWhileReceiving(t *testing.T) {
+	for name, waits := range map[string]bool{"nobody waits": false, "a reader waits": true} {
+		t.Run(name, func(t *testing.T) {
+			client, server := pair(t, Config{})
+			st, theirs := stream(t, client, server)
+			if _, err := theirs.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 64)
+			if _, err := io.ReadFull(st, buf[:5]); err != nil {
+				t.Fatal(err)
+			}
+			type got struct {
+				n   int
+				err error
+			}
+			read := make(chan got, 1)
+			reader := func() {
+				n, err := st.Read(buf)
+				read <- got{n, err}
+			}
+			var lent []byte
+			if waits {
+				go reader()
+				until(t, "the reader waits", func() bool {
+					st.in.mu.Lock()
+					defer st.in.mu.Unlock()
+					lent = st.in.lent
+					return lent != nil
+				})
+			}
+			space := st.in.space(10, false)
+			if waits && &space[0] != &lent[0] {
+				t.Error("it is put elsewhere")
+			}
+			st.end(ErrReset)
+			if !waits {
+				go reader()
+			}
+			select {
+			case g := <-read:
+				t.Fatalf("before it is in place: %d bytes, %v", g.n, g.err)
+			case <-time.After(10 * time.Millisecond):
+			}
+			st.in.came(st, copy(space, "0123456789"), true)
+			if g := <-read; g.n != 10 || g.err != nil {
+				t.Errorf("%d bytes, %v", g.n, g.err)
+			}
+			reader()
+			if g := <-read; g.n != 0 || g.err == nil || !strings.Contains(g.err.Error(), "incomplete at byte 15:") {
+				t.Errorf("%d bytes, and then %v", g.n, g.err)
+			}
+			if n := client.unread.Load(); n != 0 {
+				t.Errorf("%d bytes count as unread", n)
+			}
+		})
+	}
 }

@@ -22,6 +22,9 @@ const (
 	sparseRate  = 512 << 10
 	// turns is how many frames of such streams go before one of the others, where there are too many of them.
 	turns = 8
+	// aloneAfter is how long nothing was written before a write that stands alone: its deadline is taken back when it is over, and need not
+	// wake the process when it passes. Where writes follow one another it stays: to set it costs a tenth of what a small write does.
+	aloneAfter = time.Second
 	// slowWrite is how long a write takes that had to wait for the network. The next one is not made by whoever has something to say.
 	slowWrite = time.Millisecond
 	// crumb is the smallest part of a larger word that is worth a header, in bytes.
@@ -40,6 +43,8 @@ type outgoing struct {
 	soon     bool // somebody is about to flush
 	slow     bool
 	due      time.Time // when a write has to be over, as the connection was told; zero is never
+	alone    bool      // it was told so for what stands alone
+	wrote    time.Time // when the last write was over
 }
 
 func (o *outgoing) empty() bool {
@@ -221,8 +226,8 @@ func (l *lane) write(own *Stream, once bool) {
 	s := l.session
 	buf := batches.Get().(*[batch]byte)
 	defer batches.Put(buf)
-	for s.cause == nil && !l.empty() {
-		if l.gathers() {
+	for first := true; s.cause == nil && !l.empty(); first = false {
+		if !once && l.gathers(first) {
 			s.mu.Unlock()
 			runtime.Gosched()
 			s.mu.Lock()
@@ -245,17 +250,20 @@ func (l *lane) write(own *Stream, once bool) {
 			return
 		}
 	}
-	if !l.due.IsZero() { // else it wakes the process when it passes
-		l.due = time.Time{}
+	if l.alone {
+		l.alone, l.due = false, time.Time{}
 		_ = l.conn.SetWriteDeadline(l.due) // whoever cannot set it cannot write either
 	}
 	l.flushing = false
 }
 
-// gathers reports whether all that waits is of one stream that says much: then whoever else is about to say something may come first, so that
-// one call to the kernel takes both. s.mu is held.
-func (l *lane) gathers() bool {
-	return len(l.control) == 0 && l.sparse.head == nil && l.rest.head != nil && l.rest.head == l.rest.tail
+// gathers reports whether whoever else is about to say something may come first, so that one call to the kernel takes both: where all that waits
+// is little and was not waited for yet, or is of one stream that says much. s.mu is held.
+func (l *lane) gathers(first bool) bool {
+	if l.rest.head == nil {
+		return first
+	}
+	return len(l.control) == 0 && l.sparse.head == nil && l.rest.head == l.rest.tail
 }
 
 // send writes to the connection. room is whether it is known to have room for b, so that nothing is waited for, and nobody need be told:
@@ -266,7 +274,7 @@ func (l *lane) send(b []byte, room bool) error {
 	if l.first() {
 		s.said.Store(s.clock(began))
 	}
-	if room {
+	if room && l.due.IsZero() { // else it may have passed
 		if _, err := l.conn.Write(b); err != nil {
 			return fmt.Errorf("cannot write to the connection: %w", err)
 		}
@@ -275,14 +283,15 @@ func (l *lane) send(b []byte, room bool) error {
 	if l.first() && s.config.Spoke != nil {
 		s.config.Spoke()
 	}
-	if l.due.Sub(began) < s.config.WriteTimeout*9/10 { // to move it costs a hundredth of what a write does
-		l.due = began.Add(s.config.WriteTimeout)
+	if l.due.Sub(began) < s.config.WriteTimeout*9/10 {
+		l.due, l.alone = began.Add(s.config.WriteTimeout), l.alone || began.Sub(l.wrote) >= aloneAfter
 		if err := l.conn.SetWriteDeadline(l.due); err != nil {
 			return fmt.Errorf("cannot write to the connection: %w", err)
 		}
 	}
 	_, err := l.conn.Write(b)
 	took := time.Since(began)
+	l.wrote = began.Add(took)
 	l.slow = took > slowWrite // only who flushes writes it, and reads it later under s.mu
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

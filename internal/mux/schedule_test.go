@@ -215,6 +215,54 @@ func TestDeadlineOfWrites(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfManyWrites: where writes follow one another their deadline is moved seldom. What comes after it has passed is written all the
+// same, also an answer for which there is room, and takes a deadline back that stands alone.
+func TestDeadlineOfManyWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 10 * time.Second
+		a, b := net.Pipe()
+		told := &deadlines{Conn: a}
+		s := New(told, Config{WriteTimeout: timeout, Room: func() bool { return true }})
+		peer := New(b, Config{Client: true, WriteTimeout: timeout})
+		st, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func() {
+			t.Helper()
+			if _, err := st.Write([]byte("x")); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		for range 20 {
+			write()
+			time.Sleep(aloneAfter / 10)
+		}
+		if writes, moved := told.writes.Load(), told.moved.Load(); writes < 20 || moved != 2+2 { // alone, and back; then the next, and a second later
+			t.Errorf("%d writes, the deadline was set %d times", writes, moved)
+		}
+		if left := time.Until(*told.last.Load()); left < timeout-2*time.Second || left > timeout {
+			t.Errorf("the deadline is in %s", left)
+		}
+		time.Sleep(3 * timeout)
+		before := told.writes.Load()
+		if _, err := peer.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if last := told.last.Load(); told.writes.Load() == before || !last.IsZero() {
+			t.Errorf("an answer leaves the deadline at %v", last)
+		}
+		time.Sleep(aloneAfter)
+		write()
+		s.Close(nil)
+		peer.Close(nil)
+		s.Wait()
+		peer.Wait()
+	})
+}
+
 // TestBatchIsOnePacket: under TLS, whose records have 16 KiB and 22 bytes more (RFC 8446 section 5.2, AES-GCM), a batch fits the 64 KiB that a packet
 // has with the headers of IPv6, 40, and of TCP with time stamps, 32.
 func TestBatchIsOnePacket(t *testing.T) {
