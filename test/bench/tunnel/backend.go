@@ -135,7 +135,7 @@ func read(conn net.Conn, n *atomic.Int64) error {
 
 // open makes a stream through the gateway.
 func open(ctx context.Context, public string, kind byte, number int) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", public)
+	conn, err := plainDial(ctx, public)
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the gateway: %w", err)
 	}

@@ -77,7 +77,7 @@ func (r *relay) leave(ctx context.Context, backend string, accept func() (net.Co
 }
 
 func (r *relay) deliver(ctx context.Context, backend string, stream net.Conn) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", backend)
+	conn, err := plainDial(ctx, backend)
 	if err != nil {
 		stream.Close()
 		return
@@ -87,16 +87,10 @@ func (r *relay) deliver(ctx context.Context, backend string, stream net.Conn) {
 
 // serve listens and handles each connection on its own, until the process ends.
 func serve(ctx context.Context, address string, handle func(net.Conn)) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	l, ended, err := plainListen(ctx, address, handle)
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return err
 	}
 	defer l.Close()
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return fmt.Errorf("cannot accept a connection: %w", err)
-		}
-		go handle(conn)
-	}
+	return <-ended
 }

@@ -85,20 +85,11 @@ func died(processes []*process) (err error) {
 
 // here starts a backend in this process.
 func here(ctx context.Context, address string) (b *backend, stop func(), err error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot listen: %w", err)
-	}
 	b = newBackend()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go b.handle(conn)
-		}
-	}()
+	l, _, err := plainListen(ctx, address, b.handle)
+	if err != nil {
+		return nil, nil, err
+	}
 	return b, func() { l.Close() }, nil
 }
 
