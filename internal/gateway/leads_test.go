@@ -217,8 +217,11 @@ func TestAnotherServerTakesOver(t *testing.T) {
 	g.Start()
 	g.Wait("both are back", func() bool { return connected(t, g, second.id.Machine()) && page(t, g) != "" })
 	apply(t, g, "latest", "one")
-	if second.leads() {
-		t.Error("the second leads after the gateway was away")
+	g.Wait("the second is told that it leads no more", func() bool { return !second.leads() }) // it was away when that was so
+	for _, s := range []*server{first, second} {
+		if term, _ := s.projects.Term(); term != 3 {
+			t.Errorf("%s is in term %d: somebody led after the gateway was away", s.name, term)
+		}
 	}
 }
 
