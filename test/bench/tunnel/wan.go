@@ -109,11 +109,6 @@ func slowLink(only string) func(context.Context, []contender, int, float64, func
 }
 
 func (p path) measure(ctx context.Context, r role, controls []string, measured []contender, rounds int, say func(string)) (cases []figures.Case, err error) {
-	l, err := link.Up(ctx, "bench-tunnel", p.link)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make the link: %w", err)
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
 	r.Grow = p.grow
 	for _, r.Congestion = range controls {
 		for _, r.Bulk = range p.bulk {
@@ -122,7 +117,9 @@ func (p path) measure(ctx context.Context, r role, controls []string, measured [
 			for round := 1; round <= rounds; round++ {
 				for _, i := range rand.Perm(len(measured)) {
 					r.Contender = measured[i].name
-					values, err := measureOnLink(ctx, l, r, measured[i].agentListens)
+					on := p.link
+					on.Losses = uint64(round)
+					values, err := measureOnLink(ctx, on, r, measured[i].agentListens)
 					if ctx.Err() != nil {
 						return nil, ctx.Err()
 					}
@@ -149,9 +146,14 @@ func congestionControls() ([]string, error) {
 	return slices.DeleteFunc([]string{"cubic", "bbr"}, func(c string) bool { return !slices.Contains(there, c) }), nil
 }
 
-// measureOnLink starts a contender's gateway and a load on the near end of the link, its agent and a backend on the far one. The load
-// measures, and ends by itself.
-func measureOnLink(ctx context.Context, l *link.Link, r role, agentListens bool) (map[string]float64, error) {
+// measureOnLink starts a contender's gateway and a load on the near end of a link, its agent and a backend on the far one. The load measures,
+// and ends by itself. Each has a link of its own: in a round all lose the same packets, and no kernel remembers what the one before met with.
+func measureOnLink(ctx context.Context, config link.Config, r role, agentListens bool) (values map[string]float64, err error) {
+	l, err := link.Up(ctx, "bench-tunnel", config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the link: %w", err)
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
 	r.Public, r.Backend, r.Tunnel = "127.0.0.1:7001", "127.0.0.1:7002", net.JoinHostPort(link.Near, "7003")
 	if agentListens {
 		r.Tunnel = net.JoinHostPort(link.Far, "7003")
@@ -177,7 +179,6 @@ func measureOnLink(ctx context.Context, l *link.Link, r role, agentListens bool)
 	if load.cause != nil {
 		return nil, died(processes)
 	}
-	var values map[string]float64
 	if err := json.Unmarshal(said.Bytes(), &values); err != nil {
 		return nil, fmt.Errorf("cannot read what the load has measured: %w", err)
 	}

@@ -14,6 +14,7 @@ type Config struct {
 	Rate       float64       // bits per second
 	Queue      time.Duration // how long a packet may wait to be sent; one that would wait longer is dropped
 	Loss       float64       // part of the packets that are lost on the way, 0 to 1, each by itself
+	Losses     uint64        // which: links of the same number lose the same packets, counted from when they come up
 	SendBuffer int           // the most that TCP may hold to be sent on a connection of either end, in bytes; 0: what the kernel has
 }
 
@@ -24,9 +25,8 @@ type line struct {
 	chance *rand.Rand // of a loss; nil only where there is none
 }
 
-// newLine is one whose losses are the same whenever it is made, for as many packets.
 func newLine(config Config) line {
-	return line{config: config, chance: rand.New(rand.NewPCG(1, 2))}
+	return line{config: config, chance: rand.New(rand.NewPCG(1, config.Losses))}
 }
 
 // take returns when a packet of this size arrives at the other end; false means that it is dropped or lost.

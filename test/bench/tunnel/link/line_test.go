@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -59,17 +60,27 @@ func TestRateHolds(t *testing.T) {
 	}
 }
 
+// TestLoss: so many are lost, on links of the same number the same ones whatever their sizes are, and of another number others.
 func TestLoss(t *testing.T) {
-	l := newLine(Config{Rate: 1e9, Queue: time.Second, Loss: 0.002})
-	now := time.Unix(1000, 0)
-	lost := 0
-	for range 100_000 {
-		now = now.Add(time.Millisecond)
-		if _, ok := l.take(now, 1500); !ok {
-			lost++
+	losses := func(number uint64, size int) (lost []int) {
+		l := newLine(Config{Rate: 1e9, Queue: time.Second, Loss: 0.002, Losses: number})
+		now := time.Unix(1000, 0)
+		for i := range 100_000 {
+			now = now.Add(time.Millisecond)
+			if _, ok := l.take(now, size); !ok {
+				lost = append(lost, i)
+			}
 		}
+		if len(lost) < 150 || len(lost) > 250 {
+			t.Errorf("%d of 100,000 are lost", len(lost))
+		}
+		return lost
 	}
-	if lost < 150 || lost > 250 {
-		t.Errorf("%d of 100,000 are lost", lost)
+	first := losses(1, 1500)
+	if again := losses(1, 40); !slices.Equal(again, first) {
+		t.Errorf("%v, and then %v", first, again)
+	}
+	if other := losses(2, 1500); slices.Equal(other, first) {
+		t.Error("another link loses the same")
 	}
 }
