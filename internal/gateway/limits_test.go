@@ -108,37 +108,74 @@ func TestLimitPerAgent(t *testing.T) {
 	}
 }
 
+// upgrade asks for a change of protocol, on a connection that lasts as long as the test.
+func (r *road) upgrade(path string) *bufio.Reader {
+	t := r.agent.t
+	t.Helper()
+	conn, err := tls.Dial("tcp", r.door.Address, &tls.Config{RootCAs: r.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, _ = fmt.Fprintf(conn, "GET /v1/clusters/shop%s HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", path, r.user.token)
+	return bufio.NewReader(conn)
+}
+
+// answered returns the first line of an answer.
+func answered(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	line, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
+}
+
 // An upgrade that is not answered takes the room of one that is being opened; once it is, only that of a request.
 func TestLimitOfDials(t *testing.T) {
 	road := build(t)
 	road.restart(gateway.Limits{Dials: 1})
-	ask := func(path string) (status string, conn *tls.Conn) {
-		conn, err := tls.Dial("tcp", road.door.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		_, _ = fmt.Fprintf(conn, "GET /v1/clusters/shop%s HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", path, road.user.token)
-		line, err := bufio.NewReader(conn).ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		return line, conn
-	}
 	for range 3 { // each is answered, and so the next has room
-		if line, _ := ask("/upgrade/SPDY_3.1"); !strings.Contains(line, "101") {
+		if line := answered(t, road.upgrade("/upgrade/SPDY_3.1")); !strings.Contains(line, "101") {
 			t.Fatalf("got %s", line)
 		}
 	}
-	waiting, err := tls.Dial("tcp", road.door.Address, &tls.Config{RootCAs: road.user.client.Transport.(*http.Transport).TLSClientConfig.RootCAs, NextProtos: []string{"http/1.1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = waiting.Close() }()
-	_, _ = fmt.Fprintf(waiting, "GET /v1/clusters/shop/never HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", road.user.token)
+	road.upgrade("/never")
 	road.gateway.Wait("it is being opened", func() bool { return road.server.never.Load() > 0 })
-	if line, _ := ask("/upgrade/SPDY_3.1"); !strings.Contains(line, "429") {
+	if line := answered(t, road.upgrade("/upgrade/SPDY_3.1")); !strings.Contains(line, "429") {
 		t.Errorf("got %s", line)
+	}
+}
+
+// TestLimitOfWhatLasts: who has filled the room of a user, or of a machine, with what lasts can still look.
+func TestLimitOfWhatLasts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		limits gateway.Limits
+		want   string
+	}{
+		"user":    {gateway.Limits{User: 10}, "alice has 9 requests that last open, of 9"},
+		"machine": {gateway.Limits{Agent: 10}, "9 requests that last are on their way to it, of 9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			road := build(t)
+			road.restart(tt.limits)
+			for range 9 {
+				if line := answered(t, road.upgrade("/upgrade/SPDY_3.1")); !strings.Contains(line, "101") {
+					t.Fatalf("got %s", line)
+				}
+			}
+			if line := answered(t, road.upgrade("/upgrade/SPDY_3.1")); !strings.Contains(line, "429") {
+				t.Errorf("one more that lasts: got %s", line)
+			}
+			status, body := road.user.get("/api/v1/pods?watch=true")
+			if status != http.StatusTooManyRequests {
+				t.Errorf("a watch: got %d", status)
+			}
+			has(t, body, tt.want)
+			if status, body := road.user.get("/echo"); status != http.StatusOK {
+				t.Errorf("a look gets %d %s", status, body)
+			}
+		})
 	}
 }
 

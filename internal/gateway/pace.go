@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -23,13 +24,25 @@ const (
 // LeastBytes is the least limit on bytes that is of use, in bytes per second: two frames of a tunnel.
 const LeastBytes = 2 * mux.Chunk
 
+// bulkAfter is how much a request carries, both ways together, before its bytes go after those of others: as much as a stream says before it
+// goes on on the second connection of a tunnel (docs/protocol.md, section 2.1).
+const bulkAfter = 1 << 20
+
 // sweepEvery is how often budgets are forgotten that nobody has used up.
 const sweepEvery = time.Second
 
-// budget is how many bytes per second one may have in all that is open. A second's worth may come at once.
+// budget is how many bytes per second one may have in all that is open. A second's worth may come at once. Requests that carry much take
+// turns, and leave a tenth of that for those that do not, which so hardly ever wait.
 type budget struct {
 	*rate.Limiter
-	open int // requests
+	turn chan struct{} // has one while a request that carries much waits for its bytes
+	open int           // requests
+}
+
+// missing is how long it takes until a request that carries much may have n bytes.
+func (b *budget) missing(now time.Time, n int) time.Duration {
+	lacks := float64(n) + float64(b.Burst())/10 - b.TokensAt(now)
+	return time.Duration(max(0, lacks) / float64(b.Limit()) * float64(time.Second))
 }
 
 // budgets are those of all users, or of all machines. The zero value has none.
@@ -53,7 +66,7 @@ func (b *budgets[K]) take(key K, most int, now time.Time) *budget {
 	}
 	held := b.of[key]
 	if held == nil {
-		held = &budget{Limiter: rate.NewLimiter(rate.Limit(most), most)}
+		held = &budget{Limiter: rate.NewLimiter(rate.Limit(most), most), turn: make(chan struct{}, 1)}
 		b.of[key] = held
 	}
 	held.open++
@@ -65,28 +78,57 @@ type pace struct {
 	budgets map[string]*budget // by limit
 	metrics *metric.Set
 	done    <-chan struct{} // closed when nobody waits for the request any more
+	carried *atomic.Int64   // bytes of the request, both ways
 }
 
 // wait returns when n bytes more may pass, of at most a frame, or when nobody waits for them.
 func (p pace) wait(n int, closed <-chan struct{}) {
+	much := p.carried.Add(int64(n)) > bulkAfter
 	for name, b := range p.budgets {
-		now := time.Now()
-		r := b.ReserveN(now, n)
-		pause := r.DelayFrom(now)
-		if !r.OK() || pause <= 0 {
-			continue
+		if waited := p.waitFor(b, n, much, closed); waited {
+			p.metrics.Add(metric.GatewayPrefix+metric.Delayed, uint64(n), name)
 		}
-		p.metrics.Add(metric.GatewayPrefix+metric.Delayed, uint64(n), name)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-p.done:
-			r.Cancel()
-		case <-closed:
-			r.Cancel()
-		}
-		timer.Stop()
 	}
+}
+
+// waitFor waits for bytes of one budget, and reports whether it had to.
+func (p pace) waitFor(b *budget, n int, much bool, closed <-chan struct{}) (waited bool) {
+	if much {
+		select {
+		case b.turn <- struct{}{}:
+		case <-p.done:
+			return true
+		case <-closed:
+			return true
+		}
+		defer func() { <-b.turn }()
+		for pause := b.missing(time.Now(), n); pause > 0; pause = b.missing(time.Now(), n) {
+			if waited = true; !p.sleep(pause, closed) {
+				return true
+			}
+		}
+	}
+	now := time.Now()
+	r := b.ReserveN(now, n)
+	if pause := r.DelayFrom(now); r.OK() && pause > 0 {
+		if waited = true; !p.sleep(pause, closed) {
+			r.Cancel()
+		}
+	}
+	return waited
+}
+
+// sleep returns false if nobody waits any more.
+func (p pace) sleep(d time.Duration, closed <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-p.done:
+	case <-closed:
+	}
+	return false
 }
 
 // write writes at most a frame at a time.
@@ -116,7 +158,7 @@ func (s *slot) paced(w http.ResponseWriter, r *http.Request) (http.ResponseWrite
 	if len(s.budgets) == 0 {
 		return w, r
 	}
-	p := pace{s.budgets, s.usage.metrics, r.Context().Done()}
+	p := pace{s.budgets, s.usage.metrics, r.Context().Done(), new(atomic.Int64)}
 	if r.Body != nil && r.Body != http.NoBody {
 		r = r.WithContext(r.Context())
 		r.Body = &pacedBody{r.Body, p}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ import (
 // carried passes n bytes up and n bytes down for a user, and returns how long that took.
 func carried(t *testing.T, u *usage, l Limits, user, cluster string, n int) time.Duration {
 	t.Helper()
-	s, err := u.take(l, user, agentKey{cluster, ""}, false)
+	s, err := u.take(l, claim{user: user, to: agentKey{cluster, ""}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +86,67 @@ func TestBytesPerSecond(t *testing.T) {
 	})
 }
 
+// TestBytesOfBulk: requests that carry much have all that a user may, between them, and leave room for one that carries little: a shell does not
+// wait for a copy.
+func TestBytesOfBulk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 2 << 20
+		u := &usage{metrics: metric.New(metric.Gateway())}
+		l := Limits{UserBytes: most}.filled()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		began := time.Now()
+		var sent [3]atomic.Int64
+		for i := range sent {
+			s, err := u.take(l, claim{user: "alice", to: agentKey{"shop", ""}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() {
+				defer s.release()
+				w, _ := s.paced(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+				for ctx.Err() == nil {
+					n, _ := w.Write(make([]byte, 100_000))
+					sent[i].Add(int64(n))
+				}
+			})
+		}
+		time.Sleep(5 * time.Second) // each has carried more than a MiB
+		shell, err := u.take(l, claim{user: "alice", to: agentKey{"shop", ""}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, _ := shell.paced(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+		for range 100 {
+			asked := time.Now()
+			_, _ = w.Write(make([]byte, 1000))
+			if took := time.Since(asked); took > 0 {
+				t.Fatalf("a small one waits for %s", took)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		shell.release()
+		elapsed, total := time.Since(began).Seconds(), 0
+		cancel()
+		all.Wait()
+		for i := range sent {
+			if total += int(sent[i].Load()); float64(sent[i].Load()) < elapsed*most/4 {
+				t.Errorf("one of three has %d bytes in %.0f s", sent[i].Load(), elapsed)
+			}
+		}
+		if want := (elapsed + 1) * most; float64(total) < 0.95*want || float64(total) > want {
+			t.Errorf("%d bytes in %.0f s, want about %.0f", total, elapsed, want)
+		}
+	})
+}
+
 // TestBytesThatNobodyWaitsFor: a request that is given up waits no longer, and what it had reserved is another's.
 func TestBytesThatNobodyWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &usage{metrics: metric.New(metric.Gateway())}
 		l := Limits{UserBytes: LeastBytes}.filled()
 		carried(t, u, l, "alice", "shop", LeastBytes/2)
-		s, err := u.take(l, "alice", agentKey{"shop", ""}, false)
+		s, err := u.take(l, claim{user: "alice", to: agentKey{"shop", ""}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +165,7 @@ func TestBytesThatNobodyWaitsFor(t *testing.T) {
 // TestNoLimitOnBytes: where there is none, nothing is in between.
 func TestNoLimitOnBytes(t *testing.T) {
 	u := &usage{}
-	s, err := u.take(Limits{}.filled(), "alice", agentKey{"shop", ""}, false)
+	s, err := u.take(Limits{}.filled(), claim{user: "alice", to: agentKey{"shop", ""}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,9 +64,9 @@ func explainGateway(code Code) string {
 	case "IDENTITY_CLONED":
 		return "Two connections with the key of one machine were up at the same time, from two processes that both answered. The newer one is kept; a copied disk or a stolen key looks like this."
 	case "LIMIT_USER":
-		return "One user may have a number of requests open at a gateway, 200 unless it was told otherwise. What runs is not ended; the header Pipeops-Limit of every answer tells how many are open."
+		return "One user may have a number of requests open at a gateway, 200 unless it was told otherwise, of which a tenth is kept for those that do not last, as watches, logs -f, exec and connections do. What runs is not ended; the header Pipeops-Limit of every answer tells how many are open."
 	case "LIMIT_AGENT":
-		return "A number of requests may be on their way to one machine, 1000 unless the gateway was told otherwise. What runs is not ended."
+		return "A number of requests may be on their way to one machine, 1000 unless the gateway was told otherwise, of which a tenth is kept for those that do not last. What runs is not ended."
 	case "LIMIT_DIALS":
 		return "A machine opens 64 connections and upgrades at a time, so that a service that does not answer holds up no others for long."
 	case "GATEWAY_BUSY":
