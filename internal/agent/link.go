@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	heartbeatEvery = 15 * time.Second
+	heartbeatEvery = 15 * time.Second // paced
 	// settle is the least time between two reports that changes cause, so that a flapping condition floods nobody.
 	settle = 500 * time.Millisecond
 	// retryCall is the pause after a call that failed while the session lives on.
@@ -55,7 +55,7 @@ func (a *agent) beats(ctx context.Context, gateway *tunnel.Client, facts json.Ra
 		if joined := a.Identity.Node(); joined != "" {
 			beat.Node = joined
 		}
-		wait := heartbeatEvery
+		wait := gateway.Paced(heartbeatEvery)
 		if head := wire.AuditHead(a.audit.Head()); head.Seq > 0 {
 			beat.Audit = &head
 		}

@@ -22,7 +22,7 @@ import (
 
 const (
 	metricsTimeout = 10 * time.Second
-	// roundTripEvery is how often the whole path is tried, there and back. A tunnel may be up on which nothing gets through.
+	// roundTripEvery is how often the whole path is tried, there and back, paced. A tunnel may be up on which nothing gets through.
 	roundTripEvery = time.Minute
 	// roundTripsFailed is how many must fail one after another before the tunnel counts as down: one may meet a busy moment.
 	roundTripsFailed = 2
@@ -165,7 +165,7 @@ func (a *agent) roundTrips(ctx context.Context, gateway *tunnel.Client) {
 				a.health.Set(health.Tunnel, health.False, "NoRoundTrip", "the session is up, but no request of the gateway comes through: "+err.Error())
 			}
 		}
-		if backoff.Sleep(ctx, roundTripEvery) != nil {
+		if backoff.Sleep(ctx, gateway.Paced(roundTripEvery)) != nil {
 			return
 		}
 	}

@@ -218,6 +218,9 @@ func (l *lane) move(st *Stream, h header) error {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if st.done { // since it was looked up
+		return nil
+	}
 	if h.flags&flagACK != 0 {
 		return s.answered(st, h.length)
 	}

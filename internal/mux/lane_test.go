@@ -416,6 +416,23 @@ func TestEndsWhileAsking(t *testing.T) {
 	}
 }
 
+// TestAnswerWhileItIsLost: the second connection is lost, with a stream that asks on it, just when the answer has come and before it is acted on:
+// that is no fault of the peer's.
+func TestAnswerWhileItIsLost(t *testing.T) {
+	w := openTwo(t, Config{})
+	mine, _ := stream(t, w.client, w.server)
+	w.client.mu.Lock()
+	mine.lane, mine.asking, mine.asked = w.client.second, true, 0
+	w.client.mu.Unlock()
+	w.client.Detach(errors.New("enough"))
+	if err := w.client.first.move(mine, header{kind: typeWindow, flags: flagMove | flagACK, stream: mine.id}); err != nil {
+		t.Error(err)
+	}
+	if _, err := mine.Write([]byte("x")); !errors.Is(err, ErrLane) {
+		t.Errorf("the stream lives: %v", err)
+	}
+}
+
 // TestCutsAtRandom: while second connections come and go, what says that it is whole is.
 func TestCutsAtRandom(t *testing.T) {
 	w := openTwo(t, Config{})

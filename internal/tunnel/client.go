@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/refusal"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -27,7 +29,17 @@ const (
 )
 
 // Client asks the gateway over one session. When the session ends its calls fail, and OnSession gets another client.
-type Client struct{ http *http.Client }
+type Client struct {
+	http  *http.Client
+	every atomic.Int64 // until an agent pings, as the gateway has told; 0: not yet
+}
+
+// Paced is how often to do at this gateway what is to be done every d: with thousands of agents it has each of them do it as much less often as
+// it has them ping.
+func (c *Client) Paced(d time.Duration) time.Duration {
+	every := max(time.Duration(c.every.Load()), session.KeepAlive)
+	return time.Duration(float64(d) * float64(every) / float64(session.KeepAlive))
+}
 
 // Heartbeat tells the gateway how the agent and its cluster are.
 func (c *Client) Heartbeat(ctx context.Context, h wire.Heartbeat) error {

@@ -31,6 +31,21 @@ func client(status int, body io.Reader) *Client {
 	})}}
 }
 
+func TestPaced(t *testing.T) {
+	var c Client
+	for _, tt := range []struct {
+		told int
+		want time.Duration
+	}{{0, time.Minute}, {10, time.Minute}, {25, time.Minute}, {50, 2 * time.Minute}, {1000, 4 * time.Minute}} {
+		if told := (wire.Welcome{KeepAlive: tt.told}); tt.told > 0 {
+			c.every.Store(int64(told.KeepAliveTime()))
+		}
+		if got := c.Paced(time.Minute); got != tt.want {
+			t.Errorf("told %d s: %s, want %s", tt.told, got, tt.want)
+		}
+	}
+}
+
 func TestDesiredReadsDocumentsAndSignsOfLife(t *testing.T) {
 	c := client(200, strings.NewReader(`{"kind":"Project","name":"a","generation":3}`+"\n\n"+`{"kind":"Project","name":"b","generation":4,"deleted":true}`+"\n\n"))
 	var got []wire.Document

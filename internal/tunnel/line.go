@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// hellos is how many times as long as until a ping it is until the gateway is asked which other gateways there are, give or take a
-	// tenth: a minute, unless the gateway has thousands of agents. Of those that come or go it tells by itself.
-	hellos = 2.4
+	// helloEvery is how often the gateway is asked which other gateways there are, paced, give or take a tenth. Of those that come or go it
+	// tells by itself.
+	helloEvery = time.Minute
 	// lastWord bounds how long the gateway may take to say why it has refused a session.
 	lastWord = 2 * time.Second
 )
@@ -130,24 +130,26 @@ func (t *tunnel) session(ctx context.Context, l *line, hello wire.Hello) (ended 
 		t.OnUp(s, Way{l.address, conn.Kind(), conn.Proxy()})
 	}
 	up = s
-	every := welcome.KeepAliveTime()
-	s.SetKeepAlive(every)
+	paced := func(w wire.Welcome) {
+		s.SetKeepAlive(w.KeepAliveTime())
+		client.every.Store(int64(w.KeepAliveTime()))
+	}
+	paced(welcome)
 	t.running.Go(func() { t.seconds(ctx, l, s, welcome, calls) })
 	t.events <- event{line: l, welcome: &welcome, client: client, by: conn.Way()}
 
 	var said *wire.Goodbye
-	again := time.NewTimer(helloAfter(every))
+	again := time.NewTimer(spread(client.Paced(helloEvery)))
 	defer again.Stop()
 	hail := func() {
 		if welcome, err := client.hello(ctx, hello); err == nil {
-			every = welcome.KeepAliveTime()
-			s.SetKeepAlive(every)
+			paced(welcome)
 			t.events <- event{line: l, welcome: &welcome}
 		} else if ctx.Err() == nil {
 			t.Log.Debug("gateway not greeted", "gateway", l.address, "err", err)
 		}
 		hello.Replaces = false
-		again.Reset(helloAfter(every))
+		again.Reset(spread(client.Paced(helloEvery)))
 	}
 	for {
 		select {
@@ -226,11 +228,6 @@ type farewell struct {
 }
 
 func (f *farewell) Unwrap() error { return f.error }
-
-// helloAfter is how long after one hello the next one comes, of an agent that pings so often.
-func helloAfter(every time.Duration) time.Duration {
-	return spread(time.Duration(hellos * float64(every)))
-}
 
 // spread returns d, give or take a tenth.
 func spread(d time.Duration) time.Duration { return d*9/10 + backoff.Draw(d/5) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -93,7 +94,7 @@ func onLoopback(ctx context.Context, measured []contender, wanted []measurement,
 	var samples []figures.Sample
 	for n := range rounds {
 		began := time.Now()
-		round, err := oneRound(ctx, measured, wanted, folder, profiles, time.Duration(seconds*float64(time.Second)))
+		round, err := oneRound(ctx, measured, wanted, folder, profiles, time.Duration(seconds*float64(time.Second)), say)
 		if ctx.Err() != nil {
 			return nil, ctx.Err() // the processes were killed, of which all else speaks
 		}
@@ -109,7 +110,11 @@ func onLoopback(ctx context.Context, measured []contender, wanted []measurement,
 	return []figures.Case{figures.NewCase("loopback", ours, loopbackBars(), samples)}, nil
 }
 
-func oneRound(ctx context.Context, measured []contender, wanted []measurement, folder, profiles string, each time.Duration) ([]figures.Sample, error) {
+// oneRound takes each measurement once. A peer that fails in one, or hangs, is left out of what follows in this round, and said to be; that ours
+// does, or the limit, is an error.
+func oneRound(
+	ctx context.Context, measured []contender, wanted []measurement, folder, profiles string, each time.Duration, say func(string),
+) ([]figures.Sample, error) {
 	stands := make([]*stand, 0, len(measured))
 	samples := make([]figures.Sample, len(measured))
 	for i, c := range measured {
@@ -123,9 +128,22 @@ func oneRound(ctx context.Context, measured []contender, wanted []measurement, f
 	}
 	for _, m := range wanted {
 		for _, i := range rand.Perm(len(stands)) {
-			if err := m.take(ctx, stands[i], each, &samples[i]); err != nil {
-				return nil, fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))
+			if stands[i].ended {
+				continue
 			}
+			taken := figures.Sample{Values: map[string]float64{}}
+			err := m.take(ctx, stands[i], each, &taken)
+			if err == nil {
+				maps.Copy(samples[i].Values, taken.Values)
+				samples[i].Lost += taken.Lost
+				continue
+			}
+			err = fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))
+			if ctx.Err() != nil || !slices.Contains(peers(), measured[i].name) {
+				return nil, err
+			}
+			say(err.Error() + "; it is left out of the rest of this round")
+			stands[i].end()
 		}
 	}
 	return samples, nil

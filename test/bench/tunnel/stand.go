@@ -17,6 +17,7 @@ type stand struct {
 	backend   *backend
 	processes []*process
 	undo      []func() // in the order of what they undo
+	ended     bool
 }
 
 // raise starts a contender and returns when an echo has come back through it. An interrupt kills its processes, which fails what is
@@ -58,6 +59,10 @@ func raise(ctx context.Context, c contender, folder, profiles string) (s *stand,
 }
 
 func (s *stand) end() {
+	if s.ended {
+		return
+	}
+	s.ended = true
 	for i := range s.undo {
 		s.undo[len(s.undo)-1-i]()
 	}
