@@ -186,12 +186,12 @@ func (s *Session) lighten() {
 	if worst == nil {
 		return
 	}
+	cause := fmt.Errorf("%d bytes lie unread on the session, the most of them on this stream", s.unread.Load())
+	worst.in.shut(worst, &cut{worst.Received(), cause}) // before the peer is told: nothing is read of it any more when that is seen
 	s.mu.Lock()
 	s.reset(worst, CodeBudget)
 	s.flush()
 	s.mu.Unlock()
-	cause := fmt.Errorf("%d bytes lie unread on the session, the most of them on this stream", s.unread.Load())
-	worst.in.shut(worst, &cut{worst.Received(), cause})
 	worst.end(cause)
 }
 
