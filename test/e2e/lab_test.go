@@ -25,3 +25,24 @@ func TestLabNetwork(t *testing.T) {
 		t.Errorf("address of kind %q, %v", kind, err)
 	}
 }
+
+// TestCutWhileFrozen: a machine whose power is cut is off, also where a container was just being made in it, which runc freezes.
+func TestCutWhileFrozen(t *testing.T) {
+	m := newWorld(t).machine(t, lab.Options{})
+	said := shell(t, m, `test -d /sys/fs/cgroup/freezer || { echo none; exit; }
+		mkdir /sys/fs/cgroup/freezer/cold
+		setsid sleep 1000 > /dev/null 2>&1 < /dev/null &
+		echo $! > /sys/fs/cgroup/freezer/cold/cgroup.procs
+		echo FROZEN > /sys/fs/cgroup/freezer/cold/freezer.state
+		cat /sys/fs/cgroup/freezer/cold/freezer.state`)
+	switch strings.TrimSpace(said) {
+	case "none":
+		t.Skip("no freezer of cgroup version 1 here: others let a process die")
+	case "FROZEN":
+	default:
+		t.Fatalf("got %q", said)
+	}
+	if err := m.Cut(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

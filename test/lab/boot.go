@@ -277,6 +277,8 @@ func (m *Machine) removeCgroups() (bool, error) {
 		for i := len(dirs) - 1; i >= 0; i-- {
 			if err := unix.Rmdir(dirs[i]); err != nil && !errors.Is(err, unix.ENOENT) {
 				gone = false
+				// runc freezes a container that it makes; what is frozen does not die before it is thawed
+				_ = os.WriteFile(filepath.Join(dirs[i], "freezer.state"), []byte("THAWED"), 0o600) // only the freezer has it
 			}
 		}
 	}
