@@ -32,6 +32,7 @@ func TestCutWhileFrozen(t *testing.T) {
 	said := shell(t, m, `test -d /sys/fs/cgroup/freezer || { echo none; exit; }
 		mkdir /sys/fs/cgroup/freezer/cold
 		setsid sleep 1000 > /dev/null 2>&1 < /dev/null &
+		until grep -q sleep /proc/$!/comm; do :; done # else it has our output still
 		echo $! > /sys/fs/cgroup/freezer/cold/cgroup.procs
 		echo FROZEN > /sys/fs/cgroup/freezer/cold/freezer.state
 		cat /sys/fs/cgroup/freezer/cold/freezer.state`)
