@@ -3,8 +3,6 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,18 +16,7 @@ import (
 // TestManyAgentsPingSeldom: an agent is told to ping the less often the more machines are connected, and again when they are gone.
 func TestManyAgentsPingSeldom(t *testing.T) {
 	g, ids, _ := opened(t)
-	machines, err := g.store.Machines(t.Context(), ids[0])
-	if err != nil || len(machines) != 1 {
-		t.Fatalf("%v, %v", machines, err)
-	}
-	g.address = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
-	here, there := net.Pipe()
-	log := slog.New(slog.DiscardHandler)
-	p := &peer{id: ids[0], name: "shop", machine: machines[0].ID, role: wire.RoleServer, since: time.Now(), session: session.Server(here, log), key: []byte("shop")}
-	agent := session.Client(there, log)
-	defer p.session.Close(nil)
-	defer agent.Close(nil)
-	api := g.agentAPI(p)
+	api := g.agentAPI(arriving(t, g, ids[0]))
 	told := func() time.Duration {
 		t.Helper()
 		w := httptest.NewRecorder()

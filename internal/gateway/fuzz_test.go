@@ -49,21 +49,27 @@ func request(f *testing.F, template x509.CertificateRequest, curve elliptic.Curv
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 }
 
-// FuzzAgentSays: whatever an agent sends on its session it gets an answer that is none of a fault of the gateway's, an administrator can
-// read on, and of another cluster nothing is known that was not known before.
-func FuzzAgentSays(f *testing.F) {
-	g, ids, _ := opened(f)
-	machines, err := g.store.Machines(f.Context(), ids[0])
+// arriving is the session of the machine of the cluster shop, which has not said hello yet.
+func arriving(t testing.TB, g *Gateway, cluster string) *peer {
+	t.Helper()
+	machines, err := g.store.Machines(t.Context(), cluster)
 	if err != nil || len(machines) != 1 {
-		f.Fatalf("%v, %v", machines, err)
+		t.Fatalf("%v, %v", machines, err)
 	}
 	g.address = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 	here, there := net.Pipe()
 	log := slog.New(slog.DiscardHandler)
-	p := &peer{id: ids[0], name: "shop", machine: machines[0].ID, role: wire.RoleServer, since: time.Now(), session: session.Server(here, log)}
-	p.key = []byte("shop")
+	p := &peer{id: cluster, name: "shop", machine: machines[0].ID, role: wire.RoleServer, since: time.Now(), session: session.Server(here, log), key: []byte("shop")}
 	agent := session.Client(there, log)
-	f.Cleanup(func() { agent.Close(nil); p.session.Close(nil) })
+	t.Cleanup(func() { agent.Close(nil); p.session.Close(nil) })
+	return p
+}
+
+// FuzzAgentSays: whatever an agent sends on its session it gets an answer that is none of a fault of the gateway's, an administrator can
+// read on, and of another cluster nothing is known that was not known before.
+func FuzzAgentSays(f *testing.F) {
+	g, ids, _ := opened(f)
+	p := arriving(f, g, ids[0])
 	const instance = "0123456789abcdef"
 	if err := g.enter(f.Context(), p, wire.Hello{Instance: instance}); err != nil {
 		f.Fatal(err)

@@ -48,8 +48,8 @@ type Config struct {
 	// are left to each. The default is 10 s.
 	WriteTimeout time.Duration
 
-	// Spoke is called before each write to the connection, after [Session.Said] has moved, but for answers for which there is Room. nil is
-	// nothing to call.
+	// Spoke is called before each write to the connection, after [Session.Said] has moved, but for answers for which there is Room where
+	// nothing else was said lately. nil is nothing to call.
 	Spoke func()
 	// Bulky is called where a stream says much and there is no second connection for it to go on on; see [Session.Attach]. It is called
 	// again every 5 s as long as that is so. nil is nothing to call.
