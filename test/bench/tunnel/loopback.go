@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
 
 const (
@@ -22,23 +23,26 @@ const (
 	besideBulk  = 8
 	besideCount = 1_000
 	slowReaders = 4
+	settled     = 2 * time.Second // Go's runtime looks once a second how many processors it has
 )
 
 // The names of what is measured on loopback, as they are in JSON.
 const (
-	mDown    = "down_MB_per_s" // from the backend through the agent to the load
-	mDownCPU = "down_cpu_ns_per_byte"
-	mUp      = "up_MB_per_s"
-	mUpCPU   = "up_cpu_ns_per_byte"
-	mMany    = "many_MB_per_s"
-	mManyCPU = "many_cpu_ns_per_byte"
-	mJain    = "many_jain"
-	mEcho50  = "echo_p50_us"
-	mEcho99  = "echo_p99_us"
-	mBeside  = "echo_beside_8_bulk_p99_us"
-	mSlow    = "echo_p99_with_slow_readers_to_without"
-	mOpens   = "opens_per_s"
-	mOpenCPU = "open_cpu_us"
+	mDown     = "down_MB_per_s" // from the backend through the agent to the load
+	mDownCPU  = "down_cpu_ns_per_byte"
+	mUp       = "up_MB_per_s"
+	mUpCPU    = "up_cpu_ns_per_byte"
+	mMany     = "many_MB_per_s"
+	mManyCPU  = "many_cpu_ns_per_byte"
+	mJain     = "many_jain"
+	mEcho50   = "echo_p50_us"
+	mEcho99   = "echo_p99_us"
+	mBeside   = "echo_beside_8_bulk_p99_us"
+	mSlow     = "echo_p99_with_slow_readers_to_without"
+	mOpens    = "opens_per_s"
+	mOpenCPU  = "open_cpu_us"
+	mApart    = "opens_apart_per_s" // the tunnel on processors of its own, the load and the backend on the others
+	mApartCPU = "open_apart_cpu_us"
 )
 
 func loopbackMeasures() []figures.Measure {
@@ -49,6 +53,7 @@ func loopbackMeasures() []figures.Measure {
 		{Name: mEcho50, Title: "echo p50 us"}, {Name: mEcho99, Title: "p99 us"},
 		{Name: mBeside, Title: "beside 8 bulk p99 us"}, {Name: mSlow, Title: "slow readers", Digits: 2},
 		{Name: mOpens, Title: "opens/s"}, {Name: mOpenCPU, Title: "us/open"},
+		{Name: mApart, Title: "opens/s apart"}, {Name: mApartCPU, Title: "us/open"},
 	}
 }
 
@@ -64,6 +69,7 @@ func loopbackBars() []figures.Bar {
 		{ID: "B2", Measure: mJain, Kind: figures.Value, Least: 0.98},
 		{ID: "B3", Measure: mEcho50, Kind: figures.Difference, Against: toLimit, Most: 40},
 		{ID: "B3", Measure: mOpens, Against: peers(), Least: 1.3},
+		{ID: "B3", Measure: mApart, Against: peers(), Least: 1.3},
 		{ID: "B4", Measure: mBeside, Against: toLimit, Most: 3},
 		{ID: "B11", Measure: mSlow, Kind: figures.Value, Most: 1.1},
 	}
@@ -180,20 +186,45 @@ func measurements() []measurement {
 			s.Values[mSlow] = figures.Percentile(with, 99) / figures.Percentile(without, 99)
 			return err
 		}},
-		{"opening", func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {
-			before, err := on.cpu()
-			if err != nil {
-				return err
-			}
-			n, took, err := opens(ctx, on.public, callers, each)
-			if err != nil {
-				return err
-			}
-			after, err := on.cpu()
-			s.Values[mOpens], s.Values[mOpenCPU] = float64(n)/took.Seconds(), float64((after-before).Microseconds())/float64(n)
+		{"opening", func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
+			s.Values[mOpens], s.Values[mOpenCPU], err = opening(ctx, on, each)
 			return err
 		}},
+		{"opening apart", openingApart},
 	}
+}
+
+// openingApart is opening where the load and the backend, which are the same for all, take nothing of the processors that the tunnel has: else
+// what is compared is to a half of theirs. A machine with one processor cannot have it measured.
+func openingApart(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
+	rest, tunnel, ok, err := machine.Halves()
+	if err != nil || !ok {
+		return err
+	}
+	unpin, err := on.pin(tunnel, rest)
+	defer func() { err = errors.Join(err, unpin()) }()
+	if err != nil {
+		return err
+	}
+	if _, _, err := opens(ctx, on.public, callers, settled); err != nil {
+		return err
+	}
+	s.Values[mApart], s.Values[mApartCPU], err = opening(ctx, on, each)
+	return err
+}
+
+// opening returns how many streams were opened in a second, and the processor time of the tunnel for each, in microseconds.
+func opening(ctx context.Context, on *stand, each time.Duration) (rate, cpu float64, err error) {
+	before, err := on.cpu()
+	if err != nil {
+		return 0, 0, err
+	}
+	n, took, err := opens(ctx, on.public, callers, each)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, err := on.cpu()
+	return float64(n) / took.Seconds(), float64((after - before).Microseconds()) / float64(n), err
 }
 
 func flows(kind byte, streams int, rate, cpu, fairness string) func(context.Context, *stand, time.Duration, *figures.Sample) error {

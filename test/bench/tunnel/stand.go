@@ -6,9 +6,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
 
 // stand is a contender that is up: its two processes, and a backend of its own in this one.
@@ -78,6 +84,30 @@ func (s *stand) cpu() (sum time.Duration, err error) {
 		sum += used
 	}
 	return sum, nil
+}
+
+// pin has the processes of the tunnel run on some processors, and this one, with the load and the backend, on others, until unpin is called,
+// which must be, also after an error.
+func (s *stand) pin(tunnel, rest unix.CPUSet) (unpin func() error, err error) {
+	sets := map[int]unix.CPUSet{os.Getpid(): rest}
+	for _, p := range s.processes {
+		sets[p.cmd.Process.Pid] = tunnel
+	}
+	var undo []func() error
+	for pid, cpus := range sets {
+		back, failed := machine.Pin(pid, cpus)
+		if back != nil {
+			undo = append(undo, back)
+		}
+		err = errors.Join(err, failed)
+	}
+	return func() (err error) {
+		for _, back := range undo {
+			err = errors.Join(err, back())
+		}
+		runtime.SetDefaultGOMAXPROCS() // what this process measures next has all processors at once
+		return err
+	}, err
 }
 
 // died is why some of the processes ended by themselves; nil while all run.
