@@ -12,12 +12,15 @@ import (
 
 	"github.com/pipeopshq/pipeops-agent/internal/audit"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
 const (
-	// lifeSign is the longest silence on the stream of documents; agents give it up after a minute.
-	lifeSign = 20 * time.Second
+	// lifeSign is how long the stream of documents is silent before the gateway gives a sign of life, and maxLifeSign how long it is with
+	// thousands of agents; they give it up after tunnel.DesiredSilence, a minute.
+	lifeSign    = 20 * time.Second
+	maxLifeSign = 50 * time.Second
 	// batch is how many documents are read from the store at a time.
 	batch = 100
 	// maxEventBody bounds one report of an install's progress.
@@ -98,9 +101,6 @@ func (g *Gateway) desired(w http.ResponseWriter, r *http.Request, p *peer) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	d := following{gateway: g, peer: p, lines: json.NewEncoder(w), after: after, held: term, aware: query.Has("term")}
-	stream := http.NewResponseController(w)
-	sign := time.NewTicker(lifeSign)
-	defer sign.Stop()
 	for {
 		changed := g.changes.wait(p.id)
 		if err := d.send(r.Context()); err != nil {
@@ -109,19 +109,37 @@ func (g *Gateway) desired(w http.ResponseWriter, r *http.Request, p *peer) {
 			}
 			return
 		}
-		if stream.Flush() != nil {
-			return
-		}
-		select {
-		case <-changed:
-		case <-sign.C:
-			if _, err := w.Write([]byte("\n")); err != nil {
-				return
-			}
-		case <-r.Context().Done():
+		if !g.rest(w, r, changed) {
 			return
 		}
 	}
+}
+
+// rest gives signs of life until something has changed, and reports whether anybody is still there to be told. They ask nothing of the store:
+// there are hundreds a second.
+func (g *Gateway) rest(w http.ResponseWriter, r *http.Request, changed <-chan struct{}) bool {
+	stream := http.NewResponseController(w)
+	for stream.Flush() == nil {
+		sign := time.NewTimer(lifeSignOf(g.sessions.count()))
+		select {
+		case <-changed:
+			sign.Stop()
+			return true
+		case <-r.Context().Done():
+			sign.Stop()
+			return false
+		case <-sign.C:
+			if _, err := w.Write([]byte("\n")); err != nil {
+				return false
+			}
+		}
+	}
+	return false
+}
+
+// lifeSignOf is lifeSign at a gateway of so many agents.
+func lifeSignOf(agents int) time.Duration {
+	return min(session.Pace(lifeSign, session.KeepAliveOf(agents)), maxLifeSign)
 }
 
 // following is one stream of documents to one machine.

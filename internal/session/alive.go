@@ -111,6 +111,11 @@ func KeepAliveOf(agents int) time.Duration {
 	return wire.Welcome{KeepAlive: agents / pingRate}.KeepAliveTime()
 }
 
+// Pace is how often to do what is done every d in small fleets, by or for agents that ping so often: as much less often as they do.
+func Pace(d, every time.Duration) time.Duration {
+	return time.Duration(float64(d) * float64(max(every, KeepAlive)) / float64(KeepAlive))
+}
+
 // SetKeepAlive has the agent's end ping after so long, from its next ping on, unless it is relayed, and the gateway's end believe an agent
 // that promises as much. The gateway's end must be told before the agent is; it goes on to believe what it was told once.
 func (s *Session) SetKeepAlive(every time.Duration) { s.alive.set(every) }

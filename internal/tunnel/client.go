@@ -23,7 +23,7 @@ import (
 const (
 	// callTimeout bounds a small request and its answer.
 	callTimeout = 30 * time.Second
-	// DesiredSilence is how long the stream of documents may be silent: the gateway gives a sign of life every 20 s.
+	// DesiredSilence is how long the stream of documents may be silent: the gateway gives a sign of life every 20 to 50 s.
 	DesiredSilence = time.Minute
 	maxSmall       = 64 << 10 // of small answers
 )
@@ -37,8 +37,7 @@ type Client struct {
 // Paced is how often to do at this gateway what is to be done every d: with thousands of agents it has each of them do it as much less often as
 // it has them ping.
 func (c *Client) Paced(d time.Duration) time.Duration {
-	every := max(time.Duration(c.every.Load()), session.KeepAlive)
-	return time.Duration(float64(d) * float64(every) / float64(session.KeepAlive))
+	return session.Pace(d, time.Duration(c.every.Load()))
 }
 
 // Heartbeat tells the gateway how the agent and its cluster are.
