@@ -39,6 +39,9 @@ type Gateway struct {
 	// Handover is for how long a machine that leads may be away, from the next Start of the gateway; 50 ms at first.
 	Handover time.Duration
 
+	// Running is what has been started last.
+	Running *gateway.Gateway
+
 	t       testing.TB
 	stop    context.CancelFunc
 	stopped chan error
@@ -130,6 +133,7 @@ func (g *Gateway) Start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	g.Running = opened
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", g.Address)
 	if err != nil {
