@@ -24,6 +24,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"github.com/pipeopshq/pipeops-agent/internal/session"
+	"github.com/pipeopshq/pipeops-agent/internal/wsconn"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
@@ -49,9 +50,13 @@ func idleMeasures() []figures.Measure {
 }
 
 func idleBars(agents int) []figures.Bar {
-	bars := []figures.Bar{{ID: "B7", Measure: mIdleMemory, Against: []string{limit}, Most: 1.25}}
+	bars := []figures.Bar{
+		{ID: "B7", Measure: mIdleMemory, Against: []string{limit}, Most: 1.25},
+		{ID: "B7", Of: oursWSS, Measure: mIdleMemory, Against: []string{limit}, Most: 1.4},
+	}
 	if agents >= 10_000 {
-		bars = append(bars, figures.Bar{ID: "B7", Measure: mIdleCPU, Kind: figures.Value, Most: 2})
+		bars = append(bars, figures.Bar{ID: "B7", Measure: mIdleCPU, Kind: figures.Value, Most: 2},
+			figures.Bar{ID: "B7", Of: oursWSS, Measure: mIdleCPU, Kind: figures.Value, Most: 2})
 	}
 	return bars
 }
@@ -65,12 +70,27 @@ type resident struct {
 
 func residents() []resident {
 	quiet := slog.New(slog.DiscardHandler)
+	messages := new(wsconn.Buffers)
+	web := newUpgrader(messages)
 	return []resident{
 		{limit, idleRead, idleRead},
 		{ours, func(ctx context.Context, conn *tls.Conn, agents int) error {
 			return idleOurs(ctx, session.Server(conn, quiet), agents)
 		}, func(ctx context.Context, conn *tls.Conn, agents int) error {
 			return idleOurs(ctx, session.Client(conn, quiet), agents)
+		}},
+		{oursWSS, func(ctx context.Context, conn *tls.Conn, agents int) error {
+			ws, err := web.upgrade(ctx, conn)
+			if err != nil {
+				return err
+			}
+			return idleOurs(ctx, session.Server(ws, quiet), agents)
+		}, func(ctx context.Context, conn *tls.Conn, agents int) error {
+			ws, err := dialWebSocket(ctx, conn, messages)
+			if err != nil {
+				return err
+			}
+			return idleOurs(ctx, session.Client(ws, quiet), agents)
 		}},
 		{"stock", func(_ context.Context, conn *tls.Conn, _ int) error {
 			return idleYamux(yamux.Server(conn, stockConfig()))

@@ -47,10 +47,10 @@ type contender struct {
 func contenders() []contender {
 	return []contender{
 		{"tcp", "a TCP connection per stream (limit)", gatewayOfTCP, agentOfTCP, true},
-		{"tls", "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS, true},
+		{limit, "a TLS 1.3 connection per stream (limit of the bars)", gatewayOfTLS, agentOfTLS, true},
 		{"handed", "the same, each read by one goroutine for another (floor of a session)", gatewayOfHanded, agentOfHanded, true},
-		{"ours", "internal/mux over TLS", gatewayOfOurs, agentOfOurs, false},
-		{"ours-wss", "internal/mux on a WebSocket over TLS", gatewayOfOursWSS, agentOfOursWSS, false},
+		{ours, "internal/mux over TLS", gatewayOfOurs, agentOfOurs, false},
+		{oursWSS, "internal/mux on a WebSocket over TLS", gatewayOfOursWSS, agentOfOursWSS, false},
 		{"stock", "hashicorp/yamux v0.1.2 over TLS, its defaults", gatewayOfStock, agentOfStock, false},
 		{"remotedialer", "rancher/remotedialer v0.6.1, wss", gatewayOfRemotedialer, agentOfRemotedialer, false},
 		{"chisel", "jpillora/chisel v1.10.1, reverse, wss", gatewayOfChisel, agentOfChisel, false},
@@ -59,8 +59,9 @@ func contenders() []contender {
 }
 
 const (
-	ours  = "ours"
-	limit = "tls"
+	ours    = "ours"
+	oursWSS = "ours-wss"
+	limit   = "tls"
 )
 
 // peers are those that somebody could use instead of ours.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/cork"
@@ -30,11 +31,19 @@ func agentOfOursWSS(ctx context.Context, r role) error {
 	if err != nil {
 		return err
 	}
-	ws, err := wsconn.Dial(ctx, conn, wire.GatewayName, wire.PathTunnel, wire.Subprotocol, &wsconn.Buffers{})
+	ws, err := dialWebSocket(ctx, conn, &wsconn.Buffers{})
 	if err != nil {
-		return fmt.Errorf("cannot upgrade: %w", err)
+		return err
 	}
 	return leaveOurs(ctx, r, ws, nil)
+}
+
+func dialWebSocket(ctx context.Context, conn net.Conn, messages *wsconn.Buffers) (net.Conn, error) {
+	ws, err := wsconn.Dial(ctx, conn, wire.GatewayName, wire.PathTunnel, wire.Subprotocol, messages)
+	if err != nil {
+		return nil, fmt.Errorf("cannot upgrade: %w", err)
+	}
+	return ws, nil
 }
 
 // acceptWebSocket waits for the agent, and serves no one else.
@@ -74,3 +83,87 @@ func acceptWebSocket(ctx context.Context, r role) (net.Conn, error) {
 		return nil, fmt.Errorf("cannot accept the agent: %w", err)
 	}
 }
+
+// upgrader is an HTTP server that takes connections one by one, for a process that has thousands. It is no listener's: net/http holds nothing of
+// a connection once it is a WebSocket.
+type upgrader struct {
+	messages *wsconn.Buffers
+	conns    chan net.Conn
+	serving  sync.Once
+}
+
+func newUpgrader(messages *wsconn.Buffers) *upgrader {
+	return &upgrader{messages: messages, conns: make(chan net.Conn)}
+}
+
+// upgradable is a connection with where to tell what became of it.
+type upgradable struct {
+	net.Conn
+	became chan net.Conn // nil: not a WebSocket
+}
+
+// NetConn is the connection below.
+func (u *upgradable) NetConn() net.Conn { return u.Conn }
+
+type upgradableKey struct{}
+
+// upgrade answers the request of an agent and returns the WebSocket.
+func (u *upgrader) upgrade(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	u.serving.Do(func() { go u.serve(ctx) })
+	c := &upgradable{conn, make(chan net.Conn, 1)}
+	select {
+	case u.conns <- c:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case ws := <-c.became:
+		if ws == nil {
+			return nil, errors.New("the agent asked for no WebSocket")
+		}
+		return ws, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (u *upgrader) serve(ctx context.Context) {
+	server := &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, upgradableKey{}, c)
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			became := r.Context().Value(upgradableKey{}).(*upgradable).became
+			ws, err := wsconn.Accept(w, r, wire.Subprotocol, u.messages)
+			if err != nil {
+				became <- nil
+				return
+			}
+			became <- ws
+		}),
+	}
+	_ = server.Serve(fed{ctx, u.conns}) // until the process ends
+}
+
+// fed is a listener whose connections somebody hands to it.
+type fed struct {
+	ctx   context.Context //nolint:containedctx // that of the process
+	conns chan net.Conn
+}
+
+// Accept is that of net.Listener.
+func (f fed) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is that of net.Listener. The connections are closed by who hands them over.
+func (f fed) Close() error { return nil }
+
+// Addr is that of net.Listener.
+func (f fed) Addr() net.Addr { return &net.TCPAddr{} }

@@ -1,6 +1,7 @@
 package figures
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ const (
 // Bar is what ours has to reach. Of Least and Most one is set.
 type Bar struct {
 	ID      string
+	Of      string // another contender that has to reach it; "" is ours
 	Measure string
 	Kind    Kind
 	Against []string // the one with the best median counts; nil for Value
@@ -40,7 +42,7 @@ func Judge(ours string, bars []Bar, samples []Sample) []Verdict {
 	for _, bar := range bars {
 		against, found := bar.best(samples)
 		v := Verdict{ID: bar.ID, Bar: bar.text(against), Result: "not measured"}
-		values := bar.compare(ours, against, samples)
+		values := bar.compare(cmp.Or(bar.Of, ours), against, samples)
 		if found && len(values) > 0 {
 			spread := SpreadOf(values)
 			v.Figure, v.Result = &spread, "missed"
@@ -119,11 +121,15 @@ func (b Bar) text(against string) string {
 	if len(b.Against) > 1 && !strings.Contains(against, ",") {
 		against = "the best peer, " + against
 	}
+	measure := b.Measure
+	if b.Of != "" {
+		measure = b.Of + "'s " + measure
+	}
 	switch b.Kind {
 	case Ratio:
-		return fmt.Sprintf("%s %s %g x %s", b.Measure, sign, limit, against)
+		return fmt.Sprintf("%s %s %g x %s", measure, sign, limit, against)
 	case Difference:
-		return fmt.Sprintf("%s %s %s + %g", b.Measure, sign, against, limit)
+		return fmt.Sprintf("%s %s %s + %g", measure, sign, against, limit)
 	}
-	return fmt.Sprintf("%s %s %g", b.Measure, sign, limit)
+	return fmt.Sprintf("%s %s %g", measure, sign, limit)
 }

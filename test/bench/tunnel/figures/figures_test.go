@@ -94,6 +94,8 @@ func TestJudge(t *testing.T) {
 			Verdict{"1", "m >= 1 x the best peer, a", "met", &Spread{1.8, 80.0 / 55, 2}}},
 		{"the best is the least where less is better", Bar{ID: "1", Measure: "m", Against: []string{"a", "b"}, Most: 1}, rounds,
 			Verdict{"1", "m <= 1 x the best peer, b", "missed", &Spread{2, 1.5, 4}}},
+		{"another's", Bar{ID: "1", Of: "a", Measure: "m", Against: []string{"limit"}, Least: 0.4}, rounds,
+			Verdict{"1", "a's m >= 0.4 x limit", "met", &Spread{0.5, 0.4, 0.55}}},
 		{"a difference", Bar{ID: "1", Measure: "m", Kind: Difference, Against: []string{"a"}, Most: 25}, rounds,
 			Verdict{"1", "m <= a + 25", "met", &Spread{25, 20, 40}}},
 		{"a value", Bar{ID: "1", Measure: "m", Kind: Value, Least: 81}, rounds,
