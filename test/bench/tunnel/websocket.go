@@ -18,11 +18,15 @@ import (
 // Ours on a WebSocket: as agents and gateways do where only HTTPS passes.
 
 func gatewayOfOursWSS(ctx context.Context, r role) error {
-	conn, err := acceptWebSocket(ctx, r)
+	conn, err := acceptTunnel(ctx, r)
 	if err != nil {
 		return err
 	}
-	s := mux.New(cork.Over(conn), mux.Config{})
+	ws, err := newUpgrader(&wsconn.Buffers{}).upgrade(ctx, conn)
+	if err != nil {
+		return err
+	}
+	s := mux.New(cork.Over(ws), mux.Config{})
 	return new(relay).enter(ctx, r.Public, func() (net.Conn, error) { return s.Open() })
 }
 
@@ -46,46 +50,7 @@ func dialWebSocket(ctx context.Context, conn net.Conn, messages *wsconn.Buffers)
 	return ws, nil
 }
 
-// acceptWebSocket waits for the agent, and serves no one else.
-func acceptWebSocket(ctx context.Context, r role) (net.Conn, error) {
-	config, err := serverTLS(r)
-	if err != nil {
-		return nil, err
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", r.Tunnel)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	defer l.Close()
-	accepted := make(chan net.Conn, 1)
-	failed := make(chan error, 1)
-	server := &http.Server{TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		ws, err := wsconn.Accept(w, req, wire.Subprotocol, &wsconn.Buffers{})
-		if err != nil {
-			failed <- err
-			return
-		}
-		if err := r.tune(ws); err != nil {
-			failed <- err
-			return
-		}
-		accepted <- ws
-	})}
-	go func() {
-		if err := server.ServeTLS(cork.Listener{Listener: l}, "", ""); !errors.Is(err, net.ErrClosed) {
-			failed <- err
-		}
-	}()
-	select {
-	case conn := <-accepted:
-		return conn, nil
-	case err := <-failed:
-		return nil, fmt.Errorf("cannot accept the agent: %w", err)
-	}
-}
-
-// upgrader is an HTTP server that takes connections one by one, for a process that has thousands. It is no listener's: net/http holds nothing of
-// a connection once it is a WebSocket.
+// upgrader is an HTTP server that takes connections one by one, each for the one request that makes a WebSocket of it.
 type upgrader struct {
 	messages *wsconn.Buffers
 	conns    chan net.Conn
