@@ -21,6 +21,9 @@ const (
 	// thousands of agents; they give it up after tunnel.DesiredSilence, a minute.
 	lifeSign    = 20 * time.Second
 	maxLifeSign = 50 * time.Second
+	// recheckAfter is how long a stream on which nothing changes goes without a look into the store: should a change ever be told to nobody, it comes
+	// that much later.
+	recheckAfter = 5 * time.Minute
 	// batch is how many documents are read from the store at a time.
 	batch = 100
 	// maxEventBody bounds one report of an install's progress.
@@ -115,14 +118,19 @@ func (g *Gateway) desired(w http.ResponseWriter, r *http.Request, p *peer) {
 	}
 }
 
-// rest gives signs of life until something has changed, and reports whether anybody is still there to be told. They ask nothing of the store:
-// there are hundreds a second.
+// rest gives signs of life until something has changed, or it is time to look again, and reports whether anybody is still there to be told. They
+// ask nothing of the store: there are hundreds a second.
 func (g *Gateway) rest(w http.ResponseWriter, r *http.Request, changed <-chan struct{}) bool {
 	stream := http.NewResponseController(w)
+	again := time.NewTimer(recheckAfter)
+	defer again.Stop()
 	for stream.Flush() == nil {
 		sign := time.NewTimer(lifeSignOf(g.sessions.count()))
 		select {
 		case <-changed:
+			sign.Stop()
+			return true
+		case <-again.C:
 			sign.Stop()
 			return true
 		case <-r.Context().Done():

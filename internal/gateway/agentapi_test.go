@@ -41,6 +41,9 @@ func TestRest(t *testing.T) {
 			if said := w.Body.String(); said != strings.Repeat("\n", want) || !w.Flushed {
 				t.Errorf("%d agents: said %q in two minutes, want %d signs of life", agents, said, want)
 			}
+			if began := time.Now(); !g.rest(w, r, nil) || time.Since(began) != recheckAfter {
+				t.Errorf("%d agents: nothing changed, and it looked again after %s, want %s", agents, time.Since(began), recheckAfter)
+			}
 			time.AfterFunc(time.Second, cancel)
 			if began := time.Now(); g.rest(w, r, nil) || time.Since(began) != time.Second {
 				t.Errorf("%d agents: it rested on for %s after who listened was gone", agents, time.Since(began))
