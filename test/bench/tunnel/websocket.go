@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -64,7 +63,12 @@ func newUpgrader(messages *wsconn.Buffers) *upgrader {
 // upgradable is a connection with where to tell what became of it.
 type upgradable struct {
 	net.Conn
-	became chan net.Conn // nil: not a WebSocket
+	became chan upgraded
+}
+
+type upgraded struct {
+	conn net.Conn
+	err  error
 }
 
 // NetConn is the connection below.
@@ -75,18 +79,15 @@ type upgradableKey struct{}
 // upgrade answers the request of an agent and returns the WebSocket.
 func (u *upgrader) upgrade(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	u.serving.Do(func() { go u.serve(ctx) })
-	c := &upgradable{conn, make(chan net.Conn, 1)}
+	c := &upgradable{conn, make(chan upgraded, 1)}
 	select {
 	case u.conns <- c:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	select {
-	case ws := <-c.became:
-		if ws == nil {
-			return nil, errors.New("the agent asked for no WebSocket")
-		}
-		return ws, nil
+	case became := <-c.became:
+		return became.conn, became.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -102,10 +103,10 @@ func (u *upgrader) serve(ctx context.Context) {
 			became := r.Context().Value(upgradableKey{}).(*upgradable).became
 			ws, err := wsconn.Accept(w, r, wire.Subprotocol, u.messages)
 			if err != nil {
-				became <- nil
+				became <- upgraded{nil, fmt.Errorf("cannot accept the agent: %w", err)}
 				return
 			}
-			became <- ws
+			became <- upgraded{ws, nil}
 		}),
 	}
 	_ = server.Serve(fed{ctx, u.conns}) // until the process ends
