@@ -29,14 +29,20 @@ const (
 	slowWrite = time.Millisecond
 	// crumb is the smallest part of a larger word that is worth a header, in bytes.
 	crumb = 4 << 10
+	// asideEach is the longest word that is put aside, in bytes: to copy it costs less than to have its stream wait. asideMost is how much may
+	// wait there, with frames that have no body; the other half of a write is for the streams that are queued.
+	asideEach = 4 << 10
+	asideMost = batch / 2
 )
 
 var batches = sync.Pool{New: func() any { return new([batch]byte) }} //nolint:gochecknoglobals // a pool; all sessions lend from it
 
 // outgoing is what waits to be written to a connection. Session.mu guards it.
 type outgoing struct {
-	control  []byte // whole frames without a body, which go first
-	sparse   fifo   // streams that say little
+	control  []byte       // whole frames, which go first: those without a body, and words that were put aside
+	lent     *[batch]byte // what control is in while it has such words
+	plain    []byte       // what it is in else; empty meanwhile
+	sparse   fifo         // streams that say little
 	rest     fifo
 	turns    int // frames of sparse streams since the last of the rest
 	flushing bool
@@ -91,16 +97,53 @@ func (s *Session) enqueue(st *Stream) {
 		return
 	}
 	st.queued, st.silent = true, false
-	now := time.Now()
-	passed := min(now.Sub(st.refilled), time.Minute)
-	st.allowance = min(sparseBurst, st.allowance+int(passed*sparseRate/time.Second))
-	st.refilled = now
-	st.rested(now)
-	if st.allowance > 0 {
+	if st.saysLittle(time.Now()) {
 		st.lane.sparse.push(st)
 	} else {
 		st.lane.rest.push(st)
 	}
+}
+
+// saysLittle reports whether a stream that has something to say says little. s.mu is held.
+func (st *Stream) saysLittle(now time.Time) bool {
+	passed := min(now.Sub(st.refilled), time.Minute)
+	st.allowance = min(sparseBurst, st.allowance+int(passed*sparseRate/time.Second))
+	st.refilled = now
+	st.rested(now)
+	return st.allowance > 0
+}
+
+// aside takes a short word whose turn is next while somebody writes, so that its stream need not wait until he is done. s.mu is held.
+func (st *Stream) aside() bool {
+	l, n := st.lane, len(st.pending)
+	switch {
+	case !l.flushing, !l.first(), l.sparse.head != nil, st.queued, st.asking, st.much >= moveAfter:
+		return false
+	case n > asideEach, n > int(st.window), len(l.control)+headerLen+n > asideMost:
+		return false
+	}
+	now := time.Now()
+	if !st.saysLittle(now) {
+		return false
+	}
+	if l.lent == nil {
+		l.lent, l.plain = batches.Get().(*[batch]byte), l.control[:0]
+		l.control = append(l.lent[:0], l.control...)
+	}
+	l.control = st.frame(l.control, n)
+	st.silent, st.emptied = false, now
+	return true
+}
+
+// frame appends a frame of so many bytes of what is pending. s.mu is held.
+func (st *Stream) frame(b []byte, n int) []byte {
+	b = header{kind: typeData, stream: st.id, length: uint32(n)}.append(b)
+	b = append(b, st.pending[:n]...)
+	st.pending = st.pending[n:]
+	st.window -= uint32(n)
+	st.allowance -= n
+	st.much = min(muchMost, st.much+n)
+	return b
 }
 
 // pick takes the stream whose turn it is; nil if there is none. s.mu is held.
@@ -120,10 +163,14 @@ func (l *lane) pick() *Stream {
 // fill appends what goes out next to b, within its capacity. s.mu is held.
 func (l *lane) fill(b []byte) []byte {
 	s := l.session
-	n := min(len(l.control), cap(b)-len(b)) / headerLen * headerLen
+	n := min(len(l.control), cap(b)-len(b)) // the rest of a frame goes first in the next one
 	b = append(b, l.control[:n]...)
 	l.control = append(l.control[:0], l.control[n:]...)
-	if cap(l.control) > batch {
+	switch {
+	case len(l.control) == 0 && l.lent != nil:
+		batches.Put(l.lent)
+		l.lent, l.control = nil, l.plain
+	case cap(l.control) > batch:
 		l.control = append([]byte(nil), l.control...)
 	}
 	for {
@@ -145,12 +192,7 @@ func (l *lane) fill(b []byte) []byte {
 			b = header{kind: typeWindow, flags: flagMove, stream: st.id, length: to}.append(b)
 			continue
 		}
-		b = header{kind: typeData, stream: st.id, length: uint32(n)}.append(b)
-		b = append(b, st.pending[:n]...)
-		st.pending = st.pending[n:]
-		st.window -= uint32(n)
-		st.allowance -= n
-		st.much = min(muchMost, st.much+n)
+		b = st.frame(b, n)
 		s.enqueue(st)
 		if len(st.pending) == 0 {
 			st.emptied = time.Now()

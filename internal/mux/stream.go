@@ -134,7 +134,7 @@ func (st *Stream) hand() error {
 			return err
 		case st.writeBy.passed.Load():
 			return os.ErrDeadlineExceeded
-		case len(st.pending) == 0:
+		case len(st.pending) == 0, st.aside():
 			return nil
 		}
 		s.enqueue(st)
