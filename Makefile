@@ -49,7 +49,7 @@ shellcheck:
 .PHONY: test
 test: ## unit, integration and script tests with the race detector; no root needed
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
-	cd test/bench/tunnel && CGO_ENABLED=1 go test -race ./figures ./link ./machine
+	cd test/bench/tunnel && CGO_ENABLED=1 go test -race ./echo ./figures ./link ./machine
 
 .PHONY: soak-connect
 soak-connect: ## 10 GB through user, gateway, tunnel and agent while everything is cut again and again: nothing passes for whole that is not

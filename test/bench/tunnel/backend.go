@@ -9,19 +9,17 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/echo"
 )
 
-// What a stream is for is the first byte on it; its number follows, 4 bytes.
+// The kinds of streams, besides those for echoes.
 const (
 	download = 'd' // the backend writes
 	upload   = 'u' // the backend reads
-	echo     = 'e' // the backend returns each kilobyte
 )
 
-const (
-	word    = 1 << 10  // bytes of an echo
-	portion = 32 << 10 // bytes of a bulk write
-)
+const portion = 32 << 10 // bytes of a bulk write
 
 // transfer is bulk on a number of streams, as both ends of it count in the same process.
 type transfer struct {
@@ -60,16 +58,14 @@ func (b *backend) begin(t *transfer) {
 	b.now = t
 }
 
-func (b *backend) serve(ctx context.Context, address string) error {
-	return serve(ctx, address, b.handle)
+// listen listens where agents bring streams to.
+func (b *backend) listen(address string) (*echo.Server, error) {
+	return echo.Listen(address, b.handle)
 }
 
-func (b *backend) handle(conn net.Conn) {
+// handle writes or reads on a stream.
+func (b *backend) handle(conn net.Conn, hello [echo.HelloSize]byte, came int) {
 	defer conn.Close()
-	var hello [5]byte
-	if _, err := io.ReadFull(conn, hello[:]); err != nil {
-		return
-	}
 	b.mu.Lock()
 	t := b.now
 	b.mu.Unlock()
@@ -81,17 +77,8 @@ func (b *backend) handle(conn net.Conn) {
 	case download:
 		write(conn, &t.sent[i], t.stop)
 	case upload:
+		t.received[i].Add(int64(came))
 		_ = read(conn, &t.received[i]) // what it lacks shows in the counts
-	case echo:
-		buf := make([]byte, word)
-		for {
-			if _, err := io.ReadFull(conn, buf); err != nil {
-				return
-			}
-			if _, err := conn.Write(buf); err != nil {
-				return
-			}
-		}
 	}
 	conn.Close()
 	select {
@@ -139,8 +126,7 @@ func open(ctx context.Context, public string, kind byte, number int) (net.Conn, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the gateway: %w", err)
 	}
-	hello := binary.BigEndian.AppendUint32([]byte{kind}, uint32(number))
-	if _, err := conn.Write(hello); err != nil {
+	if _, err := conn.Write(echo.Hello(kind, number)); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("cannot write to the gateway: %w", err)
 	}

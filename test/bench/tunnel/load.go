@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/echo"
 )
 
 // grace is how long something may take after it has been measured, in order to tell slow from stuck.
@@ -146,13 +148,13 @@ func pause(ctx context.Context, d time.Duration) error {
 func echoes(ctx context.Context, public string, warmUp, n int) ([]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(warmUp+n)*20*time.Millisecond+grace)
 	defer cancel()
-	conn, err := open(ctx, public, echo, 0)
+	conn, err := open(ctx, public, echo.Kind, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	buf := make([]byte, word)
+	buf := make([]byte, echo.Word)
 	took := make([]float64, 0, n)
 	for i := range warmUp + n {
 		began := time.Now()
@@ -204,43 +206,4 @@ func ask(conn net.Conn, buf []byte) error {
 		return fmt.Errorf("cannot read an answer: %w", err)
 	}
 	return nil
-}
-
-// opens counts how many streams a number of callers open, use for one echo, and close, and how long that took in all.
-func opens(ctx context.Context, public string, callers int, measured time.Duration) (n int64, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, measured+grace)
-	defer cancel()
-	var done atomic.Int64
-	var failed atomic.Pointer[error]
-	var workers sync.WaitGroup
-	began := time.Now()
-	for range callers {
-		workers.Go(func() {
-			buf := make([]byte, word)
-			for time.Since(began) < measured && failed.Load() == nil {
-				if err := once(ctx, public, buf); err != nil {
-					failed.CompareAndSwap(nil, &err)
-					return
-				}
-				done.Add(1)
-			}
-		})
-	}
-	workers.Wait()
-	if err := failed.Load(); err != nil {
-		return 0, 0, *err
-	}
-	return done.Load(), time.Since(began), nil
-}
-
-func once(ctx context.Context, public string, buf []byte) error {
-	conn, err := open(ctx, public, echo, 0)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline) // it never fails on an open socket
-	}
-	return ask(conn, buf)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/echo"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
 )
@@ -195,7 +196,7 @@ func measurements() []measurement {
 }
 
 // openingApart is opening where the load and the backend, which are the same for all, take nothing of the processors that the tunnel has: else
-// what is compared is to a half of theirs. A machine with one processor cannot have it measured.
+// what is compared is to two fifths theirs. A machine with one processor cannot have it measured.
 func openingApart(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
 	rest, tunnel, ok, err := machine.Halves()
 	if err != nil || !ok {
@@ -206,7 +207,7 @@ func openingApart(ctx context.Context, on *stand, each time.Duration, s *figures
 	if err != nil {
 		return err
 	}
-	if _, _, err := opens(ctx, on.public, callers, settled); err != nil {
+	if _, _, err := echo.Calls(ctx, on.public, callers, settled, grace); err != nil {
 		return err
 	}
 	s.Values[mApart], s.Values[mApartCPU], err = opening(ctx, on, each)
@@ -219,7 +220,7 @@ func opening(ctx context.Context, on *stand, each time.Duration) (rate, cpu floa
 	if err != nil {
 		return 0, 0, err
 	}
-	n, took, err := opens(ctx, on.public, callers, each)
+	n, took, err := echo.Calls(ctx, on.public, callers, each, grace)
 	if err != nil {
 		return 0, 0, err
 	}

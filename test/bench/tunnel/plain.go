@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// The connections that are the same for every contender: of callers to a gateway, and of an agent to the backend. They cost as little as they
+// The connections that are the same for every contender: of the load to a gateway, and of an agent to the backend. They cost as little as they
 // can, as what is compared is what lies between: the kernel does not probe them, and no goroutine waits to cancel a dial to this machine.
 
 func plainDial(ctx context.Context, address string) (net.Conn, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 )
@@ -17,16 +18,17 @@ type relay struct{ buffers session.Buffers }
 // join copies both ways until both have ended, and closes both.
 func (r *relay) join(a, b net.Conn) {
 	var other sync.WaitGroup
-	other.Go(func() { r.pass(a, b) })
-	r.pass(b, a)
+	var over atomic.Bool
+	other.Go(func() { r.pass(a, b, &over) })
+	r.pass(b, a, &over)
 	other.Wait()
 	a.Close()
 	b.Close()
 }
 
-// pass copies until from ends, and then ends what to is told. It is not io.Copy, which would splice plain TCP within the kernel: no
-// tunnel can, so it would be no limit of theirs.
-func (r *relay) pass(to, from net.Conn) {
+// pass copies until from ends, and then ends what to is told, unless the other way is over as well: both are closed then. It is not io.Copy,
+// which would splice plain TCP within the kernel: no tunnel can, so it would be no limit of theirs.
+func (r *relay) pass(to, from net.Conn, over *atomic.Bool) {
 	buf := r.buffers.Get()
 	defer r.buffers.Put(buf)
 	for {
@@ -38,6 +40,8 @@ func (r *relay) pass(to, from net.Conn) {
 		}
 		switch {
 		case err == nil:
+		case errors.Is(err, io.EOF) && over.Swap(true):
+			return
 		case errors.Is(err, io.EOF):
 			if half, ok := to.(interface{ CloseWrite() error }); ok {
 				_ = half.CloseWrite() // if it fails, the other way ends as well

@@ -86,7 +86,11 @@ func play(ctx context.Context, text string) error {
 	i := slices.IndexFunc(all, func(c contender) bool { return c.name == r.Contender })
 	switch {
 	case r.End == "backend":
-		return newBackend().serve(ctx, r.Backend)
+		answers, err := newBackend().listen(r.Backend)
+		if err != nil {
+			return err
+		}
+		return answers.Serve()
 	case r.End == "idle gateway":
 		return idleGateway(ctx, r)
 	case r.End == "idle agents":

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,12 +43,14 @@ func raise(ctx context.Context, c contender, folder, profiles string) (s *stand,
 	}
 	r.Public, r.Tunnel, r.Backend = addresses[0], addresses[1], addresses[2]
 	s.public = r.Public
-	b, stop, err := here(ctx, r.Backend)
+	s.backend = newBackend()
+	answers, err := s.backend.listen(r.Backend)
 	if err != nil {
 		return s, err
 	}
-	s.backend = b
-	s.undo = append(s.undo, stop)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = answers.Serve() }) // what it lacks, those who ask will tell
+	s.undo = append(s.undo, serving.Wait, answers.Stop)
 	for _, end := range []string{"gateway", "agent"} {
 		r.End = end
 		if profiles != "" {
@@ -116,16 +119,6 @@ func died(processes []*process) (err error) {
 		err = errors.Join(err, p.died())
 	}
 	return err
-}
-
-// here starts a backend in this process.
-func here(ctx context.Context, address string) (b *backend, stop func(), err error) {
-	b = newBackend()
-	l, _, err := plainListen(ctx, address, b.handle)
-	if err != nil {
-		return nil, nil, err
-	}
-	return b, func() { l.Close() }, nil
 }
 
 // freeAddresses are some on which nobody listens. Their ports are below those that the kernel gives to connections, which come and go by

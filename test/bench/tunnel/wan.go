@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/echo"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/figures"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/link"
 	"github.com/pipeopshq/pipeops-agent/test/bench/tunnel/machine"
@@ -241,13 +242,13 @@ func loadOnLink(ctx context.Context, r role) error {
 
 // echoesFor is echoes for a time, not a number.
 func echoesFor(ctx context.Context, public string, measured time.Duration) ([]float64, error) {
-	conn, err := open(ctx, public, echo, 0)
+	conn, err := open(ctx, public, echo.Kind, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	buf := make([]byte, word)
+	buf := make([]byte, echo.Word)
 	if err := ask(conn, buf); err != nil { // opens it all the way
 		return nil, err
 	}
