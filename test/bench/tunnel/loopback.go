@@ -134,23 +134,29 @@ func oneRound(
 		samples[i] = figures.Sample{Contender: c.name, Values: map[string]float64{}}
 	}
 	for _, m := range wanted {
-		for _, i := range rand.Perm(len(stands)) {
-			if stands[i].ended {
-				continue
+		taken := make([]figures.Sample, len(stands))
+		for range m.turns {
+			for _, i := range rand.Perm(len(stands)) {
+				if stands[i].ended {
+					continue
+				}
+				err := m.turn(ctx, stands[i], each, &taken[i])
+				if err == nil {
+					continue
+				}
+				err = fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))
+				if ctx.Err() != nil || !slices.Contains(peers(), measured[i].name) {
+					return nil, err
+				}
+				say(err.Error() + "; it is left out of the rest of this round")
+				stands[i].end()
 			}
-			taken := figures.Sample{Values: map[string]float64{}}
-			err := m.take(ctx, stands[i], each, &taken)
-			if err == nil {
-				maps.Copy(samples[i].Values, taken.Values)
-				samples[i].Lost += taken.Lost
-				continue
+		}
+		for i, s := range stands {
+			if !s.ended {
+				maps.Copy(samples[i].Values, taken[i].Values)
+				samples[i].Lost += taken[i].Lost
 			}
-			err = fmt.Errorf("cannot measure %s of %s: %w", m.name, measured[i].name, errors.Join(err, died(stands[i].processes)))
-			if ctx.Err() != nil || !slices.Contains(peers(), measured[i].name) {
-				return nil, err
-			}
-			say(err.Error() + "; it is left out of the rest of this round")
-			stands[i].end()
 		}
 	}
 	return samples, nil
@@ -158,27 +164,44 @@ func oneRound(
 
 // measurement adds some values to a sample.
 type measurement struct {
-	name string
-	take func(context.Context, *stand, time.Duration, *figures.Sample) error
+	name  string
+	turns int // how often it is taken of all contenders by turns, so that what the machine does meanwhile meets all of them
+	take  func(context.Context, *stand, time.Duration, *figures.Sample) error
+}
+
+// turn takes one of the turns. After all of them the sample has their mean.
+func (m measurement) turn(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) error {
+	taken := figures.Sample{Values: map[string]float64{}}
+	if err := m.take(ctx, on, each, &taken); err != nil {
+		return err
+	}
+	if s.Values == nil {
+		s.Values = map[string]float64{}
+	}
+	for name, value := range taken.Values {
+		s.Values[name] += value / float64(m.turns)
+	}
+	s.Lost += taken.Lost
+	return nil
 }
 
 // measurements are in the order in which they are taken.
 func measurements() []measurement {
 	return []measurement{
-		{"a stream down", flows(download, 1, mDown, mDownCPU, "")},
-		{"a stream up", flows(upload, 1, mUp, mUpCPU, "")},
-		{"100 streams down", flows(download, manyStreams, mMany, mManyCPU, mJain)},
-		{"echoes", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+		{"a stream down", 1, flows(download, 1, mDown, mDownCPU, "")},
+		{"a stream up", 1, flows(upload, 1, mUp, mUpCPU, "")},
+		{"100 streams down", 1, flows(download, manyStreams, mMany, mManyCPU, mJain)},
+		{"echoes", 1, func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
 			took, err := echoes(ctx, on.public, echoWarmUp, echoCount)
 			s.Values[mEcho50], s.Values[mEcho99] = figures.Percentile(took, 50), figures.Percentile(took, 99)
 			return err
 		}},
-		{"echoes beside bulk", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+		{"echoes beside bulk", 1, func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
 			took, err := echoesBeside(ctx, on, besideBulk, true)
 			s.Values[mBeside] = figures.Percentile(took, 99)
 			return err
 		}},
-		{"echoes beside slow readers", func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
+		{"echoes beside slow readers", 1, func(ctx context.Context, on *stand, _ time.Duration, s *figures.Sample) error {
 			without, err := echoesBeside(ctx, on, 0, false)
 			if err != nil {
 				return err
@@ -187,11 +210,11 @@ func measurements() []measurement {
 			s.Values[mSlow] = figures.Percentile(with, 99) / figures.Percentile(without, 99)
 			return err
 		}},
-		{"opening", func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
+		{"opening", 4, func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
 			s.Values[mOpens], s.Values[mOpenCPU], err = opening(ctx, on, each)
 			return err
 		}},
-		{"opening apart", openingApart},
+		{"opening apart", 1, openingApart},
 	}
 }
 
