@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen starts a server, which has ended when the test has.
-func listen(t *testing.T, other Other) (address string) {
+// serve starts a server. ended tells why it is over.
+func serve(t *testing.T, other Other) (s *Server, address string, ended <-chan error) {
 	t.Helper()
 	s, err := Listen("127.0.0.1:0", other)
 	if err != nil {
@@ -25,15 +25,22 @@ func listen(t *testing.T, other Other) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve() }()
+	end := make(chan error, 1)
+	go func() { end <- s.Serve() }()
+	return s, addrPort(at), end
+}
+
+// listen starts a server, which has ended when the test has.
+func listen(t *testing.T, other Other) (address string) {
+	t.Helper()
+	s, address, ended := serve(t, other)
 	t.Cleanup(func() {
 		s.Stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return addrPort(at)
+	return address
 }
 
 func addrPort(at unix.Sockaddr) string {
@@ -127,17 +134,8 @@ func TestServerHandsOn(t *testing.T) {
 }
 
 func TestServerStops(t *testing.T) {
-	s, err := Listen("127.0.0.1:0", none(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := unix.Getsockname(s.listener)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve() }()
-	conn := dial(t, addrPort(at))
+	s, address, ended := serve(t, none(t))
+	conn := dial(t, address)
 	word := append(Hello(Kind, 0), make([]byte, Word)...)
 	if _, err := conn.Write(word); err != nil {
 		t.Fatal(err)
