@@ -14,14 +14,13 @@ func TestFramesOnTheWire(t *testing.T) {
 	a, b := net.Pipe()
 	s := New(a, Config{Client: true})
 	const want = "" +
-		"0001000100000001" + "00000000" + // opens 1
-		"0000000000000001" + "00000003" + "474554" +
+		"0000000100000001" + "00000003" + "474554" + // opens 1 with a word
 		"0001000400000001" + "00000000" + // 1 says no more
-		"0001000100000003" + "00000000" + // opens 3
-		"0000000000000003" + "00000001" + "78" +
+		"0000000100000003" + "00000001" + "78" + // opens 3
 		"0001000800000003" + "00000003" + // gives up 3, since too much lies unread
-		"0001000100000005" + "00000000" +
-		"0000000000000005" + "00000001" + "79"
+		"0000000100000005" + "00000001" + "79" +
+		"0001000500000007" + "00000000" + // opens 7, and says no more
+		"000100010000000b" + "00000000" // opens 11, to hear; of 9 it has said nothing
 	said := make(chan []byte, 1)
 	go func() {
 		all := make([]byte, len(want)/2)
@@ -55,6 +54,17 @@ func TestFramesOnTheWire(t *testing.T) {
 	}
 	if _, err := last.Write([]byte("y")); err != nil {
 		t.Fatal(err)
+	}
+	for _, end := range []func(*Stream){
+		func(st *Stream) { _ = st.Close() },
+		func(st *Stream) { st.Reset(CodeClosed) },
+		func(st *Stream) { go func() { _, _ = st.Read(make([]byte, 1)) }() }, // until the session ends
+	} {
+		st, err := s.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		end(st)
 	}
 	if got := hex.EncodeToString(<-said); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -96,7 +96,7 @@ func (s *Session) enqueue(st *Stream) {
 	if st.queued || len(st.pending) == 0 || st.window == 0 || st.asking {
 		return
 	}
-	st.queued, st.silent = true, false
+	st.queued = true
 	if st.saysLittle(time.Now()) {
 		st.lane.sparse.push(st)
 	} else {
@@ -131,13 +131,13 @@ func (st *Stream) aside() bool {
 		l.control = append(l.lent[:0], l.control...)
 	}
 	l.control = st.frame(l.control, n)
-	st.silent, st.emptied = false, now
+	st.emptied = now
 	return true
 }
 
 // frame appends a frame of so many bytes of what is pending. s.mu is held.
 func (st *Stream) frame(b []byte, n int) []byte {
-	b = header{kind: typeData, stream: st.id, length: uint32(n)}.append(b)
+	b = header{kind: typeData, flags: st.opens(), stream: st.id, length: uint32(n)}.append(b)
 	b = append(b, st.pending[:n]...)
 	st.pending = st.pending[n:]
 	st.window -= uint32(n)

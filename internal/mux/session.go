@@ -134,7 +134,7 @@ func New(conn net.Conn, c Config) *Session {
 	return s
 }
 
-// Open opens a stream. It does not wait for the peer: that one refuses by a reset.
+// Open opens a stream, of which the peer hears by what is first said on it. It does not wait for the peer: that one refuses by a reset.
 func (s *Session) Open() (*Stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +150,6 @@ func (s *Session) Open() (*Stream, error) {
 	s.next += 2
 	st.silent = true
 	s.streams[st.id] = st
-	s.first.say(header{kind: typeWindow, flags: flagSYN, stream: st.id}) // goes out with the first word
 	return st, nil
 }
 

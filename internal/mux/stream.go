@@ -41,7 +41,7 @@ type Stream struct {
 	pending   []byte    // of the write under way
 	window    uint32    // what the peer has room for
 	queued    bool
-	silent    bool    // this end has opened it, and the frame that says so may still wait
+	silent    bool    // this end has opened it, and its next frame is the first, which says so
 	after     *Stream // in the queue
 	allowance int
 	refilled  time.Time
@@ -55,14 +55,15 @@ type Stream struct {
 }
 
 func newStream(s *Session, id uint32) *Stream {
+	now := time.Now()
 	st := &Stream{
 		session: s, id: id, window: initialWindow,
 		readable: make(signal, 1), writable: make(signal, 1),
-		refilled: time.Now(), allowance: sparseBurst,
+		refilled: now, allowance: sparseBurst,
 		lane: &s.first,
 	}
 	st.in.limit = initialWindow
-	st.in.credited = time.Now()
+	st.in.credited = now
 	return st
 }
 
@@ -87,13 +88,22 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 }
 
+// opens is the flag of a frame that is the first of a stream which this end has opened. s.mu is held.
+func (st *Stream) opens() uint16 {
+	if !st.silent {
+		return 0
+	}
+	st.silent = false
+	return flagSYN
+}
+
 // flushFirst sends what opens the stream, where nothing was written before the first read.
 func (st *Stream) flushFirst() {
 	s := st.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st.silent {
-		st.silent = false
+		s.first.say(header{kind: typeWindow, flags: st.opens(), stream: st.id})
 		s.first.flush(nil)
 	}
 }
@@ -181,7 +191,7 @@ func (st *Stream) CloseWrite() error {
 func (st *Stream) fin() {
 	if !st.finSent {
 		st.finSent = true
-		st.lane.say(header{kind: typeWindow, flags: flagFIN, stream: st.id})
+		st.lane.say(header{kind: typeWindow, flags: flagFIN | st.opens(), stream: st.id})
 	}
 }
 
@@ -228,7 +238,7 @@ func (st *Stream) Reset(code Code) {
 
 // reset queues the frame that resets a stream. s.mu is held.
 func (s *Session) reset(st *Stream, code Code) {
-	if !st.done {
+	if !st.done && !st.silent { // else the peer knows nothing of it
 		st.lane.say(header{kind: typeWindow, flags: flagRST, stream: st.id, length: uint32(code)})
 	}
 	s.over(st)
