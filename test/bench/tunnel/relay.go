@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/pipeopshq/pipeops-agent/internal/session"
@@ -15,44 +14,39 @@ import (
 // relay copies between connections. Contenders that bring no relay of their own all have this one.
 type relay struct{ buffers session.Buffers }
 
-// join copies both ways until both have ended, and closes both.
+// join copies both ways. Whichever ends last closes both; join does not wait for it.
 func (r *relay) join(a, b net.Conn) {
-	var other sync.WaitGroup
 	var over atomic.Bool
-	other.Go(func() { r.pass(a, b, &over) })
+	go r.pass(a, b, &over)
 	r.pass(b, a, &over)
-	other.Wait()
-	a.Close()
-	b.Close()
 }
 
-// pass copies until from ends, and then ends what to is told, unless the other way is over as well: both are closed then. It is not io.Copy,
-// which would splice plain TCP within the kernel: no tunnel can, so it would be no limit of theirs.
+// pass copies until from ends, and then ends what to is told, unless the other way is over as well: both are closed then.
 func (r *relay) pass(to, from net.Conn, over *atomic.Bool) {
+	err := r.copy(to, from)
+	half, ok := to.(interface{ CloseWrite() error })
+	if over.Swap(true) || !ok || !errors.Is(err, io.EOF) {
+		to.Close()
+		from.Close()
+		return
+	}
+	_ = half.CloseWrite() // if it fails, the other way ends as well
+}
+
+// copy copies until an error, which is never nil. It is not io.Copy, which would splice plain TCP within the kernel: no tunnel can, so it
+// would be no limit of theirs.
+func (r *relay) copy(to, from net.Conn) error {
 	buf := r.buffers.Get()
 	defer r.buffers.Put(buf)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
 			if _, werr := to.Write(buf[:n]); werr != nil {
-				err = werr
+				return werr
 			}
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF) && over.Swap(true):
-			return
-		case errors.Is(err, io.EOF):
-			if half, ok := to.(interface{ CloseWrite() error }); ok {
-				_ = half.CloseWrite() // if it fails, the other way ends as well
-			} else {
-				to.Close()
-			}
-			return
-		default:
-			to.Close()
-			from.Close()
-			return
+		if err != nil {
+			return err
 		}
 	}
 }
