@@ -210,7 +210,7 @@ func measurements() []measurement {
 			s.Values[mSlow] = figures.Percentile(with, 99) / figures.Percentile(without, 99)
 			return err
 		}},
-		{"opening", 4, func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
+		{"opening", 8, func(ctx context.Context, on *stand, each time.Duration, s *figures.Sample) (err error) {
 			s.Values[mOpens], s.Values[mOpenCPU], err = opening(ctx, on, each)
 			return err
 		}},
