@@ -108,6 +108,9 @@ func (c *calls) begin() error {
 	}
 	now := &oneCall{lacks: Word}
 	c.now[socket] = now
+	if err := SpeaksFirst(socket); err != nil {
+		return err
+	}
 	if err := unix.Connect(socket, &c.to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return fmt.Errorf("cannot connect: %w", err)
 	}
