@@ -88,7 +88,8 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 }
 
-// opens is the flag of a frame that is the first of a stream which this end has opened. s.mu is held.
+// opens is the flag that the next frame has if it is the first of a stream which this end has opened: it is asked once for each frame. s.mu is
+// held.
 func (st *Stream) opens() uint16 {
 	if !st.silent {
 		return 0

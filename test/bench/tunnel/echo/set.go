@@ -85,11 +85,11 @@ func newSocket() (int, error) {
 	return socket, nil
 }
 
-// SpeaksFirst has the packet that ends the handshake of a connection go with the first word, where whoever connects has one ready: one packet
-// less for each connection, of ten. It is asked for before connecting.
+// SpeaksFirst has what whoever connects acknowledges go with what he says: the end of the handshake with the first word, and the answer with
+// what follows it. That is two packets less for each connection, of ten. It is asked for before connecting.
 func SpeaksFirst(socket int) error {
 	if err := unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0); err != nil {
-		return fmt.Errorf("cannot have the handshake end with the first word: %w", err)
+		return fmt.Errorf("cannot have acknowledgements go with words: %w", err)
 	}
 	return nil
 }
