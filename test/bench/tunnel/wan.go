@@ -28,6 +28,7 @@ const (
 	mBeside50  = "echo_p50_ms" // beside the bulk, one kilobyte at a time
 	mBeside99  = "echo_p99_ms"
 	mEchoCount = "echoes"
+	mEchoes    = "echo_ms"  // each of them, a series
 	mPeak      = "peak_MiB" // of memory, of the gateway or the agent, whichever had more
 )
 
@@ -55,6 +56,7 @@ func paths() []path {
 		{ID: "B5", Measure: mBulk, Against: toLimit, Least: 0.95},
 		{ID: "B5", Measure: mBeside50, Against: toLimit, Most: 1.2},
 		{ID: "B5", Measure: mBeside99, Against: toLimit, Most: 1.5},
+		{ID: "B5", Measure: mEchoes, Kind: figures.Pooled, Percentile: 99, Against: toLimit, Most: 1.5}, // a round has some 430
 	}
 	common := link.Config{Delay: 25 * time.Millisecond, Rate: 100e6, Queue: 100 * time.Millisecond}
 	lossy, fat := common, link.Config{Delay: 50 * time.Millisecond, Rate: 500e6, Queue: 100 * time.Millisecond}
@@ -68,7 +70,7 @@ func paths() []path {
 	}
 	return []path{
 		{"50 ms, 100 Mbit/s", common, []int{1, 8}, 5 * time.Second, beside},
-		{"50 ms, 100 Mbit/s, 0.2 % loss", lossy, []int{1}, 5 * time.Second, beside},
+		{"50 ms, 100 Mbit/s, 0.2 % loss", lossy, []int{1, 8}, 5 * time.Second, beside},
 		{"100 ms, 500 Mbit/s", fat, []int{1}, 5 * time.Second, full},
 		{"100 ms, 500 Mbit/s, send buffers of 16 MiB", large, []int{1}, 5 * time.Second, full},
 	}
@@ -120,14 +122,15 @@ func (p path) measure(ctx context.Context, r role, controls []string, measured [
 					r.Contender = measured[i].name
 					on := p.link
 					on.Losses = uint64(round)
-					values, err := measureOnLink(ctx, on, r, measured[i].agentListens)
+					sample, err := measureOnLink(ctx, on, r, measured[i].agentListens)
 					if ctx.Err() != nil {
 						return nil, ctx.Err()
 					}
 					if err != nil {
 						return nil, fmt.Errorf("%s, %s: %w", r.Contender, name, err)
 					}
-					samples = append(samples, figures.Sample{Contender: r.Contender, Round: round, Values: values})
+					sample.Contender, sample.Round = r.Contender, round
+					samples = append(samples, sample)
 					say(fmt.Sprintf("%s: round %d of %d: %s", name, round, rounds, r.Contender))
 				}
 			}
@@ -149,10 +152,10 @@ func congestionControls() ([]string, error) {
 
 // measureOnLink starts a contender's gateway and a load on the near end of a link, its agent and a backend on the far one. The load measures,
 // and ends by itself. Each has a link of its own: in a round all lose the same packets, and no kernel remembers what the one before met with.
-func measureOnLink(ctx context.Context, config link.Config, r role, agentListens bool) (values map[string]float64, err error) {
+func measureOnLink(ctx context.Context, config link.Config, r role, agentListens bool) (sample figures.Sample, err error) {
 	l, err := link.Up(ctx, "bench-tunnel", config)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the link: %w", err)
+		return sample, fmt.Errorf("cannot make the link: %w", err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	r.Public, r.Backend, r.Tunnel = "127.0.0.1:7001", "127.0.0.1:7002", net.JoinHostPort(link.Near, "7003")
@@ -169,7 +172,7 @@ func measureOnLink(ctx context.Context, config link.Config, r role, agentListens
 		}
 		started, err := start(r, p.namespace, output)
 		if err != nil {
-			return nil, err
+			return sample, err
 		}
 		defer started.stop()
 		defer context.AfterFunc(ctx, func() { _ = started.cmd.Process.Kill() })()
@@ -178,22 +181,22 @@ func measureOnLink(ctx context.Context, config link.Config, r role, agentListens
 	load := processes[len(processes)-1]
 	<-load.ended
 	if load.cause != nil {
-		return nil, died(processes)
+		return sample, died(processes)
 	}
-	if err := json.Unmarshal(said.Bytes(), &values); err != nil {
-		return nil, fmt.Errorf("cannot read what the load has measured: %w", err)
+	if err := json.Unmarshal(said.Bytes(), &sample); err != nil {
+		return sample, fmt.Errorf("cannot read what the load has measured: %w", err)
 	}
 	for _, p := range processes[1:3] { // gateway and agent
 		peak, err := machine.Peak(p.cmd.Process.Pid)
 		if err != nil {
-			return nil, err
+			return sample, err
 		}
-		values[mPeak] = max(values[mPeak], float64(peak)/(1<<20))
+		sample.Values[mPeak] = max(sample.Values[mPeak], float64(peak)/(1<<20))
 	}
-	return values, nil
+	return sample, nil
 }
 
-// loadOnLink is the load: it measures bulk and echoes beside it, after a time for windows to grow, and prints the values.
+// loadOnLink is the load: it measures bulk and echoes beside it, after a time for windows to grow, and prints the sample.
 func loadOnLink(ctx context.Context, r role) error {
 	if err := up(ctx, r.Public, nil); err != nil {
 		return err
@@ -234,13 +237,16 @@ func loadOnLink(ctx context.Context, r role) error {
 		bytes = append(bytes, after[i]-before[i])
 		sum += bytes[i]
 	}
-	return json.NewEncoder(os.Stdout).Encode(map[string]float64{
-		mBulk: sum * 8 / 1e6 / elapsed.Seconds(), mBulkJain: figures.Jain(bytes),
-		mBeside50: figures.Percentile(took, 50) / 1e3, mBeside99: figures.Percentile(took, 99) / 1e3, mEchoCount: float64(len(took)),
+	return json.NewEncoder(os.Stdout).Encode(figures.Sample{
+		Values: map[string]float64{
+			mBulk: sum * 8 / 1e6 / elapsed.Seconds(), mBulkJain: figures.Jain(bytes),
+			mBeside50: figures.Percentile(took, 50), mBeside99: figures.Percentile(took, 99), mEchoCount: float64(len(took)),
+		},
+		Series: map[string][]float64{mEchoes: took},
 	})
 }
 
-// echoesFor is echoes for a time, not a number.
+// echoesFor is echoes for a time, not a number: how long each took, in milliseconds.
 func echoesFor(ctx context.Context, public string, measured time.Duration) ([]float64, error) {
 	conn, err := open(ctx, public, echo.Kind, 0)
 	if err != nil {
@@ -258,7 +264,7 @@ func echoesFor(ctx context.Context, public string, measured time.Duration) ([]fl
 		if err := ask(conn, buf); err != nil {
 			return nil, errors.Join(ctx.Err(), err)
 		}
-		took = append(took, float64(time.Since(asked).Nanoseconds())/1e3)
+		took = append(took, float64(time.Since(asked).Nanoseconds())/1e6)
 	}
 	return took, nil
 }

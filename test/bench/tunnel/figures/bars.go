@@ -10,11 +10,13 @@ import (
 // Kind is how a contender is compared with a reference in the same round.
 type Kind int
 
-// The kinds of comparison: ours divided by the reference, ours less the reference, and ours alone.
+// The kinds of comparison: ours divided by the reference, ours less the reference, ours alone, and ours divided by the reference
+// where each is a percentile of the series of all rounds together: one round may have too few values for a percentile that is high.
 const (
 	Ratio Kind = iota
 	Difference
 	Value
+	Pooled
 )
 
 // Bar is what ours has to reach. Of Least and Most one is set.
@@ -26,6 +28,8 @@ type Bar struct {
 	Against []string // the one with the best median counts; nil for Value
 	Least   float64
 	Most    float64
+
+	Percentile float64 // of the series of this measure; for Pooled
 }
 
 // Verdict is what became of a bar.
@@ -36,7 +40,8 @@ type Verdict struct {
 	Figure *Spread `json:"figure,omitempty"`
 }
 
-// Judge compares round by round, so that what the machine did besides weighs on both sides, and holds the median against the bar.
+// Judge compares round by round, so that what the machine did besides weighs on both sides, and holds the median against the bar;
+// what is pooled it compares once.
 func Judge(ours string, bars []Bar, samples []Sample) []Verdict {
 	verdicts := make([]Verdict, 0, len(bars))
 	for _, bar := range bars {
@@ -69,7 +74,7 @@ func (b Bar) best(samples []Sample) (name string, found bool) {
 	}
 	var most float64
 	for _, candidate := range b.Against {
-		values := valuesOf(candidate, b.Measure, samples)
+		values := b.valuesOf(candidate, samples)
 		if len(values) == 0 {
 			return strings.Join(b.Against, ", "), false
 		}
@@ -85,8 +90,32 @@ func (b Bar) best(samples []Sample) (name string, found bool) {
 	return name, name != ""
 }
 
-// compare returns a figure for each round in which both were measured.
+// valuesOf are those of the rounds, or the one that is pooled.
+func (b Bar) valuesOf(contender string, samples []Sample) []float64 {
+	if b.Kind != Pooled {
+		return valuesOf(contender, b.Measure, samples)
+	}
+	var series []float64
+	for _, s := range samples {
+		if s.Contender == contender {
+			series = append(series, s.Series[b.Measure]...)
+		}
+	}
+	if len(series) == 0 {
+		return nil
+	}
+	return []float64{Percentile(series, b.Percentile)}
+}
+
+// compare returns a figure for each round in which both were measured, or the one that is pooled.
 func (b Bar) compare(ours, against string, samples []Sample) []float64 {
+	if b.Kind == Pooled {
+		mine, theirs := b.valuesOf(ours, samples), b.valuesOf(against, samples)
+		if mine == nil || theirs == nil || theirs[0] == 0 {
+			return nil
+		}
+		return []float64{mine[0] / theirs[0]}
+	}
 	var figures []float64
 	for _, s := range samples {
 		mine, ok := s.Values[b.Measure]
@@ -126,6 +155,8 @@ func (b Bar) text(against string) string {
 		measure = b.Of + "'s " + measure
 	}
 	switch b.Kind {
+	case Pooled:
+		return fmt.Sprintf("p%g of %s of all rounds %s %g x %s", b.Percentile, measure, sign, limit, against)
 	case Ratio:
 		return fmt.Sprintf("%s %s %g x %s", measure, sign, limit, against)
 	case Difference:

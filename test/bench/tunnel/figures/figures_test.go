@@ -80,6 +80,13 @@ func TestJudge(t *testing.T) {
 		of("ours", 2, 40), of("limit", 2, 50), of("a", 2, 20), of("b", 2, 10), // a machine that was busy in this round
 		of("ours", 3, 80), of("limit", 3, 100), of("a", 3, 55), of("b", 3, 40),
 	}
+	one := func(contender string, round int, s ...float64) Sample {
+		return Sample{Contender: contender, Round: round, Series: map[string][]float64{"s": s}}
+	}
+	series := []Sample{ // ours has 1 2 3 9 in order, the limit 1 1 2 8: round by round it were 3 and 1.125
+		one("ours", 1, 3, 1), one("limit", 1, 1, 1),
+		one("ours", 2, 9, 2), one("limit", 2, 8, 2),
+	}
 	tests := []struct {
 		name    string
 		bar     Bar
@@ -98,6 +105,12 @@ func TestJudge(t *testing.T) {
 			Verdict{"1", "a's m >= 0.4 x limit", "met", &Spread{0.5, 0.4, 0.55}}},
 		{"a difference", Bar{ID: "1", Measure: "m", Kind: Difference, Against: []string{"a"}, Most: 25}, rounds,
 			Verdict{"1", "m <= a + 25", "met", &Spread{25, 20, 40}}},
+		{"a percentile of all rounds", Bar{ID: "1", Measure: "s", Kind: Pooled, Percentile: 75, Against: []string{"limit"}, Most: 2}, series,
+			Verdict{"1", "p75 of s of all rounds <= 2 x limit", "met", &Spread{1.5, 1.5, 1.5}}},
+		{"a percentile of what was not measured one by one", Bar{ID: "1", Measure: "m", Kind: Pooled, Percentile: 75, Against: []string{"limit"}, Most: 2}, rounds,
+			Verdict{"1", "p75 of m of all rounds <= 2 x limit", "not measured", nil}},
+		{"a percentile that ours lacks", Bar{ID: "1", Measure: "s", Kind: Pooled, Percentile: 75, Against: []string{"limit"}, Most: 2}, series[1:2],
+			Verdict{"1", "p75 of s of all rounds <= 2 x limit", "not measured", nil}},
 		{"a value", Bar{ID: "1", Measure: "m", Kind: Value, Least: 81}, rounds,
 			Verdict{"1", "m >= 81", "missed", &Spread{80, 40, 90}}},
 		{"a peer is missing", Bar{ID: "1", Measure: "m", Against: []string{"a", "c"}, Least: 1}, rounds,

@@ -8,12 +8,13 @@ import (
 	"text/tabwriter"
 )
 
-// Sample is what one contender did in one round: values by the names of measures.
+// Sample is what one contender did in one round, by the names of measures: values, and series of what was measured one by one.
 type Sample struct {
-	Contender string             `json:"contender"`
-	Round     int                `json:"round"`
-	Values    map[string]float64 `json:"values"`
-	Lost      int64              `json:"lost_bytes,omitempty"` // bytes that one end sent and the other did not get, though all was closed in order
+	Contender string               `json:"contender"`
+	Round     int                  `json:"round"`
+	Values    map[string]float64   `json:"values"`
+	Series    map[string][]float64 `json:"series,omitempty"`
+	Lost      int64                `json:"lost_bytes,omitempty"` // bytes that one end sent and the other did not get, though all was closed in order
 }
 
 // Measure is a column of the table.
