@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -19,6 +20,10 @@ const (
 	admitBurst = 2
 	// spreadMost bounds the time over which agents are spread.
 	spreadMost = time.Minute
+	// heldMost is how long an agent waits for its place where it is, in place of coming again: that would take another handshake, and in a
+	// storm handshakes are what there is too much of. An agent behind a proxy takes a gateway for dead that says nothing for 8.5 s
+	// (internal/session, alive.go), any other for 16 s or more.
+	heldMost = 5 * time.Second
 )
 
 // stop ends the service: first for those who can choose, balancers and agents, then for all. leave takes the gateway out of the fleet.
@@ -101,6 +106,20 @@ type admission struct {
 	mu   sync.Mutex
 	next time.Time            // the first place that nobody has
 	kept map[string]time.Time // by agent: when it was told to come
+}
+
+// enter returns when an agent may come in: it waits for a place that is soon. Where the place is later, it returns at once for how long the
+// agent is to stay away. The error is that of ctx.
+func (a *admission) enter(ctx context.Context, agent string, rate int) (time.Duration, error) {
+	for {
+		wait := a.place(agent, rate, time.Now())
+		if wait <= 0 || wait > heldMost {
+			return wait, nil
+		}
+		if err := backoff.Sleep(ctx, wait); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // place returns 0 for an agent that may come in now, else for how long it is to stay away. Its place is kept for it until then, and for

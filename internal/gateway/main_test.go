@@ -74,20 +74,25 @@ func runAgent(t testing.TB, id *identity.Identity, handler http.Handler) *agent 
 func runAgentWith(t testing.TB, id *identity.Identity, handler http.Handler, wait backoff.Backoff) *agent {
 	t.Helper()
 	a := &agent{t: t, id: id}
+	a.stop = runTunnel(t, tunnel.Options{
+		Identity: id, Handler: handler, Health: &a.health, Log: slog.New(slog.DiscardHandler), OnSession: a.session,
+		OnStandby: a.standby, Backoff: wait, Transport: way(t, id),
+	})
+	return a
+}
+
+// runTunnel runs a tunnel until the test, or who calls what it returns, ends it.
+func runTunnel(t testing.TB, opts tunnel.Options) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() {
-		_ = tunnel.Run(ctx, tunnel.Options{
-			Identity: id, Handler: handler, Health: &a.health, Log: slog.New(slog.DiscardHandler), OnSession: a.session,
-			OnStandby: a.standby, Backoff: wait, Transport: way(t, id),
-		})
-	})
-	a.stop = sync.OnceFunc(func() {
+	running.Go(func() { _ = tunnel.Run(ctx, opts) })
+	stop = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
 	})
-	t.Cleanup(a.stop)
-	return a
+	t.Cleanup(stop)
+	return stop
 }
 
 // session does what a real agent does while it is connected: a heartbeat, and it follows the desired state.

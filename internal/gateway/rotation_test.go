@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/health"
 	"github.com/pipeopshq/pipeops-agent/internal/identity"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -71,34 +73,53 @@ func TestSessionsAreReplacedBeforeTheyEnd(t *testing.T) {
 	}
 }
 
-// TestAgentsComeWhenTheyAreTold: a gateway that starts again lets in a few at once; the others come at the time that they were given, and
-// not at their own.
+// TestAgentsComeWhenTheyAreTold: a gateway that starts again lets in a few at once; those whose place is soon wait for it where they are,
+// and the others come at the time that they were given, and not at their own.
 func TestAgentsComeWhenTheyAreTold(t *testing.T) {
-	g := gatewaytest.Start(t)
-	var ids []*identity.Identity
-	for i := range 6 {
-		ids = append(ids, mustEnroll(t, g, fmt.Sprintf("shop%d", i)))
-	}
-	g.Stop()
-	g.AdmitRate = 2 // five at once
-	g.Start()
-	var agents []*agent
-	for _, id := range ids {
-		agents = append(agents, runAgentWith(t, id, nil, backoff.Backoff{Base: time.Hour, Cap: time.Hour}))
-	}
-	busy := 0
-	for i := range ids {
-		g.Wait("in, or told to wait", func() bool {
-			return agents[i].health.Get(health.Tunnel).Status == health.True || agents[i].health.Get(health.Tunnel).Reason == string(reason.GatewayBusy)
+	for _, tt := range []struct {
+		name         string
+		agents, rate int
+		told         bool // whether anybody has to be
+	}{
+		{"soon", 6, 2, false},  // five at once, and the last one half a second later
+		{"later", 10, 1, true}, // three at once, five in the five seconds after, and two in those after that
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := gatewaytest.Start(t)
+			var ids []*identity.Identity
+			for i := range tt.agents {
+				ids = append(ids, mustEnroll(t, g, fmt.Sprintf("shop%d", i)))
+			}
+			g.Stop()
+			g.AdmitRate = tt.rate
+			began := time.Now()
+			g.Start()
+			var told, other atomic.Int32
+			for _, id := range ids {
+				runTunnel(t, tunnel.Options{
+					Identity: id, Health: new(health.Tracker), Log: slog.New(slog.DiscardHandler), Transport: way(t, id),
+					Backoff: backoff.Backoff{Base: time.Hour, Cap: time.Hour},
+					OnDown: func(_ *session.Session, code string) {
+						if code == string(reason.GatewayBusy) {
+							told.Add(1)
+						} else {
+							other.Add(1)
+						}
+					},
+				})
+			}
+			for i := range ids {
+				g.WaitConnected(fmt.Sprintf("shop%d", i), true)
+			}
+			most := time.Duration(tt.agents-1) * time.Second / time.Duration(tt.rate) // the place of the last one, were there no burst
+			switch took := time.Since(began); {
+			case other.Load() > 0:
+				t.Errorf("%d connections failed", other.Load())
+			case !tt.told && told.Load() > 0:
+				t.Errorf("%d were told to come later, though their place was soon", told.Load())
+			case tt.told && told.Load() == 0 && took < most:
+				t.Errorf("nobody was told to come later, and all were in after %s", took)
+			}
 		})
-		if agents[i].health.Get(health.Tunnel).Reason == string(reason.GatewayBusy) {
-			busy++
-		}
-	}
-	for i := range ids {
-		g.WaitConnected(fmt.Sprintf("shop%d", i), true)
-	}
-	if busy == 0 {
-		t.Skip("this machine is so busy that they came one after the other by themselves")
 	}
 }

@@ -57,7 +57,11 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		return
 	}
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
-	if wait := g.admission.place(leaf.URIs[0].String(), g.AdmitRate, time.Now()); wait > 0 {
+	wait, err := g.admission.enter(ctx, leaf.URIs[0].String(), g.AdmitRate)
+	if err != nil {
+		return // the gateway has ended
+	}
+	if wait > 0 {
 		why := reason.Newf(reason.GatewayBusy, "come again in %s", wait.Round(time.Millisecond))
 		p := &peer{id: clusterOf(leaf), session: session.Server(began, log)}
 		g.refuse(ctx, p, why, wait)
