@@ -51,20 +51,25 @@ func scanCluster(scan func(...any) error) (Cluster, error) {
 	return c, err
 }
 
+const (
+	selectClusterByID   = `SELECT ` + clusterColumns + ` FROM clusters c WHERE c.id = ?`
+	selectClusterByName = `SELECT ` + clusterColumns + ` FROM clusters c WHERE c.name = ?`
+)
+
 // ClusterByID returns a cluster; the error is CLUSTER_UNKNOWN if there is none.
 func (s *Store) ClusterByID(ctx context.Context, id string) (Cluster, error) {
-	return s.cluster(ctx, `c.id = ?`, id)
+	return foundCluster(s.clusterByID.QueryRowContext(ctx, id), id)
 }
 
 // ClusterByName returns a cluster; the error is CLUSTER_UNKNOWN if there is none.
 func (s *Store) ClusterByName(ctx context.Context, name string) (Cluster, error) {
-	return s.cluster(ctx, `c.name = ?`, name)
+	return foundCluster(s.db.QueryRowContext(ctx, selectClusterByName, name), name)
 }
 
-func (s *Store) cluster(ctx context.Context, where, value string) (Cluster, error) {
-	c, err := scanCluster(s.db.QueryRowContext(ctx, `SELECT `+clusterColumns+` FROM clusters c WHERE `+where, value).Scan)
+func foundCluster(row *sql.Row, wanted string) (Cluster, error) {
+	c, err := scanCluster(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		return c, reason.Newf(reason.ClusterUnknown, "%s", value)
+		return c, reason.Newf(reason.ClusterUnknown, "%s", wanted)
 	}
 	if err != nil {
 		return c, fmt.Errorf("cannot read the cluster: %w", err)

@@ -43,8 +43,22 @@ func (d *database) QueryRowContext(ctx context.Context, query string, args ...an
 	return d.DB.QueryRowContext(ctx, bind(d.postgres, query), clean(d.postgres, args)...)
 }
 
-func (d *database) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	return d.DB.PrepareContext(ctx, bind(d.postgres, query))
+// prepared is a query that a database has read, for those that are asked all the time: to read one takes SQLite longer than to answer it.
+type prepared struct {
+	*sql.Stmt
+	postgres bool
+}
+
+func (d *database) PrepareContext(ctx context.Context, query string) (*prepared, error) {
+	statement, err := d.DB.PrepareContext(ctx, bind(d.postgres, query))
+	if err != nil {
+		return nil, err
+	}
+	return &prepared{statement, d.postgres}, nil
+}
+
+func (p *prepared) QueryRowContext(ctx context.Context, args ...any) *sql.Row {
+	return p.Stmt.QueryRowContext(ctx, clean(p.postgres, args)...)
 }
 
 // ExecContext runs one statement in a transaction of its own.

@@ -57,9 +57,11 @@ func addMachine(ctx context.Context, tx *transaction, m Machine) error {
 	return err
 }
 
+const selectMachineByKey = `SELECT ` + machineColumns + ` FROM machines WHERE cluster_id = ? AND key = ?`
+
 // MachineByKey returns the machine of a cluster that has a key; the error is MACHINE_UNKNOWN if there is none.
 func (s *Store) MachineByKey(ctx context.Context, clusterID string, key []byte) (Machine, error) {
-	m, err := scanMachine(s.db.QueryRowContext(ctx, `SELECT `+machineColumns+` FROM machines WHERE cluster_id = ? AND key = ?`, clusterID, key).Scan)
+	m, err := scanMachine(s.machineByKey.QueryRowContext(ctx, clusterID, key).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, reason.Newf(reason.MachineUnknown, "the cluster %s has none with this key", clusterID)
 	}

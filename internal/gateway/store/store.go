@@ -37,7 +37,9 @@ type Store struct {
 	key     []byte // of the digests of secrets
 	now     func() time.Time
 
-	grant *sql.Stmt // of Authenticate, which every request of a user needs
+	grant        *prepared // of Authenticate, which every request of a user needs
+	clusterByID  *prepared // this and the next: of who an agent is, which is looked at twice for each that connects
+	machineByKey *prepared
 }
 
 const (
@@ -107,9 +109,11 @@ func (s *Store) open(ctx context.Context) (*Store, error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot bring the store to its newest form: %w", err), s.db.Close(), s.reports.Close())
 	}
-	var err error
-	if s.grant, err = s.db.PrepareContext(ctx, selectGrant); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), s.db.Close(), s.reports.Close())
+	for query, statement := range map[string]**prepared{selectGrant: &s.grant, selectClusterByID: &s.clusterByID, selectMachineByKey: &s.machineByKey} {
+		var err error
+		if *statement, err = s.db.PrepareContext(ctx, query); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot use the store: %w", err), s.db.Close(), s.reports.Close())
+		}
 	}
 	return s, nil
 }
@@ -128,7 +132,9 @@ func openFile(path, synchronous string) (*database, error) {
 }
 
 // Close closes the store.
-func (s *Store) Close() error { return errors.Join(s.grant.Close(), s.reports.Close(), s.db.Close()) }
+func (s *Store) Close() error {
+	return errors.Join(s.grant.Close(), s.clusterByID.Close(), s.machineByKey.Close(), s.reports.Close(), s.db.Close())
+}
 
 // Ping returns nil if the store answers.
 func (s *Store) Ping(ctx context.Context) error {
