@@ -62,14 +62,21 @@ func (g *Gateway) hello(w http.ResponseWriter, r *http.Request, p *peer) {
 	answer(w, welcome)
 }
 
-// enter makes a session one that requests go to, once. An agent that says nothing of itself is a new process each time it connects.
+// enter makes a session one that requests go to, once, when it is its turn. An agent that says nothing of itself is a new process each
+// time it connects.
 func (g *Gateway) enter(ctx context.Context, p *peer, h wire.Hello) error {
 	p.entering.Do(func() {
-		if p.refused = g.enterNow(context.WithoutCancel(ctx), p, h); p.refused == nil {
-			return
+		if p.refused = g.turn(ctx, p); p.refused == nil {
+			p.refused = g.enterNow(context.WithoutCancel(ctx), p, h)
 		}
 		var known *reason.Error
-		if !errors.As(p.refused, &known) {
+		switch {
+		case p.refused == nil:
+			return
+		case errors.Is(p.refused, errGone):
+			p.session.Close(p.refused)
+			return
+		case !errors.As(p.refused, &known):
 			g.Log.Error("cannot admit the agent", "cluster", p.name, "machine", p.machine, "err", p.refused)
 			p.session.Close(p.refused) // it will come again
 			return

@@ -5,15 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
@@ -180,55 +177,6 @@ func TestAdmission(t *testing.T) {
 	if most := int(spreadMost/time.Second)*admitRate + 1; len(a.kept) > most {
 		t.Errorf("%d places are kept", len(a.kept))
 	}
-}
-
-// TestAPlaceThatIsSoonIsWaitedFor: who has a place within a few seconds gets it where it is, once; who has a later one is told at once.
-func TestAPlaceThatIsSoonIsWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var a admission
-		began := time.Now()
-		in := func(name string) (wait, after time.Duration) {
-			t.Helper()
-			asked := time.Now()
-			wait, err := a.enter(t.Context(), name, 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return wait, time.Since(asked)
-		}
-		for _, name := range []string{"a", "b", "c"} { // admitBurst of two seconds, and the one of now
-			if wait, after := in(name); wait != 0 || after != 0 {
-				t.Errorf("%s: told %s after %s", name, wait, after)
-			}
-		}
-		var others sync.WaitGroup
-		for i := range 7 {
-			at := time.Duration(i+1) * time.Second
-			name := string(rune('d' + i))
-			others.Go(func() {
-				wait, after := in(name)
-				switch soon := at <= heldMost; {
-				case soon && (wait != 0 || after != at):
-					t.Errorf("%s: told %s after %s, its place was after %s", name, wait, after, at)
-				case !soon && (wait != at || after != 0):
-					t.Errorf("%s: told %s after %s, its place is after %s", name, wait, after, at)
-				}
-			})
-			synctest.Wait()
-		}
-		others.Wait()
-		if time.Since(began) != heldMost {
-			t.Errorf("all this took %s", time.Since(began))
-		}
-		if wait, after := in("j"); wait != 0 || after != 2*time.Second { // the place at 7 s, of which it was told
-			t.Errorf("who comes early is told %s after %s", wait, after)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
-		defer cancel()
-		if wait, err := a.enter(ctx, "k", 1); wait != 0 || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("of a gateway that stops: %s, %v", wait, err)
-		}
-	})
 }
 
 // TestAWayTakesEachRequestOnce: a body goes elsewhere whole, or not at all.

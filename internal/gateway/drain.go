@@ -1,13 +1,14 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
@@ -20,10 +21,9 @@ const (
 	admitBurst = 2
 	// spreadMost bounds the time over which agents are spread.
 	spreadMost = time.Minute
-	// heldMost is how long an agent waits for its place where it is, in place of coming again: that would take another handshake, and in a
-	// storm handshakes are what there is too much of. An agent behind a proxy takes a gateway for dead that says nothing for 8.5 s
-	// (internal/session, alive.go), any other for 16 s or more.
-	heldMost = 5 * time.Second
+	// heldMost is how long an agent waits for its place on its session, in place of coming again: that would take another handshake, and in
+	// a storm handshakes are what there is too much of. It is half of what an agent gives the answer to its hello (internal/tunnel).
+	heldMost = 15 * time.Second
 )
 
 // stop ends the service: first for those who can choose, balancers and agents, then for all. leave takes the gateway out of the fleet.
@@ -59,7 +59,7 @@ func (g *Gateway) parting(h http.HandlerFunc) http.Handler {
 // drain tells all agents that the gateway stops, and where and when to connect instead; it waits until they have, and for the requests
 // of users, until ctx ends, and closes the sessions.
 func (g *Gateway) drain(ctx context.Context) {
-	why := reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
+	why := stopped()
 	elsewhere := g.fleet.announce()
 	list := g.sessions.all()
 	// those who have no other session yet are the first to make one
@@ -105,24 +105,54 @@ func (g *Gateway) spread(ctx context.Context, n int, elsewhere bool) time.Durati
 type admission struct {
 	mu   sync.Mutex
 	next time.Time            // the first place that nobody has
-	kept map[string]time.Time // by agent: when it was told to come
+	kept map[string]time.Time // by agent: when its place is
+	hold time.Duration        // in place of heldMost, if it is not 0; for tests
 }
 
-// enter returns when an agent may come in: it waits for a place that is soon. Where the place is later, it returns at once for how long the
-// agent is to stay away. The error is that of ctx.
-func (a *admission) enter(ctx context.Context, agent string, rate int) (time.Duration, error) {
-	for {
-		wait := a.place(agent, rate, time.Now())
-		if wait <= 0 || wait > heldMost {
-			return wait, nil
-		}
-		if err := backoff.Sleep(ctx, wait); err != nil {
-			return 0, err
+// soon reports whether an agent waits so long on its session, and need not come again.
+func (a *admission) soon(wait time.Duration) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return wait <= cmp.Or(a.hold, heldMost)
+}
+
+// take uses the place of an agent that has waited for it.
+func (a *admission) take(agent string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.kept, agent)
+}
+
+// errGone ends an agent's way in where there is no session any more that could be let in.
+var errGone = errors.New("the session has ended")
+
+// turn waits until it is the turn of an agent. The error is errGone or GATEWAY_STOPPING.
+func (g *Gateway) turn(ctx context.Context, p *peer) error {
+	if wait := time.Until(p.turn); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			g.admission.take(p.agent)
+		case <-g.fleet.stopping.Done():
+		case <-p.session.Done():
+			return errGone
+		case <-ctx.Done():
+			return errGone
 		}
 	}
+	if g.fleet.isDraining() {
+		return stopped()
+	}
+	return nil
 }
 
-// place returns 0 for an agent that may come in now, else for how long it is to stay away. Its place is kept for it until then, and for
+// stopped is why a gateway that was told to stop lets nobody in.
+func stopped() *reason.Error {
+	return reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
+}
+
+// place returns 0 for an agent that may come in now, else for how long it has to wait. Its place is kept for it until then, and for
 // a while after; who comes earlier gets no other one.
 func (a *admission) place(agent string, rate int, now time.Time) time.Duration {
 	each := time.Second / time.Duration(rate)
@@ -137,7 +167,7 @@ func (a *admission) place(agent string, rate int, now time.Time) time.Duration {
 	}
 	if earliest := now.Add(-admitBurst * time.Second); a.next.Before(earliest) {
 		a.next = earliest
-		a.kept = nil // it has been quiet for longer than anybody was told to wait
+		a.kept = nil // it has been quiet for longer than anybody had to wait
 	}
 	at := a.next
 	wait := at.Sub(now)

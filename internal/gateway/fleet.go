@@ -49,6 +49,8 @@ type fleet struct {
 	serials   atomic.Int64
 	rounds    atomic.Int64 // of news
 	transport *http.Transport
+	stopping  context.Context // ends when drain is called
+	stop      context.CancelFunc
 
 	mu       sync.Mutex
 	draining bool
@@ -71,6 +73,7 @@ func newFleet(g *Gateway) *fleet {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
 	f := &fleet{gateway: g, id: hex.EncodeToString(b[:]), others: map[string]other{}, permits: map[string]permit{}}
+	f.stopping, f.stop = context.WithCancel(context.Background())
 	f.transport = &http.Transport{
 		DialTLSContext:         f.dial,
 		DisableCompression:     true, // bodies pass through as they are
@@ -334,6 +337,7 @@ func (f *fleet) drain(ctx context.Context) {
 	f.mu.Lock()
 	f.draining = true
 	f.mu.Unlock()
+	f.stop()
 	if f.gateway.store.Shared() {
 		if err := f.beat(ctx); err != nil {
 			f.gateway.Log.Error("other gateways are not told that this one stops", "err", err)

@@ -316,7 +316,7 @@ func (g *Gateway) https(sessions context.Context) http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if g.fleet.isDraining() {
-			refusal.Write(w, http.StatusServiceUnavailable, reason.Newf(reason.GatewayStopping, "the gateway was told to stop"))
+			refusal.Write(w, http.StatusServiceUnavailable, stopped())
 			return
 		}
 		err := g.store.Ping(r.Context())

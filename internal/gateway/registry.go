@@ -21,10 +21,12 @@ type peer struct {
 	by       string // its transport, as metrics name it
 	since    time.Time
 	session  *session.Session
-	way      *way   // in place of a session
-	serial   int64  // of the session in the life of this gateway
-	key      []byte // SHA-256 of the public key of the machine
-	second   string // token of a second connection
+	way      *way      // in place of a session
+	serial   int64     // of the session in the life of this gateway
+	key      []byte    // SHA-256 of the public key of the machine
+	second   string    // token of a second connection
+	agent    string    // by which admission knows it
+	turn     time.Time // when it may enter
 
 	entering  sync.Once // see enter
 	replacing sync.Once // see replace

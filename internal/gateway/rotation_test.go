@@ -79,10 +79,11 @@ func TestAgentsComeWhenTheyAreTold(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
 		agents, rate int
+		hold         time.Duration
 		told         bool // whether anybody has to be
 	}{
-		{"soon", 6, 2, false},  // five at once, and the last one half a second later
-		{"later", 10, 1, true}, // three at once, five in the five seconds after, and two in those after that
+		{"soon", 8, 2, 0, false},           // five at once, and three in the second and a half after
+		{"later", 8, 2, time.Second, true}, // the last one is told
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := gatewaytest.Start(t)
@@ -94,6 +95,7 @@ func TestAgentsComeWhenTheyAreTold(t *testing.T) {
 			g.AdmitRate = tt.rate
 			began := time.Now()
 			g.Start()
+			g.Running.HoldFor(tt.hold)
 			var told, other atomic.Int32
 			for _, id := range ids {
 				runTunnel(t, tunnel.Options{
@@ -121,5 +123,46 @@ func TestAgentsComeWhenTheyAreTold(t *testing.T) {
 				t.Errorf("nobody was told to come later, and all were in after %s", took)
 			}
 		})
+	}
+}
+
+// TestWhoWaitsForItsTurn is not let in before it; it may go and come back, and is told when the gateway stops.
+func TestWhoWaitsForItsTurn(t *testing.T) {
+	g := gatewaytest.Start(t)
+	id := mustEnroll(t, g, "shop")
+	downs := make(chan string, 100)
+	run := func() (stop func()) {
+		stop = runTunnel(t, tunnel.Options{
+			Identity: id, Health: new(health.Tracker), Log: slog.New(slog.DiscardHandler), Transport: way(t, id),
+			Backoff: backoff.Backoff{Base: time.Hour, Cap: time.Hour}, OnDown: func(_ *session.Session, code string) { downs <- code },
+		})
+		g.Wait("one that waits", func() bool { return g.Running.Waiting() == 1 })
+		return stop
+	}
+	const wait, soon = 2 * time.Second, 14 * time.Second
+	began := time.Now()
+	g.Running.Busy(wait)
+	run()()
+	if code := <-downs; code == string(reason.GatewayBusy) {
+		t.Error("it was told to come later, though its turn is soon")
+	}
+	stop := run()
+	g.WaitConnected("shop", true)
+	if took := time.Since(began); took < wait {
+		t.Errorf("it was let in after %s", took)
+	}
+	stop()
+	<-downs
+	g.WaitConnected("shop", false)
+
+	g.Running.Busy(soon)
+	run()
+	began = time.Now()
+	g.Stop()
+	if code := <-downs; code != string(reason.GatewayStopping) {
+		t.Errorf("of a gateway that stops: %s", code)
+	}
+	if took := time.Since(began); took > soon/2 {
+		t.Errorf("a gateway with one that waits stops after %s", took)
 	}
 }

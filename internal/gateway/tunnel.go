@@ -57,36 +57,33 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 		return
 	}
 	log := g.Log.With("cluster_id", clusterOf(leaf), "remote", conn.RemoteAddr().String())
-	wait, err := g.admission.enter(ctx, leaf.URIs[0].String(), g.AdmitRate)
-	if err != nil {
-		return // the gateway has ended
+	if err := session.Tune(began); err != nil {
+		log.Debug("connection not tuned", "err", err)
 	}
-	if wait > 0 {
-		why := reason.Newf(reason.GatewayBusy, "come again in %s", wait.Round(time.Millisecond))
-		p := &peer{id: clusterOf(leaf), session: session.Server(began, log)}
-		g.refuse(ctx, p, why, wait)
+	// from here on pings are answered: when thousands come at once, all that follows may take a while
+	p := &peer{
+		id: clusterOf(leaf), agent: leaf.URIs[0].String(), second: newSecond(),
+		remote: conn.RemoteAddr().String(), since: g.Now(), by: conn.way, session: session.Server(began, log),
+	}
+	now := time.Now()
+	wait := g.admission.place(p.agent, g.AdmitRate, now)
+	if !g.admission.soon(wait) {
+		g.refuse(ctx, p, reason.Newf(reason.GatewayBusy, "come again in %s", wait.Round(time.Millisecond)), wait)
 		return
 	}
 	if g.fleet.isDraining() {
-		why := reason.Newf(reason.GatewayStopping, "the gateway was told to stop")
-		g.refuse(ctx, &peer{id: clusterOf(leaf), session: session.Server(began, log)}, why, 0)
+		g.refuse(ctx, p, stopped(), 0)
 		return
 	}
 	cluster, machine, err := g.admit(ctx, leaf)
 	var refused *reason.Error
 	if err != nil && !errors.As(err, &refused) {
 		log.Error("cannot admit the agent", "err", err)
-		return // and its connection is closed; it will come again
-	}
-	if err := session.Tune(began); err != nil {
-		log.Debug("connection not tuned", "err", err)
+		p.session.Close(err) // it will come again
+		return
 	}
 	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	p := &peer{
-		key: key[:], second: newSecond(),
-		id: clusterOf(leaf), name: cluster.Name, machine: machine.ID, role: machine.Role,
-		remote: conn.RemoteAddr().String(), since: g.Now(), by: conn.way, session: session.Server(began, log),
-	}
+	p.key, p.name, p.machine, p.role, p.turn = key[:], cluster.Name, machine.ID, machine.Role, now.Add(wait)
 	if refused != nil {
 		g.metrics.Add(metric.GatewayPrefix+metric.AgentsRefused, 1, string(refused.Code))
 		log.Warn("agent refused", "cluster", cluster.Name, "code", refused.Code, "evidence", refused.Evidence)
@@ -102,7 +99,7 @@ func (g *Gateway) tunnel(ctx context.Context, conn carrier) {
 	defer late.Stop()
 	p.session.OnLarge(func() { p.tell(ctx, wire.PathAgentSecond, struct{}{}, goodbyeTimeout) })
 	err = p.session.Serve(ctx, g.agentAPI(p))
-	p.entering.Do(func() { p.refused = errors.New("the session has ended") })
+	p.entering.Do(func() { p.refused = errGone })
 	p.retire()
 	g.sessions.remove(p)
 	g.fleet.drop(ctx, p)
