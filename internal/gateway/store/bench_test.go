@@ -7,12 +7,14 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
-func BenchmarkAuthenticate(b *testing.B) {
+// withShop is a store with one cluster, whose id it returns; its machine has the key "key".
+func withShop(b *testing.B) (s *Store, id string) {
+	b.Helper()
 	s, err := Open(b.Context(), b.TempDir(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() { _ = s.Close() }()
+	b.Cleanup(func() { _ = s.Close() })
 	t := wire.NewToken(nil)
 	if _, err := s.AddToken(b.Context(), t, "", time.Hour); err != nil {
 		b.Fatal(err)
@@ -21,7 +23,12 @@ func BenchmarkAuthenticate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	token, _, err := s.AddUserToken(b.Context(), "admin", []string{wire.GroupAdmins}, e.ID, time.Hour)
+	return s, e.ID
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	s, id := withShop(b)
+	token, _, err := s.AddUserToken(b.Context(), "admin", []string{wire.GroupAdmins}, id, time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -45,24 +52,12 @@ func BenchmarkAuthenticate(b *testing.B) {
 
 // BenchmarkKnown is what is looked up, twice, for each agent that connects.
 func BenchmarkKnown(b *testing.B) {
-	s, err := Open(b.Context(), b.TempDir(), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
-	t := wire.NewToken(nil)
-	if _, err := s.AddToken(b.Context(), t, "", time.Hour); err != nil {
-		b.Fatal(err)
-	}
-	e, err := s.Enroll(b.Context(), t, "shop", []byte("key"), "v1")
-	if err != nil {
-		b.Fatal(err)
-	}
+	s, id := withShop(b)
 	for b.Loop() {
-		if _, err := s.ClusterByID(b.Context(), e.ID); err != nil {
+		if _, err := s.ClusterByID(b.Context(), id); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := s.MachineByKey(b.Context(), e.ID, []byte("key")); err != nil {
+		if _, err := s.MachineByKey(b.Context(), id, []byte("key")); err != nil {
 			b.Fatal(err)
 		}
 	}
