@@ -81,38 +81,20 @@ func outages() []outage {
 	}
 }
 
-// TestLayers installs k3s with its storage, wants every layer proved, breaks one after another for real, wants exactly that
-// one condition False and named by doctor, and heals it. Then it plays installs that fail in a proof, and one that is killed.
+// TestLayers breaks one layer of a cluster after another for real, wants exactly that one condition False and named by doctor, and
+// heals it.
 func TestLayers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	m := w.machine(t, lab.Options{})
-	w.withAgent(t, m)
-	if err := w.PushSample(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	withProvisioner(t, m)
-	token(t, w.Gateway, m)
-	install := w.install("layers", "--disable", "traefik,servicelb", "-o", "json")
-	result, err := m.Exec(t.Context(), nil, install...)
-	if err != nil || result.Code != 0 {
-		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(), shell(t, m, "k3s kubectl get pods,pvc -A"))
-	}
-	checkEvents(t, result.Stdout)
-	for line := range strings.Lines(result.Stdout) {
-		if strings.Contains(line, `"layer-`) && strings.Contains(line, `"done"`) {
-			t.Log(strings.TrimSpace(line))
-		}
-	}
-	eventually(t, 20*time.Second, "every condition is True", func(ctx context.Context) error { return onlyFalse(ctx, m, "") })
-	if mode := shell(t, m, "stat -c %a /var/lib/pipeops-agent/health.json"); strings.TrimSpace(mode) != "600" {
-		t.Errorf("the record has mode %s", mode)
-	}
-	nothingLeft(t, m)
-
+	m, _ := newWorld(t).layered(t)
 	for _, o := range outages() {
 		t.Run(o.condition, func(t *testing.T) { breaks(t, m, o) })
 	}
+}
+
+// TestLayersInstall plays installs that fail in a proof, and one that is killed; after a reboot everything is proved anew.
+func TestLayersInstall(t *testing.T) {
+	t.Parallel()
+	m, install := newWorld(t).layered(t)
 	t.Run("install fails in a proof", func(t *testing.T) { installFails(t, m, install) })
 	t.Run("install is killed in a proof", func(t *testing.T) {
 		shell(t, m, "rm /var/lib/pipeops-agent/health.json")
@@ -146,6 +128,35 @@ func TestLayers(t *testing.T) {
 		})
 		nothingLeft(t, m)
 	})
+}
+
+// layered installs k3s with its storage in a machine, and wants every layer proved.
+func (w *world) layered(t *testing.T) (m *lab.Machine, install []string) {
+	t.Helper()
+	m = w.machine(t, lab.Options{})
+	w.withAgent(t, m)
+	if err := w.PushSample(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	withProvisioner(t, m)
+	token(t, w.Gateway, m)
+	install = w.install("layers", "--disable", "traefik,servicelb", "-o", "json")
+	result, err := m.Exec(t.Context(), nil, install...)
+	if err != nil || result.Code != 0 {
+		t.Fatalf("install: %v, exit code %d\n%s\n%s", err, result.Code, result.Told(), shell(t, m, "k3s kubectl get pods,pvc -A"))
+	}
+	checkEvents(t, result.Stdout)
+	for line := range strings.Lines(result.Stdout) {
+		if strings.Contains(line, `"layer-`) && strings.Contains(line, `"done"`) {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	eventually(t, 20*time.Second, "every condition is True", func(ctx context.Context) error { return onlyFalse(ctx, m, "") })
+	if mode := shell(t, m, "stat -c %a /var/lib/pipeops-agent/health.json"); strings.TrimSpace(mode) != "600" {
+		t.Errorf("the record has mode %s", mode)
+	}
+	nothingLeft(t, m)
+	return m, install
 }
 
 // breaks wants exactly one condition to be False while something is broken.
