@@ -138,6 +138,31 @@ func TestOwnerForbidsAProject(t *testing.T) {
 	})
 }
 
+// TestOwnerForbidsARemoval: who allows projects to be made has not allowed that they be removed.
+func TestOwnerForbidsARemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := newTest(t)
+		r.Allow = func(q policy.Request) error {
+			if q.Verb == "delete" {
+				return errors.New("deny[0]")
+			}
+			return nil
+		}
+		run(t, r)
+		if err := r.Accept(document(t, 3, func(*wire.Project) {})); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, 3, "Applied=True:Applied", "Available=False:Progressing")
+		if err := r.Accept(wire.Document{Kind: "Project", Name: "web", Generation: 4, Deleted: true}); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, 4, "Applied=False:POLICY_FORBIDS")
+		if _, err := resource(client, "Deployment", Namespace("web")).Get(t.Context(), "web", metav1.GetOptions{}); err != nil {
+			t.Errorf("it is gone: %v", err)
+		}
+	})
+}
+
 func TestProjectFromDocumentToRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, client := newTest(t)

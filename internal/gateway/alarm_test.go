@@ -16,6 +16,7 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/store"
 	"github.com/pipeopshq/pipeops-agent/internal/reason"
+	"github.com/pipeopshq/pipeops-agent/internal/tunnel"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -64,6 +65,27 @@ func TestCloneIsAnAlarm(t *testing.T) {
 		_, err := g.Admin.ClearAlarms(t.Context(), "shop")
 		return err == nil && len(alarms(t, g, reason.IdentityCloned)) == 0
 	})
+}
+
+// TestACopyThatComesBackIsAnAlarm: a process that a newer one has replaced, and that was away meanwhile, is refused and told of.
+func TestACopyThatComesBackIsAnAlarm(t *testing.T) {
+	g := gatewaytest.Start(t)
+	id := mustEnroll(t, g, "shop")
+	old := wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"}
+	if old.Epoch = greetAs(t, g, id, 0, old).Epoch; old.Epoch == 0 {
+		t.Fatal("the first process was not let in")
+	}
+	g.Cut() // it does not come back by itself
+	g.WaitConnected("shop", false)
+	runAgent(t, id, nil)
+	g.WaitConnected("shop", true)
+	if found := alarms(t, g, reason.IdentityCloned); len(found) > 0 {
+		t.Fatalf("a process in place of one that was gone is an alarm: %+v", found)
+	}
+	if welcome := greetAs(t, g, id, 0, old); welcome.Epoch != 0 {
+		t.Errorf("the old process is let in: %+v", welcome)
+	}
+	g.Wait("the alarm", func() bool { return len(alarms(t, g, reason.IdentityCloned)) == 1 })
 }
 
 // lockedBuffer takes a log.
@@ -183,6 +205,25 @@ func TestRevokeEndsWhatRuns(t *testing.T) {
 	}
 	if _, err := road.gateway.Admin.RevokeCluster(t.Context(), "none"); !reason.Is(err, reason.ClusterUnknown) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestRevokedMachineDoesNotComeBack: it is refused at every door when it comes back, for who stole its key does not heed a goodbye.
+func TestRevokedMachineDoesNotComeBack(t *testing.T) {
+	g := gatewaytest.Start(t)
+	id := mustEnroll(t, g, "shop")
+	if _, err := g.Admin.RevokeCluster(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	r := tunnel.NewReporter(id, nil, slog.New(slog.DiscardHandler))
+	r.Send(wire.Event{Kind: "step"})
+	if err := r.Close(t.Context()); !reason.Is(err, reason.IdentityRevoked) {
+		t.Fatalf("its events get %v", err)
+	}
+	a := runAgent(t, id, nil)
+	a.reason(g, string(reason.IdentityRevoked))
+	if info, _ := g.Cluster("shop"); info.Connected {
+		t.Errorf("got %+v", info)
 	}
 }
 

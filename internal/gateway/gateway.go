@@ -198,26 +198,19 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 	sessions, endSessions := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSessions()
 	others := newHanded(listener.Addr())
-	server := &http.Server{
-		Handler:           g.parting(g.https(sessions).ServeHTTP),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       3 * time.Minute,
-		MaxHeaderBytes:    wire.MaxHeader,
-		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
-		Protocols:         new(http.Protocols),
-		TLSConfig: &tls.Config{
-			MinVersion:       tls.VersionTLS13,
-			GetCertificate:   g.certificate,
-			ClientAuth:       tls.RequestClientCert,
-			ClientCAs:        g.clientCAs(),
-			VerifyConnection: g.authority.verify,
-			NextProtos:       []string{wire.ALPN, wire.ALPNGateway, "h2", "http/1.1"},
-		},
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
-			wire.ALPN:        func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, carrierOf(conn)) },
-			wire.ALPNGateway: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { others.hand(sessions, conn) },
-		},
-		// No write timeout: logs and watches last for hours.
+	server := g.server(g.parting(g.https(sessions).ServeHTTP))
+	server.Protocols = new(http.Protocols)
+	server.TLSConfig = &tls.Config{
+		MinVersion:       tls.VersionTLS13,
+		GetCertificate:   g.certificate,
+		ClientAuth:       tls.RequestClientCert,
+		ClientCAs:        g.clientCAs(),
+		VerifyConnection: g.authority.verify,
+		NextProtos:       []string{wire.ALPN, wire.ALPNGateway, "h2", "http/1.1"},
+	}
+	server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		wire.ALPN:        func(_ *http.Server, conn *tls.Conn, _ http.Handler) { g.tunnel(sessions, carrierOf(conn)) },
+		wire.ALPNGateway: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { others.hand(sessions, conn) },
 	}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)
@@ -232,9 +225,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		return err
 	}
 	adminServer := &http.Server{Handler: g.auditAdmin(g.admin()), ReadHeaderTimeout: 10 * time.Second, ErrorLog: server.ErrorLog}
-	betweenServer := &http.Server{
-		Handler: g.parting(g.between), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: wire.MaxHeader, ErrorLog: server.ErrorLog,
-	}
+	betweenServer := g.server(g.parting(g.between))
 	heard, err := g.fleet.join(ctx) // before anybody is told of it
 	if err != nil {
 		return errors.Join(err, admin.Close())
@@ -278,6 +269,17 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener, ready func()
 		return fmt.Errorf("cannot serve: %w", failure)
 	}
 	return nil
+}
+
+// server has the limits of all that listens to others. It has no write timeout: logs and watches last for hours.
+func (g *Gateway) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    wire.MaxHeader,
+		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+	}
 }
 
 func (g *Gateway) clientCAs() *x509.CertPool {

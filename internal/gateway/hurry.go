@@ -6,6 +6,9 @@ import (
 )
 
 const (
+	// headerTime bounds the header of a request, and the handshake before the first one; idleTime is how long the next one may be away.
+	headerTime = 10 * time.Second
+	idleTime   = 3 * time.Minute
 	// strangerTime bounds how long a request may take of which nobody knows yet who sends it: a join, whose gateway asks an agent, has a
 	// minute.
 	strangerTime = 2 * time.Minute

@@ -171,7 +171,7 @@ func connected(t *testing.T, g *gatewaytest.Gateway, machine string) bool {
 	return false
 }
 
-// TestTwoJoinsWithOneToken: however they race, one machine is let in, and the agent is asked for no other.
+// TestTwoJoinsWithOneToken: however they race, one machine is let in, and the agent is asked for no other. The others are an alarm.
 func TestTwoJoinsWithOneToken(t *testing.T) {
 	g, _, door := shop(t)
 	token := nodeToken(t, g, wire.RoleServer)
@@ -197,6 +197,9 @@ func TestTwoJoinsWithOneToken(t *testing.T) {
 	}
 	if list, err := g.Admin.Machines(t.Context(), "shop"); err != nil || len(list) != 2 {
 		t.Errorf("%+v, %v", list, err)
+	}
+	if found := alarms(t, g, reason.TokenUsed); len(found) != 1 || found[0].Count != 7 || found[0].Subject != token.ID {
+		t.Errorf("the alarms are %+v", found)
 	}
 }
 

@@ -156,6 +156,12 @@ func (a *agent) reason(g *gatewaytest.Gateway, code string) {
 // test.
 func greet(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late time.Duration) (w wire.Welcome) {
 	t.Helper()
+	return greetAs(t, g, id, late, wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"})
+}
+
+// greetAs is greet of a process that says what it likes; the answer is empty if it is refused.
+func greetAs(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late time.Duration, hello wire.Hello) (w wire.Welcome) {
+	t.Helper()
 	conn, err := tls.Dial("tcp", g.Address, id.TLS(wire.ALPN))
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +173,7 @@ func greet(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late tim
 	body, say := io.Pipe()
 	running.Go(func() {
 		time.Sleep(late) // the gateway has seen that the agent is there
-		_ = say.CloseWithError(json.NewEncoder(say).Encode(wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"}))
+		_ = say.CloseWithError(json.NewEncoder(say).Encode(hello))
 	})
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://gateway"+wire.PathHello, body)
 	if err != nil {

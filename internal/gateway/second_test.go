@@ -83,17 +83,22 @@ func TestLargeBodiesGoByASecondConnection(t *testing.T) {
 
 // TestSecondConnectionsOfStrangers: a further connection belongs to a session of the same machine, by its token, or is closed.
 func TestSecondConnectionsOfStrangers(t *testing.T) {
-	g := gatewaytest.Start(t)
-	id, other := mustEnroll(t, g, "shop"), mustEnroll(t, g, "other")
+	g, first, _ := shop(t)
+	other := mustEnroll(t, g, "other")
+	id, _, err := join(g, t.TempDir(), "two", nodeToken(t, g, wire.RoleWorker))
+	if err != nil {
+		t.Fatal(err)
+	}
 	token := greet(t, g, id, 0).Second
 	for name, tt := range map[string]struct {
 		config *tls.Config
 		token  string
 		taken  bool
 	}{
-		"its own":         {id.TLS(wire.ALPN), token, true},
-		"another's":       {other.TLS(wire.ALPN), token, false},
-		"none that it is": {id.TLS(wire.ALPN), strings.Repeat("0", 32), false},
+		"its own":                  {id.TLS(wire.ALPN), token, true},
+		"another cluster's":        {other.TLS(wire.ALPN), token, false},
+		"another's of its cluster": {first.id.TLS(wire.ALPN), token, false},
+		"none that it is":          {id.TLS(wire.ALPN), strings.Repeat("0", 32), false},
 	} {
 		conn, err := tls.Dial("tcp", g.Address, tt.config)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -145,5 +146,47 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 	asked, _ := w.take()
 	if len(asked) != 1 || asked[0].URL.Path != "/version" || strings.Count(answer, "HTTP/1.1 200") != 1 {
 		t.Errorf("asked %d times: %q", len(asked), answer)
+	}
+}
+
+// TestAnAgentThatLiesOfAnUpgrade: the gateway does not splice what an agent calls a switch, and is none that was asked for.
+func TestAnAgentThatLiesOfAnUpgrade(t *testing.T) {
+	g := gatewaytest.Start(t)
+	says := make(chan string, 1)
+	a := runAgent(t, mustEnroll(t, g, "shop"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			http.NotFound(w, r)
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, <-says)
+		_ = conn.Close()
+	}))
+	defer a.stop()
+	g.WaitConnected("shop", true)
+	road := &road{gateway: g, user: login(t, g, "shop")}
+	for _, tt := range []struct {
+		name, ask, answer string
+		status            int
+	}{
+		{"as it was asked", askWS, switched("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Protocol: v4.channel.k8s.io"), http.StatusSwitchingProtocols},
+		{"another subprotocol", askWS, switched("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Protocol: v1.evil.k8s.io"), http.StatusServiceUnavailable},
+		{"another protocol", askWS, switched("Connection: Upgrade", "Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"), http.StatusServiceUnavailable},
+		{"another subprotocol of SPDY", askSPDY, switched("Connection: Upgrade", "Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v5.channel.k8s.io"), http.StatusServiceUnavailable},
+	} {
+		says <- tt.answer
+		reader, _ := road.connectTo(t, "/api/v1/namespaces/a/pods/b/exec", tt.ask, "")
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != tt.status {
+			t.Errorf("%s: %s", tt.name, response.Status)
+		}
 	}
 }

@@ -78,3 +78,31 @@ func TestEnrollSaysHowFarItCame(t *testing.T) {
 		})
 	}
 }
+
+// TestTheTokenTrustsGatewaysOnly: of the CA that a token names only a certificate of the fixed name of gateways counts.
+func TestTheTokenTrustsGatewaysOnly(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, good := range map[string]bool{wire.GatewayName: true, "shop.example": false} {
+		leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, there := net.Pipe()
+		server := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der, caDER}, PrivateKey: key}}}
+		go func() { _, _ = io.Copy(io.Discard, tls.Server(there, server)) }()
+		err = tls.Client(here, pinned(wire.NewToken(caDER), "gateway.example:8443")(time.Now)).HandshakeContext(t.Context())
+		if (err == nil) != good {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = here.Close()
+	}
+}
