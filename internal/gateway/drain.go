@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -124,7 +123,7 @@ func (a *admission) take(agent string) {
 }
 
 // errGone ends an agent's way in where there is no session any more that could be let in.
-var errGone = errors.New("the session has ended")
+var errGone = reason.Newf(reason.SessionLost, "the session has ended")
 
 // turn waits until it is the turn of an agent. The error is errGone or GATEWAY_STOPPING.
 func (g *Gateway) turn(ctx context.Context, p *peer) error {
