@@ -72,9 +72,11 @@ func TestACopyThatComesBackIsAnAlarm(t *testing.T) {
 	g := gatewaytest.Start(t)
 	id := mustEnroll(t, g, "shop")
 	old := wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"}
-	if old.Epoch = greetAs(t, g, id, 0, old).Epoch; old.Epoch == 0 {
-		t.Fatal("the first process was not let in")
+	first, err := greetAs(t, g, id, 0, old)
+	if err != nil || first.Epoch == 0 {
+		t.Fatalf("the first process: %+v, %v", first, err)
 	}
+	old.Epoch = first.Epoch
 	g.Cut() // it does not come back by itself
 	g.WaitConnected("shop", false)
 	runAgent(t, id, nil)
@@ -82,8 +84,8 @@ func TestACopyThatComesBackIsAnAlarm(t *testing.T) {
 	if found := alarms(t, g, reason.IdentityCloned); len(found) > 0 {
 		t.Fatalf("a process in place of one that was gone is an alarm: %+v", found)
 	}
-	if welcome := greetAs(t, g, id, 0, old); welcome.Epoch != 0 {
-		t.Errorf("the old process is let in: %+v", welcome)
+	if again, err := greetAs(t, g, id, 0, old); again.Epoch != 0 {
+		t.Errorf("the old process is let in: %+v, %v", again, err)
 	}
 	g.Wait("the alarm", func() bool { return len(alarms(t, g, reason.IdentityCloned)) == 1 })
 }

@@ -156,11 +156,15 @@ func (a *agent) reason(g *gatewaytest.Gateway, code string) {
 // test.
 func greet(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late time.Duration) (w wire.Welcome) {
 	t.Helper()
-	return greetAs(t, g, id, late, wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"})
+	w, err := greetAs(t, g, id, late, wire.Hello{Version: wire.Version, Instance: "0123456789abcdef"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
-// greetAs is greet of a process that says what it likes; the answer is empty if it is refused.
-func greetAs(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late time.Duration, hello wire.Hello) (w wire.Welcome) {
+// greetAs is greet of a process that says what it likes. If it is refused, the answer is empty, or the session ends before it.
+func greetAs(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late time.Duration, hello wire.Hello) (w wire.Welcome, err error) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", g.Address, id.TLS(wire.ALPN))
 	if err != nil {
@@ -181,13 +185,11 @@ func greetAs(t *testing.T, g *gatewaytest.Gateway, id *identity.Identity, late t
 	}
 	response, err := s.Transport().RoundTrip(r)
 	if err != nil {
-		t.Fatal(err)
+		return w, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	if err := json.NewDecoder(response.Body).Decode(&w); err != nil {
-		t.Fatal(err)
-	}
-	return w
+	err = json.NewDecoder(response.Body).Decode(&w)
+	return w, err
 }
 
 // user is somebody with a user token for a cluster.
