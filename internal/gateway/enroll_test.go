@@ -179,18 +179,18 @@ func TestEnrollWithWhatIsNoGateway(t *testing.T) {
 	defer plain.Close()
 	foreign := httptest.NewTLSServer(nil)
 	defer foreign.Close()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	held, err := net.Dial("tcp", plain.Listener.Addr().String()) // nobody listens at its own port, and nobody else gets it meanwhile
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = closed.Close()
+	defer func() { _ = held.Close() }()
 	silent := tlsSilent(t)
 	for _, tt := range []struct {
 		name, address string
 		want          reason.Code
 		evidence      string
 	}{
-		{"nobody", closed.Addr().String(), reason.GatewayUnreachable, "refused"},
+		{"nobody", held.LocalAddr().String(), reason.GatewayUnreachable, "refused"},
 		{"plain HTTP", plain.Listener.Addr().String(), reason.GatewayProtocol, "not by TLS"},
 		{"another CA", foreign.Listener.Addr().String(), reason.GatewayUntrusted, "issued by O=Acme Co"},
 		{"hangs up", silent, reason.GatewayUnreachable, ""},
