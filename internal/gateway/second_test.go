@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,18 +33,69 @@ func sum(t testing.TB, r io.Reader) string {
 	return fmt.Sprintf("%d bytes, %x", n, h.Sum32())
 }
 
+// secondsBegan reports whether so many second connections have been made.
+func secondsBegan(t *testing.T, g *gatewaytest.Gateway, n int) bool {
+	t.Helper()
+	var out strings.Builder
+	if err := g.Admin.Metrics(context.Background(), &out); err != nil {
+		t.Error(err)
+	}
+	return strings.Contains(out.String(), fmt.Sprintf("pipeops_gateway_second_connections_began_total %d\n", n))
+}
+
+// TestLargeBodiesDoNotShareAConnection: of several at a time each gets one to itself, and they come as they were sent.
+func TestLargeBodiesDoNotShareAConnection(t *testing.T) {
+	const bodies = 3
+	g := gatewaytest.Start(t)
+	runAgent(t, mustEnroll(t, g, "shop"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		body := noise(1, 1<<40)
+		for all := false; !all; all = secondsBegan(t, g, bodies) {
+			if _, err := io.CopyN(w, body, 2<<20); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}))
+	g.WaitConnected("shop", true)
+	u := login(t, g, "shop")
+	var all sync.WaitGroup
+	for range bodies {
+		all.Go(func() {
+			answer, err := u.client.Do(u.request(http.MethodGet, "/large", nil))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = answer.Body.Close() }()
+			want, got := noise(1, 1<<40), make([]byte, 64<<10)
+			buf := make([]byte, len(got))
+			for {
+				n, err := io.ReadFull(answer.Body, got)
+				if _, _ = io.ReadFull(want, buf[:n]); !bytes.Equal(got[:n], buf[:n]) {
+					t.Error("it is not what was sent")
+					return
+				}
+				if err != nil {
+					if err != io.EOF { // what is sent is a multiple of the buffer
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if !secondsBegan(t, g, bodies) {
+		t.Error("there are others than that")
+	}
+}
+
 // TestLargeBodiesGoByASecondConnection: whichever end sends them, and they come as they were sent.
 func TestLargeBodiesGoByASecondConnection(t *testing.T) {
 	const large = 40 << 20
 	g := gatewaytest.Start(t)
 	got := make(chan string, 1)
-	began := func() bool {
-		var out strings.Builder
-		if err := g.Admin.Metrics(context.Background(), &out); err != nil {
-			t.Error(err)
-		}
-		return strings.Contains(out.String(), "pipeops_gateway_second_connections_began_total 1\n")
-	}
+	began := func() bool { return secondsBegan(t, g, 1) }
 	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
 			got <- sum(t, r.Body)

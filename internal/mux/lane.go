@@ -5,18 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
-// A session may have a second connection, for streams that say much: what says little then waits neither behind them in the kernel nor for a
-// packet of theirs that was lost. Every stream begins on the first connection. An end that says much on one asks the other whether it may go on
-// on the second, and is silent on the stream until the answer, which is one round trip. So nothing on a stream comes out of order, and nothing
-// need be kept aside. Each direction moves by itself. One that was quiet goes back in the same way: a stream of HTTP carries small requests after
-// a large one.
+// A session may have further connections, for streams that say much: what says little then waits neither behind them in the kernel nor for a
+// packet of theirs that was lost, and where packets are lost, several of them carry more than one. Every stream begins on the first connection.
+// An end that says much on one asks the other whether it may go on on another, the one with the fewest streams, and is silent on the stream
+// until the answer, which is one round trip. So nothing on a stream comes out of order, and nothing need be kept aside. Each direction moves by
+// itself. One that was quiet goes back in the same way: a stream of HTTP carries small requests after a large one; and one that shares a
+// connection goes on to one on which it does not, or with fewer.
 //
 // The question goes out behind all that was said on the stream, the answer on the first connection. Both are frames that grant nothing, with
-// [flagMove]; stock yamux has neither and is never asked, as there is no second connection to it.
+// [flagMove]; stock yamux has neither and is never asked, as there is no further connection to it.
 const (
 	// moveAfter is how much a stream says on the first connection before it is one that says much, in bytes. moveRate bytes are forgotten for
 	// each second in which it had nothing to say: a watch or a log, however long, is none.
@@ -26,15 +28,17 @@ const (
 	muchMost = moveAfter + moveRate
 	// quiet is how long a stream has nothing to say before it is one that says little; or so long, all in all, that all is forgotten.
 	quiet = time.Second
-	// callEvery is how often a second connection is called for at most.
+	// callEvery is how often a further connection is called for at most, until one comes.
 	callEvery = 5 * time.Second
+	// Lanes is how many further connections a session has at most: as many as a browser has streams of HTTP/1.1 to a server, and two.
+	Lanes = 8
 	// flagMove is in a frame of type window: the sender wants to say the rest of the stream on the connection of the number in length. With
 	// flagACK it is the answer: that number, or moveNo.
 	flagMove = 16
 	moveNo   = 1<<32 - 1
 )
 
-// ErrLane is the cause of streams that were on a second connection which is gone.
+// ErrLane is the cause of streams that were on a further connection which is gone.
 var ErrLane = errors.New("the connection for large streams is gone")
 
 // lane is a connection of a session, with what waits to be written to it.
@@ -45,7 +49,28 @@ type lane struct {
 	outgoing
 
 	heard atomic.Bool   // something came: the other end has it, too
-	gone  chan struct{} // closed when the session has it no more; of a second one
+	gone  chan struct{} // closed when the session has it no more; of a further one
+	homes int           // streams that say here what they have to say, or have asked whether they may
+}
+
+// inhabit makes a lane the one to which a stream belongs: that on which it says what it has to say, or has asked to. nil is none, and the first
+// one does not count its streams. s.mu is held.
+func (st *Stream) inhabit(l *lane) {
+	if st.home != nil {
+		st.home.homes--
+	}
+	if st.home = l; l != nil {
+		l.homes++
+	}
+}
+
+// furtherOf is the connection of that number, other than the first; nil if there is none. s.mu is held.
+func (s *Session) furtherOf(number uint32) *lane {
+	i := slices.IndexFunc(s.further, func(l *lane) bool { return l.number == number })
+	if i < 0 {
+		return nil
+	}
+	return s.further[i]
 }
 
 func (l *lane) first() bool { return l == &l.session.first }
@@ -59,10 +84,10 @@ func (l *lane) fail(cause error) {
 	}
 }
 
-// Attach gives the session a second connection, which it owns from now on, and closes when it fails. Both ends must give it the same number,
-// larger than that of any before it; one that is there already is lost. answered is whether the other end is known to have attached it; if
-// it is not, no stream goes on on it before something has come, which [Session.PingSecond] of the other end sees to. gone is closed when the
-// session has the connection no more.
+// Attach gives the session a further connection, which it owns from now on, and closes when it fails. Both ends must give it the same number,
+// larger than that of any before it; where there are [Lanes], the oldest one is lost. answered is whether the other end is known to have
+// attached it; if it is not, no stream goes on on it before something has come, which [Session.PingLane] of the other end sees to. gone is
+// closed when the session has the connection no more.
 func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (gone <-chan struct{}, err error) {
 	defer func() {
 		if err != nil {
@@ -72,45 +97,50 @@ func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (gone <-ch
 	l := &lane{session: s, conn: conn, number: number, gone: make(chan struct{})}
 	l.heard.Store(answered)
 	s.mu.Lock()
-	old, highest := s.second, s.highest
-	s.mu.Unlock()
-	if number <= highest {
-		return nil, fmt.Errorf("%w: it attaches connection %d after %d", ErrProtocol, number, highest)
-	}
-	if old != nil {
-		s.lose(old, errors.New("there is a newer one"))
-	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.cause != nil:
 		return nil, s.cause
-	case s.second != nil || number <= s.highest: // by somebody else, meanwhile
-		return nil, fmt.Errorf("%w: two connections are attached at a time", ErrProtocol)
+	case number <= s.highest:
+		return nil, fmt.Errorf("%w: it attaches connection %d after %d", ErrProtocol, number, s.highest)
 	}
-	s.second, s.highest = l, number
+	if len(s.further) == Lanes {
+		old := s.further[0]
+		s.work.Go(func() { s.lose(old, errors.New("there are newer ones")) })
+		s.drop(old)
+	}
+	s.further, s.highest, s.called = append(s.further, l), number, time.Time{}
 	s.work.Go(func() { l.fail(l.receive()) })
 	return l.gone, nil
 }
 
-// dropSecond takes the second connection, if there is one, from the session. s.mu is held.
-func (s *Session) dropSecond() *lane {
-	l := s.second
-	if l != nil {
-		s.second = nil
-		close(l.gone)
+// drop takes a further connection from the session, and reports whether it was there. s.mu is held.
+func (s *Session) drop(l *lane) bool {
+	i := slices.Index(s.further, l)
+	if i < 0 {
+		return false
 	}
-	return l
+	s.further = slices.Delete(s.further, i, i+1)
+	close(l.gone)
+	return true
 }
 
-// Second is how many streams are on the second connection; ok is false where there is none.
-func (s *Session) Second() (streams int, ok bool) {
+// Lane is how many streams are on a further connection; ok is false where there is none of that number.
+func (s *Session) Lane(number uint32) (streams int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.second == nil {
+	l := s.furtherOf(number)
+	if l == nil {
 		return 0, false
 	}
-	return len(s.on(s.second)), true
+	return len(s.on(l)), true
+}
+
+// Further is how many further connections there are.
+func (s *Session) Further() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.further)
 }
 
 // on is the streams that are on a lane, either way. s.mu is held.
@@ -132,14 +162,17 @@ func (st *Stream) heardOn() *lane {
 	return &st.session.first
 }
 
-// DetachIdle ends the second connection if there is no stream on it, and reports whether there is none any more.
-func (s *Session) DetachIdle() bool {
+// DetachIdle ends a further connection if there is no stream on it, and reports whether it is gone.
+func (s *Session) DetachIdle(number uint32) bool {
 	s.mu.Lock()
-	if s.second != nil && len(s.on(s.second)) > 0 {
+	l := s.furtherOf(number)
+	if l != nil && (l.homes > 0 || len(s.on(l)) > 0) {
 		s.mu.Unlock()
 		return false
 	}
-	l := s.dropSecond()
+	if l != nil {
+		s.drop(l)
+	}
 	s.mu.Unlock()
 	if l != nil {
 		_ = l.conn.Close() // nobody waits for anything on it
@@ -147,24 +180,20 @@ func (s *Session) DetachIdle() bool {
 	return true
 }
 
-// Detach ends the second connection, and the streams on it.
-func (s *Session) Detach(cause error) {
+// Detach ends a further connection, and the streams on it.
+func (s *Session) Detach(number uint32, cause error) {
 	s.mu.Lock()
-	l := s.second
+	l := s.furtherOf(number)
 	s.mu.Unlock()
 	if l != nil {
 		s.lose(l, cause)
 	}
 }
 
-// lose ends a second connection, and the streams on it.
+// lose ends a further connection, and the streams on it.
 func (s *Session) lose(l *lane, cause error) {
 	s.mu.Lock()
-	if s.second != l {
-		s.mu.Unlock()
-		return
-	}
-	s.dropSecond()
+	s.drop(l)
 	broken := s.on(l)
 	for _, st := range broken {
 		s.strand(st)
@@ -177,9 +206,10 @@ func (s *Session) lose(l *lane, cause error) {
 	}
 }
 
-// strand gives up a stream whose second connection is gone, and says so on the first. s.mu is held.
+// strand gives up a stream whose further connection is gone, and says so on the first. s.mu is held.
 func (s *Session) strand(st *Stream) {
 	st.lane, st.hears, st.asking = &s.first, nil, false
+	st.inhabit(nil)
 	s.reset(st, CodeLane)
 }
 
@@ -195,15 +225,27 @@ func (st *Stream) rested(now time.Time) {
 }
 
 // leaves reports whether a stream whose turn it is wants to go on on another connection, in place of being sent where it is, and on which.
-// Where there is no second one it calls for it. s.mu is held.
+// Where it shares the best one that there is, it calls for one more. s.mu is held.
 func (s *Session) leaves(st *Stream) (to uint32, ok bool) {
-	switch l := s.second; {
-	case st.lane != &s.first:
-		return 0, st.returns
+	first := st.lane == &s.first
+	switch {
+	case !first && st.returns:
+		st.inhabit(nil)
+		return 0, true
 	case st.much < moveAfter:
-	case l != nil:
-		return l.number, l.heard.Load() && st.stays != l.number
-	case s.config.Bulky != nil && time.Since(s.called) >= callEvery:
+		return 0, false
+	}
+	var best *lane
+	for _, l := range s.further {
+		if l != st.lane && l.heard.Load() && l.number != st.stays && (best == nil || l.homes < best.homes) {
+			best = l
+		}
+	}
+	if best != nil && (first || best.homes+1 < st.lane.homes) {
+		st.inhabit(best)
+		return best.number, true
+	}
+	if alone := !first && st.lane.homes == 1; !alone && len(s.further) < Lanes && s.config.Bulky != nil && time.Since(s.called) >= callEvery {
 		s.called = time.Now()
 		s.work.Go(s.config.Bulky)
 	}
@@ -228,13 +270,13 @@ func (l *lane) move(st *Stream, h header) error {
 		return fmt.Errorf("%w: it asks on connection %d for stream %d, which is on another", ErrProtocol, l.number, st.id)
 	}
 	answer := header{kind: typeWindow, flags: flagMove | flagACK, stream: st.id, length: moveNo}
-	switch second := s.second; {
+	switch target := s.furtherOf(h.length); {
 	case !l.first() && h.length == 0:
 		st.hears = nil
 		answer.length = 0
-	case l.first() && second != nil && second.number == h.length:
-		st.hears = second
-		answer.length = second.number
+	case target != nil && target != l:
+		st.hears = target
+		answer.length = target.number
 	}
 	s.first.say(answer)
 	s.first.flush(nil)
@@ -247,28 +289,32 @@ func (s *Session) answered(st *Stream, to uint32) error {
 		return fmt.Errorf("%w: it answers what it was not asked, on stream %d", ErrProtocol, st.id)
 	}
 	st.asking = false
-	switch {
+	switch target := s.furtherOf(to); {
 	case to != st.asked:
 		st.stays, st.returns = st.asked, false
+		st.inhabit(nil)
+		if st.lane != &s.first {
+			st.inhabit(st.lane)
+		}
 	case to == 0:
 		st.lane, st.returns, st.much = &s.first, false, 0
-	case s.second == nil || s.second.number != to: // the other end will see that, too, and has given the stream up then
+	case target == nil: // the other end will see that, too, and has given the stream up then
 		s.strand(st)
 		s.work.Go(func() { st.end(ErrLane) }) // which takes the lock
 		s.flush()
 		return nil
 	default:
-		st.lane = s.second
+		st.lane = target
 	}
 	s.enqueue(st)
 	s.flush()
 	return nil
 }
 
-// PingSecond makes a round trip on the second connection. Without one the error is ErrLane.
-func (s *Session) PingSecond(ctx context.Context) error {
+// PingLane makes a round trip on a further connection. Where it is not there the error is ErrLane.
+func (s *Session) PingLane(ctx context.Context, number uint32) error {
 	s.mu.Lock()
-	l := s.second
+	l := s.furtherOf(number)
 	s.mu.Unlock()
 	if l == nil {
 		return ErrLane

@@ -58,7 +58,7 @@ func (w *two) attach(t testing.TB, number uint32) {
 	if _, err := w.client.Attach(w.second, number, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.client.PingSecond(t.Context()); err != nil {
+	if err := w.client.PingLane(t.Context(), number); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -103,17 +103,17 @@ func TestLargeStreamsMove(t *testing.T) {
 	if first < 4*moveAfter || first > 4*2*moveAfter || second < 4*(6<<20-2*moveAfter) {
 		t.Errorf("%d bytes on the first, %d on the second", first, second)
 	}
-	if w.client.DetachIdle() {
+	if w.client.DetachIdle(1) {
 		t.Error("it is given up with streams on it")
 	}
 	for _, end := range ends {
 		_ = end.Close()
 	}
 	until(t, "both ends are idle", func() bool { return w.client.Streams() == 0 && w.server.Streams() == 0 })
-	if !w.client.DetachIdle() {
+	if !w.client.DetachIdle(1) {
 		t.Error("it is kept")
 	}
-	until(t, "the other end sees it", func() bool { _, ok := w.server.Second(); return !ok })
+	until(t, "the other end sees it", func() bool { _, ok := w.server.Lane(1); return !ok })
 	mine, theirs := stream(t, w.client, w.server)
 	go func() { _, _ = mine.Write(make([]byte, 3<<20)); _ = mine.Close() }()
 	if n, err := io.Copy(io.Discard, theirs); n != 3<<20 || err != nil {
@@ -207,7 +207,7 @@ func TestQuietStreamsReturn(t *testing.T) {
 	}
 	for range 2 {
 		says(5 << 20)
-		if streams, _ := w.client.Second(); streams != 1 {
+		if streams, _ := w.client.Lane(1); streams != 1 {
 			t.Errorf("%d streams are on the second", streams)
 		}
 		time.Sleep(quiet)
@@ -219,7 +219,7 @@ func TestQuietStreamsReturn(t *testing.T) {
 			t.Errorf("%d bytes more on the second", after-before)
 		}
 	}
-	until(t, "nothing is on the second", w.client.DetachIdle)
+	until(t, "nothing is on the second", func() bool { return w.client.DetachIdle(1) })
 	says(5 << 20)
 }
 
@@ -267,7 +267,7 @@ func TestTrickleReturns(t *testing.T) {
 				})
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n, _ := client.Second(); n > 0 != tt.second {
+				if n, _ := client.Lane(1); n > 0 != tt.second {
 					t.Errorf("%d streams are on the second", n)
 				}
 				client.Close(nil)
@@ -287,8 +287,8 @@ func TestSecondIsLost(t *testing.T) {
 			_ = w.second.Conn.(*net.TCPConn).SetLinger(0)
 			_ = w.second.Conn.Close()
 		},
-		"the server gives it up": func(w *two) { w.server.Detach(errors.New("enough")) },
-		"the client gives it up": func(w *two) { w.client.Detach(errors.New("enough")) },
+		"the server gives it up": func(w *two) { w.server.Detach(1, errors.New("enough")) },
+		"the client gives it up": func(w *two) { w.client.Detach(1, errors.New("enough")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := openTwo(t, Config{})
@@ -353,8 +353,8 @@ func TestSecondIsLost(t *testing.T) {
 func TestItIsNotWanted(t *testing.T) {
 	w := openTwo(t, Config{})
 	w.server.mu.Lock()
-	gone := w.server.second
-	w.server.second = nil // it is about to close it
+	gone := w.server.further[0]
+	w.server.drop(gone) // it is about to close it
 	w.server.mu.Unlock()
 	mine, theirs := stream(t, w.client, w.server)
 	body := noise(4, 5<<20)
@@ -366,32 +366,6 @@ func TestItIsNotWanted(t *testing.T) {
 		t.Errorf("%d bytes on the first", n)
 	}
 	_ = gone.conn.Close()
-}
-
-// TestAttachNumbers: only a newer connection is attached; the one before it is lost.
-func TestAttachNumbers(t *testing.T) {
-	w := openTwo(t, Config{})
-	a, b := sockets(t)
-	defer b.Close()
-	if _, err := w.client.Attach(a, 1, true); !errors.Is(err, ErrProtocol) {
-		t.Errorf("the same again: %v", err)
-	}
-	old := w.second
-	w.attach(t, 2)
-	if _, err := old.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the older one: %v", err)
-	}
-	w.client.Close(nil)
-	c, d := sockets(t)
-	defer d.Close()
-	if _, err := w.client.Attach(c, 3, true); err == nil {
-		t.Error("to a session that has ended")
-	}
-	for _, end := range []net.Conn{a, c, w.second} {
-		if _, err := end.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("it is left open: %v", err)
-		}
-	}
 }
 
 // TestEndsWhileAsking: a stream is given up, closed or late while it waits for the answer.
@@ -422,9 +396,9 @@ func TestAnswerWhileItIsLost(t *testing.T) {
 	w := openTwo(t, Config{})
 	mine, _ := stream(t, w.client, w.server)
 	w.client.mu.Lock()
-	mine.lane, mine.asking, mine.asked = w.client.second, true, 0
+	mine.lane, mine.asking, mine.asked = w.client.further[0], true, 0
 	w.client.mu.Unlock()
-	w.client.Detach(errors.New("enough"))
+	w.client.Detach(1, errors.New("enough"))
 	if err := w.client.first.move(mine, header{kind: typeWindow, flags: flagMove | flagACK, stream: mine.id}); err != nil {
 		t.Error(err)
 	}
@@ -476,7 +450,7 @@ func TestCutsAtRandom(t *testing.T) {
 		time.Sleep(time.Duration(random.IntN(30)) * time.Millisecond)
 		switch number % 3 {
 		case 0:
-			w.server.Detach(errors.New("enough"))
+			w.server.Detach(number-1, errors.New("enough"))
 		case 1:
 			_ = w.second.Close()
 		}

@@ -201,10 +201,10 @@ func (l *lane) fill(b []byte) []byte {
 	}
 }
 
-// flush sees to it that what is queued is written, on either connection. s.mu is held.
+// flush sees to it that what is queued is written, on every connection. s.mu is held.
 func (s *Session) flush() {
-	if s.second != nil {
-		s.second.flush(nil)
+	for _, l := range s.further {
+		l.flush(nil)
 	}
 	s.first.flush(nil)
 }

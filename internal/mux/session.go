@@ -51,7 +51,7 @@ type Config struct {
 	// Spoke is called before each write to the connection, after [Session.Said] has moved, but for answers for which there is Room where
 	// nothing else was said lately. nil is nothing to call.
 	Spoke func()
-	// Bulky is called where a stream says much and there is no second connection for it to go on on; see [Session.Attach]. It is called
+	// Bulky is called where a stream says much and there is no connection for it to go on on by itself; see [Session.Attach]. It is called
 	// again every 5 s as long as that is so. nil is nothing to call.
 	Bulky func()
 	// Room reports whether the connection takes some hundred bytes at once, so that who receives may write them. It must neither wait nor
@@ -95,9 +95,9 @@ type Session struct {
 	asked     time.Time // when it was first sent; zero once it was answered
 	cause     error
 	first     lane
-	second    *lane     // nil if there is none
-	highest   uint32    // number of the newest second one
-	called    time.Time // when a second one was last called for
+	further   []*lane   // the others, by their numbers
+	highest   uint32    // number of the newest of them that there was
+	called    time.Time // when one more was last called for; zero when it has come
 	work      sync.WaitGroup
 }
 
@@ -206,14 +206,18 @@ func (s *Session) Close(cause error) {
 	s.cause = cause
 	streams := s.streams
 	s.streams = nil
-	second := s.dropSecond()
+	further := s.further
+	s.further = nil
+	for _, l := range further {
+		close(l.gone)
+	}
 	s.mu.Unlock()
 	close(s.done)
 	for _, st := range streams {
 		st.end(fmt.Errorf("the connection is gone: %w", cause))
 	}
-	if second != nil {
-		_ = second.conn.Close()
+	for _, l := range further {
+		_ = l.conn.Close()
 	}
 	_ = s.first.conn.Close() // TLS may want to say goodbye, and wait; its error tells nothing that the cause does not
 }
@@ -233,6 +237,7 @@ func (s *Session) RemoteAddr() net.Addr { return s.first.conn.RemoteAddr() }
 // over notes that nothing more comes or goes for a stream. It counts as open until this end has closed it, too. s.mu is held.
 func (s *Session) over(st *Stream) {
 	st.done = true
+	st.inhabit(nil)
 	if st.forgotten != nil {
 		st.forgotten.Stop()
 	}

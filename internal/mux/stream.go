@@ -31,10 +31,11 @@ type Stream struct {
 
 	// session.mu guards the rest
 	lane      *lane     // by which it says what it has to say
-	hears     *lane     // the second one, if the peer says there what it has to
+	home      *lane     // see inhabit
+	hears     *lane     // the further one on which the peer says what it has to; nil: the first
 	asking    bool      // the peer has not answered yet whether this end may go on on the lane asked
 	asked     uint32    // its number
-	stays     uint32    // number of the second one that the peer did not want
+	stays     uint32    // number of the one that the peer did not want
 	much      int       // bytes that it has said, up to muchMost; see there
 	emptied   time.Time // since when it has had nothing to say; zero while it has
 	returns   bool      // it was quiet, and wants to go on on the first lane
@@ -109,7 +110,8 @@ func (st *Stream) flushFirst() {
 	}
 }
 
-// grant lets the peer send more.
+// grant lets the peer send more, on the connection by which it sends: on the first one, where what comes after it waits if it is lost, it would
+// delay what says little.
 func (st *Stream) grant(h header) {
 	s := st.session
 	s.mu.Lock()
@@ -117,8 +119,9 @@ func (st *Stream) grant(h header) {
 	if st.closed || st.finCame || st.done {
 		return
 	}
-	s.first.say(h)
-	s.first.flushSoon()
+	l := st.heardOn()
+	l.say(h)
+	l.flushSoon()
 }
 
 // Write is that of net.Conn. It returns when the session has taken all of p.

@@ -21,8 +21,11 @@ const (
 	secondIdle = time.Minute
 )
 
-// OnLarge has f called, in a goroutine of its own, when a stream says much and there is no second connection for it to go on on; again every
-// 5 s as long as that is so.
+// Lanes is how many further connections a session has at most.
+const Lanes = mux.Lanes
+
+// OnLarge has f called, in a goroutine of its own, when a stream says much and there is no connection for it to go on on by itself, and not
+// [Lanes] of them; again every 5 s until one comes.
 func (s *Session) OnLarge(f func()) { s.onLarge.Store(&f) }
 
 func (s *Session) saysMuch() {
@@ -31,7 +34,7 @@ func (s *Session) saysMuch() {
 	}
 }
 
-// Second gives the session a second connection for streams that say much, [Tune]d, which it owns from now on, and returns why it is gone:
+// Second gives the session a further connection for streams that say much, [Tune]d, which it owns from now on, and returns why it is gone:
 // nil if there was no use for it for a minute. Both ends call it, the agent when the gateway has, with a number that counts up.
 // The session goes on when it is gone; the streams on it do not.
 func (s *Session) Second(ctx context.Context, conn net.Conn, number uint32) error {
@@ -41,14 +44,14 @@ func (s *Session) Second(ctx context.Context, conn net.Conn, number uint32) erro
 	}
 	used := time.Now()
 	for {
-		if err := s.pingSecond(ctx); err != nil {
-			s.mux.Detach(err)
+		if err := s.pingSecond(ctx, number); err != nil {
+			s.mux.Detach(number, err)
 			return err
 		}
-		switch streams, _ := s.mux.Second(); {
+		switch streams, _ := s.mux.Lane(number); {
 		case streams > 0:
 			used = time.Now()
-		case s.alive.agent && time.Since(used) >= secondIdle && s.mux.DetachIdle():
+		case s.alive.agent && time.Since(used) >= secondIdle && s.mux.DetachIdle(number):
 			return nil
 		}
 		select {
@@ -60,10 +63,10 @@ func (s *Session) Second(ctx context.Context, conn net.Conn, number uint32) erro
 	}
 }
 
-func (s *Session) pingSecond(ctx context.Context) error {
+func (s *Session) pingSecond(ctx context.Context, number uint32) error {
 	timed, cancel := context.WithTimeout(ctx, secondPatience)
 	defer cancel()
-	err := s.mux.PingSecond(timed)
+	err := s.mux.PingLane(timed, number)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("the peer did not answer on it within %s", secondPatience)
 	}

@@ -15,6 +15,5 @@ type Stats struct {
 
 // Stats returns what the session is doing.
 func (s *Session) Stats() Stats {
-	_, second := s.mux.Second()
-	return Stats{Streams: s.mux.Streams(), Unread: s.mux.Unread(), RTT: s.mux.RTT(), Second: second}
+	return Stats{Streams: s.mux.Streams(), Unread: s.mux.Unread(), RTT: s.mux.RTT(), Second: s.mux.Further() > 0}
 }

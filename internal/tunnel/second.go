@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/pipeopshq/pipeops-agent/internal/backoff"
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/transport"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
@@ -16,31 +18,41 @@ import (
 const (
 	// secondTimeout bounds how long a gateway may take to answer to a second connection.
 	secondTimeout = 10 * time.Second
-	// secondPause is the least time from one second connection of a session to the next: who is refused, or cut, asks no more often.
+	// secondPause is the least time from one further connection of a session to the next, on the average of [session.Lanes] of them: who is
+	// refused, or cut, asks no more often.
 	secondPause = 5 * time.Second
 )
 
-// seconds gives a session a second connection whenever there is a call for one, until ctx ends: a stream says much, at this end or at the
-// gateway's. It is dialled where the session was, and where the gateway says that it is, which differ behind a balancer.
+// seconds gives a session a further connection whenever there is a call for one, until ctx ends: a stream says much, at this end or at the
+// gateway's, and would share one. It is dialled where the session was, and where the gateway says that it is, which differ behind a balancer.
 func (t *tunnel) seconds(ctx context.Context, l *line, s *session.Session, w wire.Welcome, calls <-chan struct{}) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	var began [session.Lanes]time.Time // the last dials
 	for number := uint32(1); ; number++ {
 		select {
 		case <-calls:
 		case <-ctx.Done():
 			return
 		}
-		pause := time.NewTimer(secondPause)
+		eighth := &began[number%session.Lanes]
+		if backoff.Sleep(ctx, time.Until(eighth.Add(session.Lanes*secondPause))) != nil {
+			return
+		}
+		*eighth = time.Now()
 		conn, err := t.attach(ctx, secondAddresses(l.address, w), wire.Second{Token: w.Second, Number: number})
-		if err == nil {
-			t.Log.Debug("second connection", "gateway", l.address, "number", number, "by", conn.Way())
-			err = s.Second(ctx, conn, number)
+		if err != nil {
+			t.Log.Debug("no second connection", "gateway", l.address, "number", number, "evidence", err)
+			if backoff.Sleep(ctx, secondPause) != nil {
+				return
+			}
+			continue
 		}
-		t.Log.Debug("second connection gone", "gateway", l.address, "number", number, "evidence", err)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
+		t.Log.Debug("second connection", "gateway", l.address, "number", number, "by", conn.Way())
+		running.Go(func() {
+			err := s.Second(ctx, conn, number)
+			t.Log.Debug("second connection gone", "gateway", l.address, "number", number, "evidence", err)
+		})
 	}
 }
 

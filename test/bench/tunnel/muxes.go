@@ -15,42 +15,45 @@ import (
 	"github.com/pipeopshq/pipeops-agent/internal/session"
 )
 
-// Ours and stock: one TLS connection that the agent makes, and a second one of ours, which is there from the start: an agent makes it when a
-// stream says much. The relays round either are the same.
+// Ours and stock: one TLS connection that the agent makes, and the further ones of ours, which are there from the start: an agent makes one
+// when a stream says much and has none to itself. The relays round either are the same.
 
 func gatewayOfOurs(ctx context.Context, r role) error {
-	conns, err := acceptTunnels(ctx, r, 2)
+	conns, err := acceptTunnels(ctx, r, 1+mux.Lanes)
 	if err != nil {
 		return err
 	}
 	s := mux.New(cork.Over(conns[0]), mux.Config{})
-	if _, err := s.Attach(cork.Over(conns[1]), 1, false); err != nil {
-		return err
+	for number := uint32(1); number <= mux.Lanes; number++ {
+		if _, err := s.Attach(cork.Over(conns[number]), number, false); err != nil {
+			return err
+		}
 	}
 	return new(relay).enter(ctx, r.Public, func() (net.Conn, error) { return s.Open() })
 }
 
 // agentOfOurs pings as an agent does, once at the start and then every [session.KeepAlive]: windows grow by what a round trip takes.
 func agentOfOurs(ctx context.Context, r role) error {
-	conn, err := dialTunnel(ctx, r)
-	if err != nil {
-		return err
-	}
-	second, err := dialTunnel(ctx, r)
-	if err != nil {
-		return err
-	}
-	return leaveOurs(ctx, r, conn, second)
-}
-
-// leaveOurs is the agent's end on a connection, and a second one if there is one.
-func leaveOurs(ctx context.Context, r role, conn, second net.Conn) error {
-	s := mux.New(cork.Over(conn), mux.Config{Client: true})
-	if second != nil {
-		if _, err := s.Attach(cork.Over(second), 1, true); err != nil {
+	var conns []net.Conn
+	for range 1 + mux.Lanes {
+		conn, err := dialTunnel(ctx, r)
+		if err != nil {
 			return err
 		}
-		if err := s.PingSecond(ctx); err != nil {
+		conns = append(conns, conn)
+	}
+	return leaveOurs(ctx, r, conns...)
+}
+
+// leaveOurs is the agent's end on a connection, and further ones if there are any.
+func leaveOurs(ctx context.Context, r role, conns ...net.Conn) error {
+	s := mux.New(cork.Over(conns[0]), mux.Config{Client: true})
+	for i, further := range conns[1:] {
+		number := uint32(1 + i)
+		if _, err := s.Attach(cork.Over(further), number, true); err != nil {
+			return err
+		}
+		if err := s.PingLane(ctx, number); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func agentOfOursWSS(ctx context.Context, r role) error {
 	if err != nil {
 		return err
 	}
-	return leaveOurs(ctx, r, ws, nil)
+	return leaveOurs(ctx, r, ws)
 }
 
 func dialWebSocket(ctx context.Context, conn net.Conn, messages *wsconn.Buffers) (net.Conn, error) {
