@@ -30,7 +30,7 @@ const (
 	quiet = time.Second
 	// callEvery is how often a further connection is called for at most, until one comes.
 	callEvery = 5 * time.Second
-	// Lanes is how many further connections a session has at most: as many as a browser has streams of HTTP/1.1 to a server, and two.
+	// Lanes is how many further connections a session has at most: so many large copies at a time have one each.
 	Lanes = 8
 	// flagMove is in a frame of type window: the sender wants to say the rest of the stream on the connection of the number in length. With
 	// flagACK it is the answer: that number, or moveNo.
@@ -114,15 +114,12 @@ func (s *Session) Attach(conn net.Conn, number uint32, answered bool) (gone <-ch
 	return l.gone, nil
 }
 
-// drop takes a further connection from the session, and reports whether it was there. s.mu is held.
-func (s *Session) drop(l *lane) bool {
-	i := slices.Index(s.further, l)
-	if i < 0 {
-		return false
+// drop takes a further connection from the session, if it is still there. s.mu is held.
+func (s *Session) drop(l *lane) {
+	if i := slices.Index(s.further, l); i >= 0 {
+		s.further = slices.Delete(s.further, i, i+1)
+		close(l.gone)
 	}
-	s.further = slices.Delete(s.further, i, i+1)
-	close(l.gone)
-	return true
 }
 
 // Lane is how many streams are on a further connection; ok is false where there is none of that number.

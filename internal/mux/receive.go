@@ -97,7 +97,7 @@ func (l *lane) lookup(h header) (*Stream, error) {
 	}
 	switch {
 	case !l.first():
-		return nil, fmt.Errorf("%w: it opens stream %d on a second connection", ErrProtocol, h.stream)
+		return nil, fmt.Errorf("%w: it opens stream %d on a further connection", ErrProtocol, h.stream)
 	case !s.theirsIs(h.stream):
 		return nil, fmt.Errorf("%w: it opens stream %d, which is not for it to open", ErrProtocol, h.stream)
 	case st != nil:
