@@ -119,13 +119,11 @@ func (in *inbox) credit(st *Stream) header {
 		return header{}
 	}
 	now := time.Now()
-	delta := in.used
-	if rtt := st.session.measured(now); rtt > 0 && now.Sub(in.credited) < 2*max(rtt, minRTT) {
-		if by := st.session.grow(st, in.limit); by > 0 {
-			in.limit += by
-			delta += by
-		}
-	}
+	rtt := st.session.measured(now)
+	late := rtt > 0 && now.Sub(in.credited) < 2*max(rtt, minRTT)
+	by := st.session.resize(st, int(in.limit), int(in.used), late)
+	in.limit = uint32(int(in.limit) + by)
+	delta := uint32(int(in.used) + by)
 	in.credited = now
 	in.used = 0
 	return header{kind: typeWindow, stream: st.id, length: delta}
@@ -134,17 +132,27 @@ func (in *inbox) credit(st *Stream) header {
 // minRTT is what a round trip is taken for at least. On one machine it is less than the time in which a goroutine wakes.
 const minRTT = 500 * time.Microsecond
 
-// grow takes what a window of this size may be doubled by from the budget; 0 if it may not.
-func (s *Session) grow(st *Stream, limit uint32) uint32 {
+// resize takes from the budget what a window of this size grows by, or gives back what it shrinks by, which is half of what was used at most:
+// its peer goes on meanwhile. late is whether it is to be doubled. Streams on further connections share the budget evenly, and all have the
+// window of the widest: who has more than others on the same connection is sent more.
+func (s *Session) resize(st *Stream, limit, used int, late bool) (by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	by := min(int(limit), s.config.Window-int(limit), s.config.Budget/2-s.grown)
-	if by <= 0 || s.streams[st.id] != st {
+	if s.streams[st.id] != st {
 		return 0
 	}
+	want := limit
+	if late {
+		want = min(2*limit, s.config.Window)
+	}
+	if st.hears != nil {
+		s.widest = min(max(s.widest, want), max(initialWindow, s.config.Budget/2/s.sharers))
+		want = s.widest
+	}
+	by = max(-used/2, min(want-limit, s.config.Budget/2-s.grown))
 	s.grown += by
 	st.grown += by
-	return uint32(by)
+	return by
 }
 
 // admit counts a frame against the window. False means that it is more than the peer may send.

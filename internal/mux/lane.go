@@ -64,6 +64,20 @@ func (st *Stream) inhabit(l *lane) {
 	}
 }
 
+// listen makes a lane the one on which the peer says what it has to say; nil is the first. s.mu is held.
+func (st *Stream) listen(to *lane) {
+	s := st.session
+	if st.hears != nil {
+		s.sharers--
+	}
+	if st.hears = to; to != nil {
+		s.sharers++
+	}
+	if s.sharers == 0 {
+		s.widest = 0
+	}
+}
+
 // furtherOf is the connection of that number, other than the first; nil if there is none. s.mu is held.
 func (s *Session) furtherOf(number uint32) *lane {
 	i := slices.IndexFunc(s.further, func(l *lane) bool { return l.number == number })
@@ -205,8 +219,9 @@ func (s *Session) lose(l *lane, cause error) {
 
 // strand gives up a stream whose further connection is gone, and says so on the first. s.mu is held.
 func (s *Session) strand(st *Stream) {
-	st.lane, st.hears, st.asking = &s.first, nil, false
+	st.lane, st.asking = &s.first, false
 	st.inhabit(nil)
+	st.listen(nil)
 	s.reset(st, CodeLane)
 }
 
@@ -269,10 +284,10 @@ func (l *lane) move(st *Stream, h header) error {
 	answer := header{kind: typeWindow, flags: flagMove | flagACK, stream: st.id, length: moveNo}
 	switch target := s.furtherOf(h.length); {
 	case !l.first() && h.length == 0:
-		st.hears = nil
+		st.listen(nil)
 		answer.length = 0
 	case target != nil && target != l:
-		st.hears = target
+		st.listen(target)
 		answer.length = target.number
 	}
 	s.first.say(answer)

@@ -144,3 +144,63 @@ func TestGrantsGoWhereTheDataCome(t *testing.T) {
 		t.Errorf("%d bytes on the first connection, %d on the second", first, second)
 	}
 }
+
+// TestStreamsOnLanesHaveTheSameWindow: of streams that share a connection the one with the largest window would be sent the most. What one has
+// grown to alone it gives back when others come, and they are let grow as far.
+func TestStreamsOnLanesHaveTheSameWindow(t *testing.T) {
+	const streams, budget = 20, 32 << 20
+	w := openTwo(t, Config{Budget: budget})
+	w.client.probed.Store(w.client.clock(time.Now())) // so that it does not measure
+	w.client.rtt.Store(int64(time.Minute))            // on a path on which half a window is read at once
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	var ends []*Stream
+	begin := func() {
+		mine, theirs := stream(t, w.client, w.server)
+		ends = append(ends, mine)
+		all.Go(func() {
+			for body := make([]byte, 64<<10); ; {
+				select {
+				case <-stop:
+					_ = theirs.Close()
+					return
+				default:
+				}
+				if _, err := theirs.Write(body); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		all.Go(func() {
+			_, _ = io.Copy(io.Discard, mine)
+			_ = mine.Close()
+		})
+	}
+	windows := func(each uint32) func() bool {
+		return func() bool {
+			for _, st := range ends {
+				st.in.mu.Lock()
+				limit := st.in.limit
+				st.in.mu.Unlock()
+				if limit != each {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	begin()
+	until(t, "the only one has the most that there is", windows(defaultWindow))
+	for range streams - 1 {
+		begin()
+	}
+	until(t, "all have the same", windows(budget/2/streams))
+	close(stop)
+	all.Wait()
+	w.client.mu.Lock()
+	defer w.client.mu.Unlock()
+	if w.client.grown != 0 || w.client.sharers != 0 || w.client.widest != 0 {
+		t.Errorf("%d bytes, %d streams, %d are left", w.client.grown, w.client.sharers, w.client.widest)
+	}
+}

@@ -216,6 +216,7 @@ func (s *Session) finished(st *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.finCame = true
+	st.listen(nil)
 	if st.finSent {
 		s.over(st)
 	}

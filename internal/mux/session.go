@@ -88,6 +88,8 @@ type Session struct {
 	next      uint32    // number of the next stream that this end opens
 	theirs    int       // streams of the peer's that are open
 	grown     int       // bytes that windows have grown by
+	sharers   int       // streams on which the peer says what it has to on further connections
+	widest    int       // window of each of them, in bytes
 	goingAway bool
 	pings     map[uint32]chan struct{}
 	pingID    uint32
@@ -238,6 +240,7 @@ func (s *Session) RemoteAddr() net.Addr { return s.first.conn.RemoteAddr() }
 func (s *Session) over(st *Stream) {
 	st.done = true
 	st.inhabit(nil)
+	st.listen(nil)
 	if st.forgotten != nil {
 		st.forgotten.Stop()
 	}
