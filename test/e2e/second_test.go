@@ -4,23 +4,28 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pipeopshq/pipeops-agent/internal/metric"
 )
 
-// largeGoesAside sends 48 MiB into a container and back while somebody else talks with it: they come as they were, on a second connection
-// of the tunnel, which runs as a service on a machine of its own.
+// largeGoesAside sends two large files into a container, and one back, while somebody else talks with it: they come as they were, on connections
+// of the tunnel of their own, which runs as a service on a machine of its own.
 func (w *world) largeGoesAside(t *testing.T, kubectl func(...string) *exec.Cmd) {
-	const large = 48 << 20
+	const files = 2
 	output(t, kubectl("run", "large", "--image=docker.io/rancher/mirrored-library-busybox:1.36.1", "--restart=Never", "--image-pull-policy=Never", "--", "sleep", "3600"))
 	output(t, kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=60s"))
 	defer func() { output(t, kubectl("delete", "pod", "large", "--now")) }()
@@ -28,45 +33,91 @@ func (w *world) largeGoesAside(t *testing.T, kubectl func(...string) *exec.Cmd) 
 	shell := talk(t, kubectl("exec", "-i", "large", "--", "cat"))
 	defer shell.end(t)
 	shell.echo(t, "before")
-	beside := make(chan struct{})
-	var told string
-	up := kubectl("exec", "-i", "large", "--", "sh", "-c", "cat >/tmp/large && sha256sum /tmp/large")
-	body := sha256.New()
-	up.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{1}), large), body)
-	go func() {
-		defer close(beside)
-		out, err := up.Output()
-		told = fmt.Sprint(string(out), err)
-	}()
+	var aside atomic.Bool // each has a connection
+	var running sync.WaitGroup
+	sent := make([]file, files)
+	for n := range sent {
+		path := fmt.Sprint("/tmp/large", n)
+		up := kubectl("exec", "-i", "large", "--", "sh", "-c", "cat >"+path+" && sha256sum "+path)
+		running.Go(func() { sent[n] = send(up, byte(n), &aside) })
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); running.Wait() }()
 	turns := 0
 	for during := true; during; turns++ {
-		shell.echo(t, fmt.Sprint("beside it, ", turns))
+		shell.echo(t, fmt.Sprint("beside them, ", turns))
+		aside.Store(aside.Load() || w.secondsBegan(t) >= files)
 		select {
-		case <-beside:
+		case <-ended:
 			during = false
 		default:
 		}
 	}
-	want := hex.EncodeToString(body.Sum(nil))
-	if told != want+"  /tmp/large\n<nil>" {
-		t.Errorf("up: %s, want %s", told, want)
+	for n, f := range sent {
+		if want := fmt.Sprintf("%s  /tmp/large%d\n", f.sum, n); f.told != want || f.err != nil {
+			t.Errorf("up: %q, %v, want %q", f.told, f.err, want)
+		}
+	}
+	if began := w.secondsBegan(t); began < files {
+		t.Errorf("there were %d further connections", began)
 	}
 
 	// the API server itself loses the end of what a program says that ends at once, now and then
-	down := talk(t, kubectl("exec", "-i", "large", "--", "sh", "-c", "cat /tmp/large; read -r come || true"))
+	down := talk(t, kubectl("exec", "-i", "large", "--", "sh", "-c", "cat /tmp/large0; read -r come || true"))
 	came := sha256.New()
-	if _, err := io.CopyN(came, down.out, large); err != nil {
+	if _, err := io.CopyN(came, down.out, sent[0].bytes); err != nil {
 		t.Error(err)
 	}
 	down.end(t)
-	if got := hex.EncodeToString(came.Sum(nil)); got != want {
-		t.Errorf("down: %s, want %s", got, want)
+	if got := hex.EncodeToString(came.Sum(nil)); got != sent[0].sum {
+		t.Errorf("down: %s, want %s", got, sent[0].sum)
 	}
-	began := regexp.MustCompile(`(?m)^` + metric.GatewayPrefix + metric.SecondBegan + ` [1-9]`)
-	if all := command(t, w.Gateway, "metrics"); !began.MatchString(all) {
-		t.Errorf("there was no second connection:\n%s", all)
+	t.Logf("%d words of a shell beside %d and %d MiB", turns, sent[0].bytes>>20, sent[1].bytes>>20)
+}
+
+// file is what was sent, and what the program to which it was sent told of it.
+type file struct {
+	bytes int64
+	sum   string // SHA-256 in hexadecimal
+	told  string
+	err   error
+}
+
+// send says 48 MiB to a program, and more until it is enough, half a gibibyte at most.
+func send(cmd *exec.Cmd, seed byte, enough *atomic.Bool) (f file) {
+	const piece, least, most = 4 << 20, 48 << 20, 512 << 20
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return file{err: err}
 	}
-	t.Logf("%d words of a shell beside %d MiB", turns, large>>20)
+	var told bytes.Buffer
+	cmd.Stdout = &told
+	if err := cmd.Start(); err != nil {
+		return file{err: err}
+	}
+	sum := sha256.New()
+	for body := rand.NewChaCha8([32]byte{seed}); err == nil && (f.bytes < least || f.bytes < most && !enough.Load()); f.bytes += piece {
+		_, err = io.CopyN(io.MultiWriter(in, sum), body, piece)
+	}
+	f.err = errors.Join(err, in.Close(), cmd.Wait())
+	f.sum, f.told = hex.EncodeToString(sum.Sum(nil)), told.String()
+	return f
+}
+
+// secondsBegan is how many further connections agents have made.
+func (w *world) secondsBegan(t *testing.T) int {
+	t.Helper()
+	name := metric.GatewayPrefix + metric.SecondBegan
+	all := command(t, w.Gateway, "metrics")
+	found := regexp.MustCompile(`(?m)^` + name + ` (\d+)$`).FindStringSubmatch(all)
+	if found == nil {
+		t.Fatalf("no %s in\n%s", name, all)
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // talking is a program that is written to and read from.
