@@ -204,7 +204,13 @@ func projectPath(cluster, name string) string {
 	return "/clusters/" + url.PathEscape(cluster) + "/projects/" + url.PathEscape(name)
 }
 
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+// seconds are rounded away from 0, which means a default.
+func seconds(d time.Duration) int64 {
+	if d < 0 {
+		return -seconds(-d)
+	}
+	return int64((d + time.Second - 1) / time.Second)
+}
 
 func (a *Admin) call(ctx context.Context, method, path string, body, into any) error {
 	response, err := a.do(ctx, method, path, body)

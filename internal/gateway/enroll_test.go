@@ -102,6 +102,25 @@ func TestEnrollAgainWithTheSameTokenAndKey(t *testing.T) {
 	}
 }
 
+// TestLifeOfTokens: an hour, and a week at most.
+func TestLifeOfTokens(t *testing.T) {
+	g := gatewaytest.Start(t)
+	for ttl, want := range map[time.Duration]time.Duration{0: time.Hour, time.Second: time.Second, 7 * 24 * time.Hour: 7 * 24 * time.Hour} {
+		made, err := g.Admin.CreateToken(t.Context(), "", ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := made.Expires.Sub(made.Created); life != want {
+			t.Errorf("%s is asked for, and it lives for %s", ttl, life)
+		}
+	}
+	for _, ttl := range []time.Duration{-time.Second, -1, 7*24*time.Hour + time.Second} {
+		if _, err := g.Admin.CreateToken(t.Context(), "", ttl); !reason.Is(err, reason.Usage) {
+			t.Errorf("%s: %v", ttl, err)
+		}
+	}
+}
+
 func TestEnrollRefusals(t *testing.T) {
 	g := gatewaytest.Start(t)
 	other := gatewaytest.Start(t)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pipeopshq/pipeops-agent/internal/gateway/gatewaytest"
+	"github.com/pipeopshq/pipeops-agent/internal/session"
 	"github.com/pipeopshq/pipeops-agent/internal/wire"
 )
 
@@ -134,6 +135,53 @@ func TestLargeBodiesGoByASecondConnection(t *testing.T) {
 	}
 }
 
+// dialSecond asks for a further connection, by which something comes within a minute.
+func dialSecond(t *testing.T, g *gatewaytest.Gateway, config *tls.Config, second wire.Second) *tls.Conn {
+	t.Helper()
+	conn, err := tls.Dial("tcp", g.Address, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	said, ok := second.Append(nil)
+	if _, err := conn.Write(said); err != nil || !ok {
+		t.Fatal(err, ok)
+	}
+	return conn
+}
+
+// TestAnAgentThatMakesConnectionsAllTheTime: the gateway holds no more than the newest eight of them, takes none again, and goes on with the
+// session.
+func TestAnAgentThatMakesConnectionsAllTheTime(t *testing.T) {
+	const made = 50
+	g := gatewaytest.Start(t)
+	id := mustEnroll(t, g, "shop")
+	token := greet(t, g, id, 0).Second
+	connect := func(number uint32) *tls.Conn {
+		t.Helper()
+		conn := dialSecond(t, g, id.TLS(wire.ALPN), wire.Second{Token: token, Number: number})
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	var conns []*tls.Conn
+	for n := range made {
+		conns = append(conns, connect(uint32(n+1)))
+	}
+	conns = append(conns, connect(made)) // once more
+	ping := []byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7}
+	for n, conn := range conns {
+		_, _ = conn.Write(ping)                                // it may be closed
+		_, err := io.ReadFull(conn, make([]byte, 2*len(ping))) // the answer, and the gateway's own
+		if newest := n >= made-session.Lanes && n < made; newest != (err == nil) {
+			t.Errorf("connection %d of %d: %v", n+1, made, err)
+		}
+	}
+	g.WaitConnected("shop", true)
+}
+
 // TestSecondConnectionsOfStrangers: a further connection belongs to a session of the same machine, by its token, or is closed.
 func TestSecondConnectionsOfStrangers(t *testing.T) {
 	g, first, _ := shop(t)
@@ -153,16 +201,7 @@ func TestSecondConnectionsOfStrangers(t *testing.T) {
 		"another's of its cluster": {first.id.TLS(wire.ALPN), token, false},
 		"none that it is":          {id.TLS(wire.ALPN), strings.Repeat("0", 32), false},
 	} {
-		conn, err := tls.Dial("tcp", g.Address, tt.config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(time.Minute))
-		said, ok := wire.Second{Token: tt.token, Number: 1}.Append(nil)
-		if _, err := conn.Write(said); err != nil || !ok {
-			t.Fatal(err, ok)
-		}
+		conn := dialSecond(t, g, tt.config, wire.Second{Token: tt.token, Number: 1})
 		answer := make([]byte, 1)
 		if n, err := conn.Read(answer); n == 1 != tt.taken || n == 1 && answer[0] != wire.SecondTaken {
 			t.Errorf("%s: %d, %v", name, answer, err)
