@@ -17,6 +17,7 @@ until_said() {
 
 # forward ARGUMENTS... starts a port-forward to port 8080; its number is $pf, the local port $port.
 forward() {
+	rm -f pf.out pf.err # the last one's, which is else read before the next one begins
 	k port-forward "$@" :8080 >pf.out 2>pf.err &
 	pf=$!
 	until_said pf.out 127.0.0.1
