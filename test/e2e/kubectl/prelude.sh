@@ -53,6 +53,15 @@ spdy() {
 	"$@"
 }
 
+# in_order prints what kubectl says, and sorts the lines of kubectl 1.20, which tells the keys of a ConfigMap in no order.
+in_order() {
+	if kubectl version --client -o yaml | grep -q 'gitVersion: v1\.20\.'; then
+		sort
+	else
+		cat
+	fi
+}
+
 # terminal ROWS COLUMNS COMMAND runs a command on a terminal of that size, at which nobody types.
 terminal() {
 	rm -f nobody
